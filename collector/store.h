@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The collector's store: segments of signed batches byte for byte, with a catalog and a sorted token
+ * index beside them that can be rebuilt. Format: collector/README.md "segments".
+ *
+ * Layout: DIR/lock, DIR/catalog.sqlite (derived), DIR/TENANT/open-ID.seg (one being written for each
+ * tenant and retention class), DIR/TENANT/ID.seg (sealed, mode 0444), ID.idx (tokens, derived).
+ *
+ * Threads: store_put, store_idle and store_retain belong to the one writer thread. store_find,
+ * store_read, store_streams, store_hosts and store_totals may be called by any number of query threads
+ * meanwhile (a reader-writer lock inside, held for copies only, never across I/O of the writer). */
+#ifndef COLLECTOR_STORE_H
+#define COLLECTOR_STORE_H
+
+#include "proto/base/arena.h"
+#include "proto/batch.h"
+
+#define STORE_TOKENS_MAX 65536 /* of one batch */
+#define STORE_PUT_MAX 256 /* items in one group commit */
+
+enum store_kind { STORE_BATCH = 1, STORE_TOMBSTONE = 2, STORE_HOST_RECORD = 3, STORE_RETENTION = 4 };
+
+enum store_result {
+	STORE_STORED = 1,
+	STORE_DUPLICATE, /* same key, same header hash: already durable, to be acknowledged */
+	STORE_CONFLICT, /* same key, another header hash: kept as well, shown, alarm */
+};
+
+struct store_item {
+	enum store_kind kind;
+	const uint8_t *bytes; /* SignedBatch, SignedTombstone or SignedHostRecord as received */
+	size_t len;
+	int64_t received_ns;
+	const struct batch_view *view; /* STORE_BATCH: parsed and verified */
+	const struct batch_tombstone *tombstone; /* STORE_TOMBSTONE: verified */
+	const struct batch_name *tenant, *host_id; /* STORE_HOST_RECORD */
+	const uint64_t *tokens; /* STORE_BATCH: sorted, without duplicates */
+	size_t n_tokens;
+	enum store_result result; /* set by store_put */
+};
+
+/* Where a batch lies and what its header says of it; a copy, valid as long as the caller likes. The
+ * segment may be removed by retention meanwhile: store_read then says -ENOENT. */
+struct store_ref {
+	uint8_t segment[16];
+	uint64_t offset;
+	uint32_t len;
+	enum store_kind kind; /* STORE_BATCH or STORE_TOMBSTONE */
+	struct batch_name tenant, host_id;
+	uint8_t boot_id[BATCH_BOOT_LEN];
+	uint8_t epoch[BATCH_EPOCH_LEN];
+	enum batch_lane lane;
+	bool conflict; /* not the first with its key */
+	uint64_t number, first_sequence, last_sequence;
+	uint32_t count, gaps;
+	int64_t first_wall_ns, last_wall_ns; /* of its events; of sealing when it has none */
+	int64_t offset_ns; /* wall minus boottime */
+	int64_t received_ns;
+};
+
+struct store_config {
+	const char *dir;
+	uint64_t segment_bytes; /* seal the open segment at this size */
+	uint64_t segment_age_ms; /* or this age */
+	uint64_t reserve_bytes; /* refuse to write when the file system has less left */
+	uint64_t retain_bytes; /* 0: no limit; whole sealed segments, oldest first */
+	uint64_t retain_ms; /* 0: no limit; by the newest event and receipt in the segment */
+	struct seal_key *ledger_key; /* signs retention records; borrowed */
+	/* Tokens of an opened batch, for reindex. ret_tokens in arena a, sorted, no duplicates. */
+	int (*tokenize)(const struct batch_header *h, const uint8_t *raw, size_t raw_len, struct arena *a,
+			uint64_t **ret_tokens, size_t *ret_n, struct error *e);
+	/* After a put is durable, on the writer thread, once per STORED or CONFLICT batch. May be NULL. */
+	void (*on_stored)(void *ctx, const struct store_ref *ref, const struct store_item *item);
+	void *ctx;
+};
+
+struct store;
+
+/* Opens, makes, recovers (cuts a torn tail of an open segment; sealed ones are checked by size and
+ * footer only), rebuilds catalog or indexes that are missing or older than their segment.
+ * -EBUSY: another collector holds the folder. */
+MUST_CHECK int store_open(const struct store_config *c, struct store **ret_s, struct error *e);
+/* Seals nothing: the open segments go on at the next start. */
+void store_close(struct store *s);
+
+/* Append n items as one group, durable when this returns 0: each item's result is set. All or none:
+ * -ENOSPC (reserve reached), -EIO: nothing may be acknowledged; after -EIO from fdatasync the segment
+ * is abandoned (kept, read up to its last durable frame) and the next put begins a new one. */
+MUST_CHECK int store_put(struct store *s, struct store_item *items, size_t n, struct error *e);
+/* A verified idle message: moves the stream's watermark when it names the stream's newest header.
+ * In memory only. -ESTALE otherwise (harmless). */
+int store_idle(struct store *s, const struct batch_idle *idle, int64_t received_ns);
+/* Seal by age, remove by age and size, with signed retention records stored first. Call often. */
+MUST_CHECK int store_retain(struct store *s, int64_t now_ns, struct error *e);
+
+/* Alternatives within a group, all groups must hold; tokens as tokenize makes them. */
+struct store_group {
+	const uint64_t *tokens;
+	size_t n;
+};
+
+struct store_question {
+	const struct batch_name *tenant; /* required */
+	const struct batch_name *hosts; /* host ids; n_hosts 0: all */
+	size_t n_hosts;
+	int64_t since_ns, until_ns; /* Unix time of events, until exclusive; INT64_MIN/MAX: open */
+	const struct store_group *groups;
+	size_t n_groups;
+	size_t max; /* refs; more is -E2BIG */
+};
+
+/* References to all batches that may hold an answer (never too few; perhaps too many), ordered by
+ * first_wall_ns. ret_refs: malloc'ed. Tombstones are included whenever their range overlaps. */
+MUST_CHECK int store_find(struct store *s, const struct store_question *q, struct store_ref **ret_refs,
+			  size_t *ret_n, struct error *e);
+/* The stored bytes behind a reference, frame checksum verified. ret_bytes: malloc'ed.
+ * -ENOENT: removed by retention; -EBADMSG: damaged on disk (segment and offset in the sentence). */
+MUST_CHECK int store_read(struct store *s, const struct store_ref *ref, uint8_t **ret_bytes, size_t *ret_len,
+			  struct error *e);
+
+/* One chain of batches: what is there and what is missing. */
+struct store_stream {
+	struct batch_name tenant, host_id;
+	uint8_t boot_id[BATCH_BOOT_LEN];
+	uint8_t epoch[BATCH_EPOCH_LEN];
+	enum batch_lane lane;
+	uint64_t contiguous; /* all numbers 1..contiguous are here, dropped by tombstone, or removed lawfully */
+	uint64_t newest; /* highest number here */
+	struct seal_hash newest_hash; /* of contiguous */
+	uint64_t events, gaps, conflicts, dropped_events;
+	int64_t first_wall_ns, watermark_wall_ns, received_ns; /* watermark of the contiguous part */
+	int64_t offset_ns;
+	uint64_t chain_breaks; /* previous_hash did not name the header before */
+};
+/* ret: malloc'ed, ordered by tenant, host, first_wall_ns. tenant required, host_id NULL: all. */
+MUST_CHECK int store_streams(struct store *s, const struct batch_name *tenant, const struct batch_name *host_id,
+			     struct store_stream **ret, size_t *ret_n, struct error *e);
+/* What may be acknowledged for this stream: the contiguous number and its hash. false: none. */
+bool store_acknowledged(struct store *s, const struct batch_header *h, uint64_t *ret_number,
+			struct seal_hash *ret_hash);
+
+/* The newest host record of each host, as stored. */
+struct store_host {
+	struct batch_name tenant, host_id;
+	uint8_t *record; /* SignedHostRecord, malloc'ed */
+	size_t record_len;
+	int64_t received_ns;
+};
+MUST_CHECK int store_hosts(struct store *s, struct store_host **ret, size_t *ret_n, struct error *e);
+void store_hosts_free(struct store_host *h, size_t n);
+
+struct store_totals {
+	uint64_t segments, segment_bytes, index_bytes, batches, events, free_bytes;
+	int64_t oldest_ns, newest_ns;
+};
+void store_totals(struct store *s, struct store_totals *ret);
+
+/* Offline, nobody else may have the folder open (it locks). Rebuild catalog and indexes. */
+MUST_CHECK int store_reindex(const struct store_config *c, struct error *e);
+/* Re-read everything: frames, checksums, signatures (by the stored host records), hashes, chains,
+ * retention records. Calls report once per fault, first byte named. ret_faults: 0 intact. */
+MUST_CHECK int store_check(const struct store_config *c,
+			   void (*report)(void *ctx, const char *sentence), void *ctx, uint64_t *ret_faults,
+			   struct error *e);
+
+#endif
