@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+# The whole build: kernel programs, generated code, one archive per folder, binaries, tests.
+# `make help` lists the targets; V=1 shows the commands; B=DIR builds elsewhere.
+
+B ?= build
+V ?= 0
+PREFIX ?= /usr
+DESTDIR ?=
+SECONDS_EACH ?= 20
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PYTHON ?= /usr/bin/python3
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+
+# Goals that must work before a compiler is installed; what they need built they ask a second make for.
+FRONT := help deps test-deps lint-deps run test test-full asan fuzz coverage format clean
+BUILDING := $(filter-out $(FRONT),$(or $(MAKECMDGOALS),all))
+
+# ---- what there is -------------------------------------------------------------------------------
+
+BASE_SRC := $(wildcard proto/base/*.c)
+PROTO_SRC := $(wildcard proto/*.c)
+AGENT_SRC := $(filter-out agent/main.c,$(wildcard agent/*.c agent/*/*.c))
+COLLECTOR_SRC := $(filter-out collector/main.c,$(wildcard collector/*.c))
+CLI_SRC := $(filter-out collector/cli/main.c,$(wildcard collector/cli/*.c))
+TEST_HELP_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
+PROTOS := $(wildcard proto/*.proto)
+BPF_SRC := $(wildcard bpf/*.bpf.c)
+
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+PB_C := $(patsubst proto/%.proto,$(B)/gen/%.pb-c.c,$(PROTOS))
+PB_H := $(PB_C:.c=.h)
+PB_PY := $(patsubst proto/%.proto,$(B)/gen/python/%_pb2.py,$(PROTOS))
+SKELETONS := $(patsubst bpf/%.bpf.c,$(B)/gen/%.skel.h,$(BPF_SRC))
+
+A := $(B)/obj
+ARCHIVES := $(A)/libcli.a $(A)/libcollector.a $(A)/libagent.a $(A)/libproto.a $(A)/libbase.a
+BINARIES := $(if $(wildcard agent/main.c),$(B)/bin/exhibit-agent) \
+	$(if $(wildcard collector/main.c),$(B)/bin/exhibit-collector) \
+	$(if $(wildcard collector/cli/main.c),$(B)/bin/exhibit)
+
+UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+UNIT_BINARIES := $(addprefix $(B)/tests/,$(if $(T),$(addprefix test_,$(T)),$(UNIT)))
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BINARIES := $(addprefix $(B)/fuzz/,$(if $(T),$(addprefix fuzz_,$(T)),$(FUZZ)))
+SHIMS := $(patsubst tests/system/%.c,$(B)/tests/%.so,$(wildcard tests/system/shim_*.c))
+BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
+
+# ---- flags ---------------------------------------------------------------------------------------
+
+# Each is tried once with the chosen compiler; what it does not know is left out.
+PROBE_FLAGS := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wformat-signedness \
+	-Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef -Wjump-misses-init \
+	-fno-common -fno-strict-aliasing \
+	-fstack-protector-strong -fstack-clash-protection -fcf-protection \
+	-mbranch-protection=standard -ftrivial-auto-var-init=zero
+FLAGS_MK := $(B)/obj/flags-$(notdir $(firstword $(CC))).mk
+ifneq ($(BUILDING),)
+-include $(FLAGS_MK)
+endif
+
+OPTIMISE := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+ifneq ($(SAN),)
+OPTIMISE := -O1 -g -fno-omit-frame-pointer -U_FORTIFY_SOURCE
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+ifeq ($(SAN),fuzz)
+SANITIZE += -fsanitize=fuzzer-no-link
+endif
+endif
+ifneq ($(COV),)
+OPTIMISE := -O0 -g -U_FORTIFY_SOURCE
+SANITIZE := --coverage
+endif
+
+CPPFLAGS_ALL = -D_GNU_SOURCE -I. -isystem $(B)/gen $(CPPFLAGS)
+CFLAGS_ALL = -std=gnu11 $(OPTIMISE) -Werror $(FLAGS) -fPIE $(SANITIZE) $(CFLAGS)
+LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(SANITIZE) $(LDFLAGS)
+
+LIBS_COMMON := -lprotobuf-c -lgrpc -lgpr -lzstd -lssl -lcrypto -lyaml -lseccomp -lcap -lz -lpthread
+LIBS_AGENT := -lbpf -lelf $(LIBS_COMMON)
+LIBS_COLLECTOR := -lsystemd -lsqlite3 $(LIBS_COMMON)
+LIBS_ALL := -lbpf -lelf -lsystemd -lsqlite3 $(LIBS_COMMON)
+
+BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
+BPF_FLAGS = -target bpf -O2 -g -std=gnu11 -Wall -Werror -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -I. \
+	-idirafter /usr/include/$(shell uname -m)-linux-gnu
+
+# ---- recipes -------------------------------------------------------------------------------------
+
+ifneq ($(V),1)
+Q := @
+say = @printf '  %-8s %s\n' '$(1)' '$(2)';
+endif
+
+.PHONY: all FORCE
+all: $(BINARIES) $(SKELETONS)
+
+$(FLAGS_MK): Makefile
+	@mkdir -p $(@D)
+	@command -v $(firstword $(CC)) >/dev/null || { \
+		echo "make: the compiler '$(CC)' is not installed; run 'make deps' as root" >&2; exit 1; }
+	@for f in $(PROBE_FLAGS); do \
+		if $(CC) -Werror -O2 $$f -x c -c /dev/null -o /dev/null 2>/dev/null; then \
+			echo "FLAGS += $$f"; fi; done >$@
+
+# Files that change only when their content does: another compiler or flag recompiles, another
+# list of sources makes the archives anew.
+$(B)/obj/command: REMEMBER = $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)
+$(B)/obj/sources: REMEMBER = $(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(COLLECTOR_SRC) $(CLI_SRC) $(PROTOS)
+$(B)/obj/command $(B)/obj/sources: FORCE
+	@mkdir -p $(@D); echo '$(REMEMBER)' | cmp -s - $@ || echo '$(REMEMBER)' >$@
+
+$(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: proto/%.proto $(PROTOS)
+	@mkdir -p $(@D)
+	$(call say,PROTOC,$<)protoc-c -Iproto --c_out=$(B)/gen $<
+
+$(B)/gen/python/%_pb2.py: proto/%.proto $(PROTOS)
+	@mkdir -p $(@D)
+	$(call say,PROTOC,$@)protoc -Iproto --python_out=$(@D) $<
+
+$(B)/bpf/%.bpf.o: bpf/%.bpf.c Makefile
+	@mkdir -p $(@D)
+	$(call say,BPF,$<)$(CLANG) $(BPF_FLAGS) -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@
+	$(Q)llvm-strip -g $@
+
+$(B)/gen/%.skel.h: $(B)/bpf/%.bpf.o
+	@mkdir -p $(@D)
+	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< >$@
+
+# -MD, not -MMD: generated headers count as system headers, and must be seen when they change.
+$(B)/obj/%.o: %.c $(B)/obj/command | $(PB_H)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS_ALL) -include proto/base/banned.h $(CFLAGS_ALL) -MD -MP -c $< -o $@
+
+$(B)/obj/gen/%.o: $(B)/gen/%.c $(B)/obj/command | $(PB_H)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -w -MD -MP -c $< -o $@
+
+$(call obj,$(AGENT_SRC) agent/main.c): | $(SKELETONS)
+
+$(A)/libbase.a: $(call obj,$(BASE_SRC))
+$(A)/libproto.a: $(call obj,$(PROTO_SRC)) $(patsubst $(B)/gen/%.c,$(B)/obj/gen/%.o,$(PB_C))
+$(A)/libagent.a: $(call obj,$(AGENT_SRC))
+$(A)/libcollector.a: $(call obj,$(COLLECTOR_SRC))
+$(A)/libcli.a: $(call obj,$(CLI_SRC))
+$(A)/libtest.a: $(call obj,$(TEST_HELP_SRC))
+# q, not r: two folders of one archive may hold files of the same name.
+$(ARCHIVES) $(A)/libtest.a: $(B)/obj/sources
+	$(call say,AR,$@)rm -f $@ && ar qcs $@ $(filter %.o,$^)
+
+link = $(CC) $(LDFLAGS_ALL) -o $@ -Wl,--start-group $(filter %.o %.a,$^) -Wl,--end-group
+
+$(B)/bin/exhibit-agent: $(call obj,agent/main.c) $(A)/libagent.a $(A)/libproto.a $(A)/libbase.a
+$(B)/bin/exhibit-agent: LIBS = $(LIBS_AGENT)
+$(B)/bin/exhibit-collector: $(call obj,collector/main.c) $(A)/libcollector.a $(A)/libproto.a $(A)/libbase.a
+$(B)/bin/exhibit-collector: LIBS = $(LIBS_COLLECTOR)
+$(B)/bin/exhibit: $(call obj,collector/cli/main.c) $(A)/libcli.a $(A)/libcollector.a $(A)/libproto.a $(A)/libbase.a
+$(B)/bin/exhibit: LIBS = $(LIBS_COLLECTOR)
+$(BINARIES):
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(link) $(LIBS)
+
+# ---- tests ---------------------------------------------------------------------------------------
+
+# A test named after a module links what that module's folder may know; any other links everything.
+known_by = $(or \
+	$(if $(wildcard proto/base/$(1).c),$(A)/libbase.a), \
+	$(if $(wildcard proto/$(1).c),$(A)/libproto.a $(A)/libbase.a), \
+	$(if $(wildcard agent/$(1).c agent/*/$(1).c),$(A)/libagent.a $(A)/libproto.a $(A)/libbase.a), \
+	$(if $(wildcard collector/$(1).c collector/cli/$(1).c),$(filter-out %/libagent.a,$(ARCHIVES))), \
+	$(ARCHIVES))
+
+# $(1): binary  $(2): its object  $(3): its archives
+define test_rule
+$(1): $(2) $(3)
+$(2): | $$(if $$(filter %/libagent.a,$(3)),$$(SKELETONS))
+endef
+$(foreach t,$(UNIT),$(eval $(call test_rule,$(B)/tests/$(t),$(B)/obj/tests/unit/$(t).o,$(call known_by,$(t:test_%=%)))))
+$(foreach t,$(FUZZ),$(eval $(call test_rule,$(B)/fuzz/$(t),$(B)/obj/tests/fuzz/$(t).o,$(call known_by,$(t:fuzz_%=%)))))
+
+$(addprefix $(B)/tests/,$(UNIT)): $(A)/libtest.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(link) -lcmocka $(LIBS_ALL)
+
+# Under SAN=fuzz libFuzzer brings the main, else ours replays files.
+$(addprefix $(B)/fuzz/,$(FUZZ)): $(if $(filter fuzz,$(SAN)),,$(B)/obj/tests/fuzz/replay_main.o)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(link) $(if $(filter fuzz,$(SAN)),-fsanitize=fuzzer) $(LIBS_ALL)
+
+# Shims are preloaded under the shipped binaries by system tests.
+$(B)/tests/shim_%.so: tests/system/shim_%.c $(B)/obj/command
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) $(CPPFLAGS_ALL) $(filter-out -fPIE,$(CFLAGS_ALL)) -fPIC -shared -MMD -MP -MF $(@:.so=.d) $< -o $@ -ldl -lpthread
+
+$(B)/bench/%: $(B)/obj/tests/bench/%.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(link) $(LIBS_ALL)
+
+.PHONY: unit unit-build fuzz-build fuzz-replay fuzz-run system system-build bench
+unit-build: $(UNIT_BINARIES)
+unit: unit-build
+	@tests/unit/run.sh $(UNIT_BINARIES)
+
+fuzz-build: $(FUZZ_BINARIES)
+fuzz-replay: fuzz-build
+	@tests/fuzz/run.sh replay $(FUZZ_BINARIES)
+
+fuzz-run: fuzz-build
+	@FOUND=$(FOUND) SECONDS_EACH=$(SECONDS_EACH) tests/fuzz/run.sh fuzz $(FUZZ_BINARIES)
+
+system-build: all $(SHIMS) $(PB_PY)
+system: system-build
+ifneq ($(wildcard tests/system/test_*.py),)
+	PYTHONDONTWRITEBYTECODE=1 EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) -m pytest -p no:cacheprovider \
+		--timeout=300 -q tests/system $(PYTEST)
+else
+	@echo "system tests: none here yet"
+endif
+
+bench: all $(BENCHES)
+	$(if $(wildcard tests/bench/run),EXHIBIT_BUILD=$(abspath $(B)) tests/bench/run,@echo "bench: tests/bench/run does not exist")
+
+# ---- what people type ----------------------------------------------------------------------------
+
+.PHONY: help run test test-full asan fuzz coverage lint format clean install deps test-deps lint-deps
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make              build everything into build/bin (B=DIR: elsewhere, CC=clang, V=1)
+#: make run          install what the build needs, build, run collector and agent on this host
+#: make test         install what tests need; unit tests, fuzz corpora, system tests
+#: make test-full    the same with every count (EXHIBIT_FULL=1)
+#: make unit         unit tests alone (T="reader writer": only these; also for fuzz-replay)
+#: make fuzz-replay  every fuzz target over its corpus
+#: make system       system tests alone (PYTEST="-k name": more arguments)
+#: make asan         unit tests and fuzz corpora under AddressSanitizer and UBSan
+#: make fuzz         libFuzzer, SECONDS_EACH=20 per target; finds go to build/fuzz/found
+#: make coverage     line coverage of the unit tests
+#: make bench        measure
+#: make lint         clang-format, clang-tidy, SPDX lines, shellcheck
+#: make format       clang-format in place
+#: make install      DESTDIR= PREFIX=/usr: binaries, man pages, completion
+#: make deps         apt packages for the build (test-deps, lint-deps: for tests, for lint)
+#: make clean        remove build folders
+
+run: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B) all
+	@B=$(B) deploy/run/run.sh
+
+test: deps test-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B) all unit-build fuzz-build system-build
+	@$(MAKE) --no-print-directory B=$(B) unit
+	@$(MAKE) --no-print-directory B=$(B) fuzz-replay
+	@$(MAKE) --no-print-directory B=$(B) system
+
+test-full:
+	@EXHIBIT_FULL=1 $(MAKE) --no-print-directory B=$(B) test
+
+asan:
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B)-asan SAN=1 unit-build fuzz-build
+	@$(MAKE) --no-print-directory B=$(B)-asan SAN=1 unit
+	@$(MAKE) --no-print-directory B=$(B)-asan SAN=1 fuzz-replay
+
+fuzz:
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B)-fuzz CC=$(CLANG) SAN=fuzz fuzz-build
+	@$(MAKE) --no-print-directory B=$(B)-fuzz CC=$(CLANG) SAN=fuzz FOUND=$(B)/fuzz/found fuzz-run
+
+coverage:
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B)-coverage COV=1 unit-build
+	@$(MAKE) --no-print-directory B=$(B)-coverage COV=1 unit
+	@gcovr --root . --exclude tests/ --exclude '.*/gen/' $(B)-coverage
+
+OURS_C = $(wildcard bpf/*.[ch] proto/*.[ch] proto/base/*.[ch] agent/*.[ch] agent/*/*.[ch] \
+	collector/*.[ch] collector/*/*.[ch] tests/*/*.[ch])
+TIDY_C = $(filter-out bpf/%,$(filter %.c,$(OURS_C)))
+
+format:
+	$(Q)clang-format -i $(OURS_C)
+
+lint: $(PB_H) $(SKELETONS)
+	@tests/lint.sh
+	$(call say,FORMAT,)clang-format --dry-run -Werror $(OURS_C)
+	$(call say,TIDY,)printf '%s\n' $(TIDY_C) | xargs -P $(JOBS) -n 4 clang-tidy --quiet -p /nonexistent \
+		--extra-arg=-Wno-unknown-warning-option 2>/dev/null -- 
+
+clean:
+	rm -rf $(B) $(B)-asan $(B)-fuzz $(B)-coverage
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man1 \
+		$(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 755 $(B)/bin/exhibit $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(B)/bin/exhibit-agent $(B)/bin/exhibit-collector $(DESTDIR)$(PREFIX)/sbin/
+	$(B)/bin/exhibit --print-man >$(DESTDIR)$(PREFIX)/share/man/man1/exhibit.1
+	$(B)/bin/exhibit-agent --print-man >$(DESTDIR)$(PREFIX)/share/man/man8/exhibit-agent.8
+	$(B)/bin/exhibit-collector --print-man >$(DESTDIR)$(PREFIX)/share/man/man8/exhibit-collector.8
+	$(foreach f,$(wildcard deploy/completion/*),install -m 644 $(f) $(DESTDIR)$(PREFIX)/share/bash-completion/completions/;)
+
+DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libprotobuf-c-dev \
+	protobuf-c-compiler protobuf-compiler libgrpc-dev libzstd-dev libssl-dev libyaml-dev \
+	libsystemd-dev libsqlite3-dev libseccomp-dev libcap-dev openssl
+TEST_DEPS := libcmocka-dev python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
+	python3-cryptography python3-yaml libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc
+LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
+
+# Says nothing when all is there.
+apt = @missing=; for p in $(1); do \
+	case $$(dpkg-query -W -f='$${Status}' $$p 2>/dev/null) in \
+	*'ok installed'*) ;; *) missing="$$missing $$p";; esac; done; \
+	[ -z "$$missing" ] && exit 0; \
+	command -v apt-get >/dev/null || { \
+		echo "make: this is not Debian; install by hand what these packages hold:$$missing" >&2; exit 1; }; \
+	[ "$$(id -u)" = 0 ] || { \
+		echo "make: packages are missing; run as root: apt-get install -y$$missing" >&2; exit 1; }; \
+	echo "  APT     $$missing"; \
+	apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+deps:
+	$(call apt,$(DEPS))
+test-deps: deps
+	$(call apt,$(TEST_DEPS))
+lint-deps: deps
+	$(call apt,$(LINT_DEPS))
+
+-include $(shell find $(B)/obj $(B)/bpf $(B)/tests -name '*.d' 2>/dev/null)
