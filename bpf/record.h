@@ -167,9 +167,12 @@ struct rec_file_open {
 	uint32_t gid;
 	uint32_t open_flags; /* file->f_flags: O_CREAT, O_EXCL, O_TRUNC are gone from it */
 	uint32_t nlink;
+	uint32_t repeated; /* opens like this one that were folded into it: since the record before */
+	uint32_t pad;
 	uint16_t path_len;
 	uint8_t op; /* enum rec_file_op */
 	uint8_t size_before_known; /* 1: size is also the size before this open (create: always 0) */
+	uint32_t pad2;
 };
 
 enum rec_tcp_op {
@@ -263,8 +266,8 @@ _Static_assert(sizeof(struct rec_exec) == 200, "layout");
 _Static_assert(REC_OFFSET(struct rec_exec, args_len) == 184, "layout");
 _Static_assert(sizeof(struct rec_fork) == 144, "layout");
 _Static_assert(sizeof(struct rec_exit) == 144, "layout");
-_Static_assert(sizeof(struct rec_file_open) == 176, "layout");
-_Static_assert(REC_OFFSET(struct rec_file_open, path_len) == 172, "layout");
+_Static_assert(sizeof(struct rec_file_open) == 192, "layout");
+_Static_assert(REC_OFFSET(struct rec_file_open, path_len) == 180, "layout");
 _Static_assert(sizeof(struct rec_tcp) == 208, "layout");
 _Static_assert(REC_OFFSET(struct rec_tcp, local) == 160, "layout");
 _Static_assert(sizeof(struct rec_udp_flow) == 224, "layout");
