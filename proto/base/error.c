@@ -33,6 +33,7 @@ static void append_visible(char *out, size_t size, const char *s)
 	}
 }
 
+PRINTF(4, 0)
 static void append_format(char *out, size_t size, int code, const char *fmt, va_list args)
 {
 	char raw[ERROR_TEXT_MAX];
