@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Logs to standard error, one line per message: constant message, typed fields.
  * Text form:  2026-11-24T14:00:00.123Z info  batch acknowledged batch=17 path="a\nb"
- * JSON form:  {"@timestamp":"...","log.level":"info","message":"...","batch":17}
+ * JSON form:  {"@timestamp":"...","log.level":"info","message":"...","log.logger":"NAME","batch":17}
  * The printer escapes; callers never do. Any thread; each line is one write(2). */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
