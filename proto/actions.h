@@ -6,6 +6,80 @@
 
 #include "proto/base/base.h"
 
+/* The numbers of event.proto for those who do not include generated code; agent/encode.c asserts
+ * that they are equal. */
+enum {
+	ACTION_UNKNOWN = 0,
+	ACTION_EXEC = 1,
+	ACTION_FORK = 2,
+	ACTION_EXIT = 3,
+	ACTION_CREATE = 10,
+	ACTION_OPEN_WRITE = 11,
+	ACTION_MODIFY = 12,
+	ACTION_RENAME = 13,
+	ACTION_UNLINK = 14,
+	ACTION_CONNECT = 30,
+	ACTION_ACCEPT = 31,
+	ACTION_LISTEN = 32,
+	ACTION_DISCONNECT = 33,
+	ACTION_UDP_FLOW = 34,
+	ACTION_PROCESS = 50,
+	ACTION_SOCKET = 51,
+	ACTION_GAP = 70,
+	ACTION_COVERAGE = 71,
+	ACTION_AGENT_START = 72,
+	ACTION_AGENT_STOP = 73,
+};
+
+enum {
+	CLASS_UNKNOWN = 0,
+	CLASS_EXEC = 1,
+	CLASS_FORK = 2,
+	CLASS_EXIT = 3,
+	CLASS_FILE_OPEN = 4,
+	CLASS_FILE_CHANGE = 5,
+	CLASS_TCP = 6,
+	CLASS_UDP = 7,
+	CLASS_AGENT = 8,
+};
+
+enum {
+	HOOK_UNKNOWN = 0,
+	HOOK_TP_BTF = 1,
+	HOOK_RAW_TP = 2,
+	HOOK_SYS_EXIT = 3,
+	HOOK_ITER = 4,
+	HOOK_CGROUP = 5,
+	HOOK_FANOTIFY = 6,
+	HOOK_PROCFS = 7,
+	HOOK_AGENT = 8,
+};
+
+enum { VIA_SYSCALL = 0, VIA_IO_URING = 1, VIA_COMPAT = 2 };
+
+enum {
+	GAP_UNKNOWN = 0,
+	GAP_RING = 1,
+	GAP_SCRATCH = 2,
+	GAP_FANOTIFY = 3,
+	GAP_DECODE = 4,
+	GAP_JOURNAL = 5,
+	GAP_AGENT_DOWN = 6,
+	GAP_QUEUE = 7,
+	GAP_TABLE = 8,
+};
+
+enum { COVERAGE_UNKNOWN = 0, COVERAGE_ATTACHED = 1, COVERAGE_FAILED = 2, COVERAGE_PARTIAL = 3 };
+
+/* Event.flags, bits. */
+enum {
+	EVENT_EXISTING = 1,
+	EVENT_TRUNCATED = 2,
+	EVENT_INCOMPLETE = 4,
+	EVENT_EXE_DELETED = 8,
+	EVENT_EXE_MEMFD = 16,
+};
+
 struct action {
 	uint32_t number;
 	const char *name; /* event.action */
