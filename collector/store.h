@@ -23,7 +23,14 @@ enum store_result {
 	STORE_STORED = 1,
 	STORE_DUPLICATE, /* same key, same header hash: already durable, to be acknowledged */
 	STORE_CONFLICT, /* same key, another header hash: kept as well, shown, alarm */
+	STORE_REFUSED, /* a bound of this host is used up (STORE_*_MAX below): not stored, never to be
+			* acknowledged, the rest of the group is not concerned */
 };
+
+#define STORE_HOLES_MAX 256 /* runs of numbers beyond a missing one, per stream */
+#define STORE_STREAMS_MAX 4096 /* per host */
+#define STORE_HOST_RECORDS_MAX 64 /* different ones per host */
+#define STORE_CONFLICTS_MAX 64 /* other batches kept under one key */
 
 struct store_item {
 	enum store_kind kind;
@@ -50,6 +57,8 @@ struct store_ref {
 	uint8_t epoch[BATCH_EPOCH_LEN];
 	enum batch_lane lane;
 	bool conflict; /* not the first with its key */
+	/* Of a tombstone: number is the first dropped one, the sequences span all, count is how many
+	 * events were dropped and gaps how many numbers. */
 	uint64_t number, first_sequence, last_sequence;
 	uint32_t count, gaps;
 	int64_t first_wall_ns, last_wall_ns; /* of its events; of sealing when it has none */
@@ -82,9 +91,11 @@ MUST_CHECK int store_open(const struct store_config *c, struct store **ret_s, st
 /* Seals nothing: the open segments go on at the next start. */
 void store_close(struct store *s);
 
-/* Append n items as one group, durable when this returns 0: each item's result is set. All or none:
- * -ENOSPC (reserve reached), -EIO: nothing may be acknowledged; after -EIO from fdatasync the segment
- * is abandoned (kept, read up to its last durable frame) and the next put begins a new one. */
+/* Append n items as one group, durable when this returns 0: each item's result is set. On an error
+ * nothing of the group may be acknowledged: -ENOSPC (reserve reached), -ENOMEM, -EIO. With items of
+ * several tenants some may have been stored all the same; sent again they are duplicates. After -EIO
+ * the segment is abandoned (kept, read up to its last durable frame) and the next put begins a new
+ * one. Cost: one pwritev and one fdatasync per tenant in the group. */
 MUST_CHECK int store_put(struct store *s, struct store_item *items, size_t n, struct error *e);
 /* A verified idle message: moves the stream's watermark when it names the stream's newest header.
  * In memory only. -ESTALE otherwise (harmless). */
