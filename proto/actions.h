@@ -69,8 +69,6 @@ enum {
 	GAP_TABLE = 8,
 };
 
-enum { COVERAGE_UNKNOWN = 0, COVERAGE_ATTACHED = 1, COVERAGE_FAILED = 2, COVERAGE_PARTIAL = 3 };
-
 /* Event.flags, bits. */
 enum {
 	EVENT_EXISTING = 1,

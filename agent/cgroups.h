@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cgroup id (inode of its directory) to path and workload: scanned at start, looked up on a miss by
+ * kernfs handle, else by a rate-limited scan, else from /proc/PID/cgroup. Bounded. One thread. */
+#ifndef AGENT_CGROUPS_H
+#define AGENT_CGROUPS_H
+
+#include "agent/workload.h"
+#include "proto/base/error.h"
+
+struct cgroups_config {
+	const char *root; /* "/sys/fs/cgroup", or where the host's is mounted in a container */
+	const char *proc; /* "/proc" */
+	size_t max; /* cached cgroups; the longest unused go first */
+};
+
+/* Which cgroup, by every name that is known. Zero and empty: not known. */
+struct cgroup_ask {
+	uint64_t id; /* unified hierarchy */
+	uint64_t v1_id; /* memory or pids controller */
+	uint32_t pid; /* a process in it, for /proc/PID/cgroup */
+	struct bytes name; /* its directory's last component: enough for a container that is gone */
+};
+
+/* Valid until the next call. */
+struct cgroup {
+	struct bytes path; /* empty: not known */
+	struct workload workload;
+};
+
+struct cgroups;
+
+/* Scans. -ENOENT no cgroup file system below root: still usable with names alone, *ret_c is set. */
+MUST_CHECK int cgroups_open(const struct cgroups_config *c, struct cgroups **ret_c, struct error *e);
+void cgroups_close(struct cgroups *c); /* NULL allowed */
+/* Of the hierarchies the path that names a container, else a unit, else the unified one. */
+struct cgroup cgroups_find(struct cgroups *c, const struct cgroup_ask *ask, uint64_t now_ns);
+
+struct cgroups_stats {
+	uint64_t cached, hits, handles, scans, procs, unknown, evicted;
+};
+void cgroups_stats(const struct cgroups *c, struct cgroups_stats *ret);
+
+#endif
