@@ -26,6 +26,7 @@ typedef __s32 int32_t;
 #define REC_PATH_MAX 4096 /* bytes of one resolved path, no NUL; longer ones keep their tail (REC_INCOMPLETE) */
 #define REC_ARGS_MAX 32768 /* bytes of arguments that a record carries (REC_TRUNCATED beyond) */
 #define REC_NAME_MAX 255 /* bytes of one kernfs name */
+#define REC_OWN_MAX 64 /* processes of our own whose files and sockets are filtered */
 #define REC_COMM_LEN 16 /* NUL-padded, as the kernel keeps it */
 #define REC_MAX (48 * 1024) /* no record is longer */
 

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the programs counted, read from the kernel; and what the agent itself counts for them (flows that
+ * it sweeps). Any thread, no state. */
+#ifndef AGENT_COUNTERS_H
+#define AGENT_COUNTERS_H
+
+#include "agent/hooks.h"
+#include "bpf/record.h"
+#include "proto/base/base.h"
+#include "proto/base/error.h"
+
+struct counters {
+	struct rec_counters class[REC_CLASSES]; /* all CPUs together */
+	uint64_t missed[REC_CLASSES]; /* as hooks_missed: in none of the above, and lost */
+	uint64_t ring_sent[REC_RINGS]; /* highest numbers given, all CPUs together: sent and lost_ring */
+};
+
+MUST_CHECK int counters_read(const struct hooks *h, struct counters *ret, struct error *e);
+/* seen = filtered + aggregated + sent + lost_ring + lost_scratch. Records under way make it untrue for
+ * an instant. */
+bool counters_balanced(const struct rec_counters *c);
+uint64_t counters_lost(const struct counters *c, enum rec_class class);
+
+#endif

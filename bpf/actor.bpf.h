@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Who does something: keys, ids, namespaces, cgroups of a task. */
+#ifndef BPF_ACTOR_BPF_H
+#define BPF_ACTOR_BPF_H
+
+#include "bpf/kernel.h"
+
+static __always_inline void fill_image(struct rec_image *image, struct task_struct *task)
+{
+	struct task_struct *leader = READ(task, group_leader);
+
+	image->pid = READ(task, tgid);
+	image->exec_id = (uint32_t)READ(leader, self_exec_id);
+	image->start_ns = READ(leader, start_boottime);
+}
+
+static __always_inline struct cgroup *cgroup_of(struct task_struct *task, uint32_t subsys)
+{
+	struct css_set *set = READ(task, cgroups);
+	struct cgroup_subsys_state *css = NULL;
+	void *at = (void *)set + bpf_core_field_offset(struct css_set, subsys) + subsys * sizeof(void *);
+
+	READ_BYTES(&css, sizeof(css), at);
+	return READ(css, cgroup);
+}
+
+/* The cgroup of a v1 hierarchy that says most about the workload: memory's, else pids'; NULL: none. */
+static __always_inline struct cgroup *cgroup_v1_of(struct task_struct *task)
+{
+	struct cgroup_root *v2 = READ(task, cgroups, dfl_cgrp, root);
+	struct cgroup *cgroup;
+
+	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id)) {
+		cgroup = cgroup_of(task, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
+		if (cgroup && READ(cgroup, root) != v2)
+			return cgroup;
+	}
+	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id)) {
+		cgroup = cgroup_of(task, bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id));
+		if (cgroup && READ(cgroup, root) != v2)
+			return cgroup;
+	}
+	return NULL;
+}
+
+static __always_inline uint32_t pid_ns_of(struct task_struct *task)
+{
+	struct pid *pid = READ(task, thread_pid);
+	uint32_t level = READ(pid, level);
+	struct upid *upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+			    level * bpf_core_type_size(struct upid);
+
+	return READ(upid, ns, ns.inum);
+}
+
+static __always_inline void fill_actor(struct rec_actor *actor, struct task_struct *task)
+{
+	const struct cred *cred = READ(task, cred);
+	struct nsproxy *ns = READ(task, nsproxy);
+
+	fill_image(&actor->image, task);
+	fill_image(&actor->parent, READ(task, real_parent));
+	actor->cgroup_id = READ(task, cgroups, dfl_cgrp, kn, id);
+	actor->cgroup_v1_id = READ(cgroup_v1_of(task), kn, id);
+	actor->tid = READ(task, pid);
+	actor->uid = READ(cred, euid.val);
+	actor->gid = READ(cred, egid.val);
+	actor->mnt_ns = READ(ns, mnt_ns, ns.inum);
+	actor->net_ns = READ(ns, net_ns, ns.inum);
+	actor->pid_ns = pid_ns_of(task);
+	actor->user_ns = READ(cred, user_ns, ns.inum);
+	READ_INTO(&actor->comm, task, comm);
+}
+
+static __always_inline uint32_t io_uring_flag(struct task_struct *task)
+{
+	return READ(task, flags) & PF_IO_WORKER ? REC_IO_URING : 0;
+}
+
+#endif
