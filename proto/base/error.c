@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#define DOTS "..."
+
 /* Append s to out (terminated, size bytes), control bytes as \xNN so that a file name cannot forge a
- * line or drive a terminal. What does not fit ends in "..." and never in half an escape. */
+ * line or drive a terminal. What does not fit ends in "...". */
 static void append_visible(char *out, size_t size, const char *s)
 {
-	static const char ellipsis[] = "...";
-	size_t n = strlen(out), keep = n;
+	size_t n = strlen(out);
+	size_t last = size > sizeof(DOTS) ? size - sizeof(DOTS) : 0; /* where dots still fit */
+	size_t cut = n < last ? n : last;
 
 	for (; *s; s++) {
 		unsigned char c = (unsigned char)*s;
@@ -19,7 +22,7 @@ static void append_visible(char *out, size_t size, const char *s)
 		size_t need = plain ? 1 : 4;
 
 		if (n + need + 1 > size) {
-			memcpy(out + keep, ellipsis, sizeof(ellipsis));
+			(void)snprintf(out + cut, size - cut, "%s", DOTS);
 			return;
 		}
 		if (plain)
@@ -28,22 +31,19 @@ static void append_visible(char *out, size_t size, const char *s)
 			(void)snprintf(out + n, 5, "\\x%02x", c);
 		n += need;
 		out[n] = '\0';
-		if (n + sizeof(ellipsis) <= size)
-			keep = n;
+		if (n <= last)
+			cut = n;
 	}
 }
 
 PRINTF(4, 0)
 static void append_format(char *out, size_t size, int code, const char *fmt, va_list args)
 {
-	char raw[ERROR_TEXT_MAX];
+	char raw[ERROR_TEXT_MAX + 1]; /* one more, so that what is cut here is cut visibly below */
 
 	errno = code < 0 ? -code : code;
 	(void)vsnprintf(raw, sizeof(raw), fmt, args);
 	append_visible(out, size, raw);
-	/* vsnprintf cut silently; leave the trace that append_visible would have left. */
-	if (strlen(raw) == sizeof(raw) - 1 && strlen(out) + 4 <= size && !strstr(out, "..."))
-		memcpy(out + strlen(out), "...", 4);
 }
 
 int error_set(struct error *e, int code, const char *fmt, ...)
