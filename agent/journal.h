@@ -39,41 +39,51 @@ struct journal_tail {
 
 /* What recovery found; the agent turns it into log lines and gap events. */
 struct journal_recovery {
-	bool new_epoch; /* no journal was there, or its epoch file was unreadable */
+	bool new_epoch; /* no journal was there, its epoch file was unreadable, or frames are missing */
 	uint64_t torn_bytes; /* cut off at the end of a lane's newest file */
-	uint64_t damaged_files; /* set aside as NAME.damaged: a frame in the middle was false */
+	uint64_t damaged_files; /* a frame in the middle was false, or missing: its good frames are still
+				 * offered, and the file becomes NAME.damaged when they are acknowledged */
 };
 
 struct journal;
 
-/* Open or make; recovers: cuts a torn tail, sets damaged files aside (never deletes them silently).
+/* Open or make; recovers: cuts a torn tail, keeps damaged files (never deletes them silently), begins
+ * a new epoch when a frame that was not acknowledged is missing, since its chain cannot go on.
  * Locks dir/lock: -EBUSY when another agent has it. */
 MUST_CHECK int journal_open(const struct journal_config *c, struct journal **ret_j,
 			    struct journal_recovery *ret_r, struct error *e);
 void journal_close(struct journal *j); /* NULL allowed */
-const uint8_t *journal_epoch(const struct journal *j); /* BATCH_EPOCH_LEN bytes */
+/* BATCH_EPOCH_LEN bytes; ask before each batch, as with journal_tail: see journal_read. */
+const uint8_t *journal_epoch(const struct journal *j);
 void journal_tail(const struct journal *j, enum batch_lane lane, struct journal_tail *ret_t);
 
 /* Append one SignedBatch; durable (fdatasync) when this returns 0. header: what was sealed, hash: its
  * SHA-256, counts: events by class (for a later tombstone). The tail moves on.
  * Errors: -ENOSPC the budget is used up and the policy (or the lack of bulk frames) forbids making
- * room: nothing written, the caller counts the events into a gap; -EIO and others: the file system
- * failed: nothing of it will be found after recovery, or the whole frame. */
+ * room, or the disk is full: nothing written, the caller counts the events into a gap; -ESTALE the
+ * header does not continue journal_tail in journal_epoch; -EIO and others: the file system failed:
+ * the file is abandoned, the next append begins another; nothing of it will be found after recovery,
+ * or the whole frame, unless a later append took its position. */
 MUST_CHECK int journal_append(struct journal *j, const struct batch_header *header, const struct seal_hash *hash,
 			      const uint64_t counts[static 16], const void *bytes, size_t len, struct error *e);
-/* Before an append of len bytes in lane: which bulk frames have to go so that it fits. Returns how
- * many (at most max) and fills dropped, oldest first, all of one boot; 0: it fits, or nothing may be
- * dropped. The caller seals a tombstone from them (t->dropped) and gives it to journal_drop. */
-size_t journal_must_drop(const struct journal *j, enum batch_lane lane, size_t len, size_t max,
-			 struct batch_dropped *dropped, uint8_t ret_boot[static BATCH_BOOT_LEN]);
-/* Put a SignedTombstone in the place of the n oldest unacknowledged bulk frames; durable on return. */
+/* Before an append of len bytes in lane: which bulk frames have to go so that it fits (frees what was
+ * acknowledged first). Returns how many, 1..max; 0: it fits, or nothing may be dropped. t->dropped: max
+ * elements of the caller, filled oldest first, of one boot and epoch, numbers without a hole; it also
+ * sets n_dropped, tenant, host_id, boot_id, epoch, lane and offset_ns. The caller adds times and
+ * reason, seals the tombstone, gives it to journal_drop, and asks again. max: BATCH_DROPPED_MAX. */
+size_t journal_must_drop(struct journal *j, enum batch_lane lane, size_t len, struct batch_tombstone *t, size_t max);
+/* Put a SignedTombstone in the place of the n frames that journal_must_drop named just before;
+ * durable on return. It stands at the position of the last of them. On error nothing was dropped. */
 MUST_CHECK int journal_drop(struct journal *j, size_t n, const void *bytes, size_t len, struct error *e);
 
 /* What the uplink may read: positions from first (oldest not acknowledged) to last; empty when
- * first > last. */
+ * first > last. Some between may be missing (dropped, damaged): journal_next steps over them. */
 void journal_range(const struct journal *j, enum batch_lane lane, uint64_t *ret_first, uint64_t *ret_last);
-/* The frame at position. ret_bytes: owned by j until its next call. -ENOENT: acknowledged or dropped
- * meanwhile, ask journal_range again; -EBADMSG: it was changed on disk (set aside, counted). */
+/* The first position that can be read, not below position; last + 1: none yet. */
+uint64_t journal_next(const struct journal *j, enum batch_lane lane, uint64_t position);
+/* The frame at position. ret_bytes: owned by j until its next call. -ENOENT: acknowledged, dropped or
+ * damaged meanwhile, go on at journal_next; -EBADMSG: it was changed on disk: from now on missing, its
+ * file is kept as damaged, and a new epoch begins (or -EIO and others, when that fails). */
 MUST_CHECK int journal_read(struct journal *j, enum batch_lane lane, uint64_t position, enum journal_kind *ret_kind,
 			    const uint8_t **ret_bytes, size_t *ret_len, struct error *e);
 /* Everything up to the frame with this header hash (a tombstone: its last dropped hash) is durable at
