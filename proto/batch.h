@@ -115,6 +115,7 @@ struct batch_tombstone {
 	int64_t wall_ns, offset_ns;
 	uint64_t boottime_ns;
 	const char *reason; /* "journal full" */
+	uint8_t key_id[SEAL_KEY_ID_LEN]; /* set by sealing and by opening */
 	size_t n_dropped;
 	struct batch_dropped *dropped; /* borrowed when sealing; in the arena when opened */
 };

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/config.h"
+
+#define AT(member) offsetof(struct agent_config, member)
+#define PATH_LEN_MAX 4000
+
+static const struct option rows[] = {
+	{ "state.dir", OPT_STRING, AT(state_dir), 1, PATH_LEN_MAX, "/var/lib/exhibit/agent",
+	  "folder of the journal", "DIR" },
+	{ "collector.address", OPT_STRING, AT(collector_address), 1, 300, "127.0.0.1:7443",
+	  "where the collector listens", "HOST:PORT" },
+	{ "collector.server-name", OPT_STRING, AT(collector_server_name), 0, 255, NULL,
+	  "name in the collector's certificate, when it is not the host in collector.address", "NAME" },
+	{ "tls.cert", OPT_STRING, AT(tls_cert), 1, PATH_LEN_MAX, "/etc/exhibit/agent.crt",
+	  "this host's certificate; its SPIFFE name says tenant and host id", "FILE" },
+	{ "tls.key", OPT_STRING, AT(tls_key), 1, PATH_LEN_MAX, "/etc/exhibit/agent.key",
+	  "key of tls.cert", "FILE" },
+	{ "tls.fleet-ca", OPT_STRING, AT(tls_fleet_ca), 1, PATH_LEN_MAX, "/etc/exhibit/fleet-ca.crt",
+	  "the fleet authority, which issued tls.cert", "FILE" },
+	{ "tls.order-ca", OPT_STRING, AT(tls_order_ca), 1, PATH_LEN_MAX, "/etc/exhibit/order-ca.crt",
+	  "the order authority, which issued the collector's certificate", "FILE" },
+	{ "seal.key", OPT_STRING, AT(seal_key), 1, PATH_LEN_MAX, "/etc/exhibit/agent.seal.key",
+	  "Ed25519 key that seals batches", "FILE" },
+	{ "seal.host-record", OPT_STRING, AT(host_record), 1, PATH_LEN_MAX, "/etc/exhibit/agent.record",
+	  "signed host record that names the sealing key", "FILE" },
+	{ "journal.max-bytes", OPT_BYTES, AT(journal_max_bytes), MiB(2), TiB(1), "1GiB",
+	  "disk for batches that the collector does not have yet", NULL },
+	{ "journal.policy", OPT_STRING, AT(journal_policy), 1, 32, "drop-oldest-bulk",
+	  "when the journal is full: drop-oldest-bulk or drop-new", "POLICY" },
+	{ "sense.critical-ring", OPT_BYTES, AT(critical_ring_bytes), KiB(64), MiB(256), "4MiB",
+	  "kernel ring for exec, fork, exit", NULL },
+	{ "sense.bulk-ring", OPT_BYTES, AT(bulk_ring_bytes), KiB(64), MiB(256), "8MiB",
+	  "kernel ring for files and network", NULL },
+	{ "sense.own-dirs", OPT_STRINGS, AT(own_dirs), 1, PATH_LEN_MAX, NULL,
+	  "folders of Exhibit itself, whose changes are counted but not recorded; state.dir is one", "DIR" },
+	{ "sense.files", OPT_BOOL, AT(files), 0, 0, "true", "see files being created and opened for writing",
+	  NULL },
+	{ "sense.fanotify", OPT_BOOL, AT(fanotify), 0, 0, "true", "see files modified, renamed and unlinked",
+	  NULL },
+	{ "sense.network", OPT_BOOL, AT(network), 0, 0, "true", "see TCP connections and UDP flows", NULL },
+	{ "uplink.user", OPT_STRING, AT(uplink_user), 1, 64, "exhibit-uplink",
+	  "user (name or number) that the process with the network socket runs as", "USER" },
+	{ "stop-timeout", OPT_DURATION_MS, AT(stop_timeout_ms), 0, 600000, "5s",
+	  "how long a stop waits for the collector to acknowledge what is sealed", NULL },
+	{ "log.level", OPT_STRING, AT(log_level), 1, 8, "info", "debug, info, warn or error", "LEVEL" },
+	{ "log.json", OPT_BOOL, AT(log_json), 0, 0, "false", "log lines as JSON", NULL },
+	{ "probe", OPT_BOOL, AT(probe), 0, 0, "false",
+	  "attach every hook, print which event classes this host can see and how, and exit", NULL },
+};
+
+static const char *const examples[] = {
+	"exhibit-agent --probe",
+	"show which event classes this host can see, and through which hook",
+	"exhibit-agent --config agent.yaml --check",
+	"validate a configuration and exit",
+	"exhibit-agent --collector.address collector.example:7443",
+	"run with the defaults of " AGENT_CONFIG_FILE " and another collector",
+	NULL,
+};
+
+const struct option_table agent_options = {
+	.program = "exhibit-agent",
+	.summary = "trace this host and stream sealed evidence to the collector",
+	.examples = examples,
+	.rows = rows,
+	.n_rows = ARRAY_LEN(rows),
+};

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an operator can set: one table feeds flags, YAML, help and the man page. */
+#ifndef AGENT_CONFIG_H
+#define AGENT_CONFIG_H
+
+#include "proto/base/options.h"
+
+#define AGENT_CONFIG_FILE "/etc/exhibit/agent.yaml"
+#define AGENT_VERSION "0.1.0"
+
+struct agent_config {
+	char *state_dir;
+	char *collector_address, *collector_server_name;
+	char *tls_cert, *tls_key, *tls_fleet_ca, *tls_order_ca;
+	char *seal_key, *host_record;
+	uint64_t journal_max_bytes;
+	char *journal_policy;
+	uint64_t critical_ring_bytes, bulk_ring_bytes;
+	struct option_list own_dirs;
+	bool fanotify, network, files;
+	char *uplink_user;
+	uint64_t stop_timeout_ms;
+	char *log_level;
+	bool log_json;
+	bool probe;
+};
+
+extern const struct option_table agent_options;
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "agent/journal.h"
+#include "proto/base/reader.h"
+#include "proto/base/writer.h"
+
+#define HEAD_LEN 16
+#define STATE_MAX 513
+
+/* Who may send what, how long its body must be, and whether it names a lane. */
+static const struct rule {
+	enum link_side from;
+	size_t min, max;
+	bool lane;
+} rules[LINK_KINDS] = {
+	[LINK_WANT] = { LINK_UPLINK, 0, 0, true },
+	[LINK_ACK] = { LINK_UPLINK, SEAL_HASH_LEN, SEAL_HASH_LEN, true },
+	[LINK_STATE] = { LINK_UPLINK, 1, STATE_MAX, false },
+	[LINK_BATCH] = { LINK_SENSE, 1, JOURNAL_FRAME_MAX, true },
+	[LINK_TOMBSTONE] = { LINK_SENSE, 1, JOURNAL_FRAME_MAX, true },
+	[LINK_IDLE] = { LINK_SENSE, 1, KiB(4), true },
+	[LINK_STOP] = { LINK_SENSE, 0, 0, false },
+};
+
+struct buffer {
+	uint8_t *at;
+	size_t size, start, end; /* what is in use: start..end */
+};
+
+struct link {
+	int fd;
+	enum link_side side;
+	struct buffer in, out;
+};
+
+int link_new(int fd, enum link_side side, struct link **ret_l, struct error *e)
+{
+	struct link *l = calloc(1, sizeof(*l));
+	int flags = fcntl(fd, F_GETFL);
+
+	if (l == NULL || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+		int r = l == NULL ? -ENOMEM : -errno;
+
+		free(l);
+		(void)close(fd);
+		return error_set(e, r, "cannot use the socket between sense and uplink: %m");
+	}
+	l->fd = fd;
+	l->side = side;
+	*ret_l = l;
+	return 0;
+}
+
+void link_free(struct link *l)
+{
+	if (l == NULL)
+		return;
+	(void)close(l->fd);
+	free(l->in.at);
+	free(l->out.at);
+	free(l);
+}
+
+int link_fd(const struct link *l)
+{
+	return l->fd;
+}
+
+bool link_pending(const struct link *l)
+{
+	return l->out.end > l->out.start;
+}
+
+/* Room for more bytes behind what is in use: by moving it to the front, then by growing. */
+static int buffer_reserve(struct buffer *b, size_t more)
+{
+	size_t used = b->end - b->start;
+
+	if (b->size - b->end >= more)
+		return 0;
+	if (b->start > 0) {
+		memmove(b->at, b->at + b->start, used);
+		b->start = 0;
+		b->end = used;
+	}
+	if (b->size - b->end >= more)
+		return 0;
+	size_t size = used + more < KiB(64) ? KiB(64) : used + more;
+	uint8_t *at = realloc(b->at, size);
+
+	if (at == NULL)
+		return -ENOMEM;
+	b->at = at;
+	b->size = size;
+	return 0;
+}
+
+static bool message_allowed(const struct link_message *m, enum link_side from)
+{
+	if (m->kind < LINK_WANT || m->kind >= LINK_KINDS)
+		return false;
+	const struct rule *rule = &rules[m->kind];
+	bool lane_ok = rule->lane ? (m->lane == BATCH_LANE_CRITICAL || m->lane == BATCH_LANE_BULK) : m->lane == 0;
+
+	return rule->from == from && lane_ok && m->len >= rule->min && m->len <= rule->max;
+}
+
+int link_send(struct link *l, const struct link_message *m)
+{
+	if (!message_allowed(m, l->side))
+		return -EINVAL;
+	if (l->out.end - l->out.start > LINK_QUEUE_MAX)
+		return -EAGAIN;
+	int r = buffer_reserve(&l->out, HEAD_LEN + m->len);
+
+	if (r < 0)
+		return r;
+	struct writer w = writer_init(l->out.at + l->out.end, HEAD_LEN + m->len);
+
+	writer_u32(&w, (uint32_t)m->len);
+	writer_u8(&w, (uint8_t)m->kind);
+	writer_u8(&w, m->lane);
+	writer_u16(&w, 0);
+	writer_u64(&w, m->position);
+	writer_bytes(&w, m->body, m->len);
+	l->out.end += w.done;
+	return link_flush(l);
+}
+
+int link_flush(struct link *l)
+{
+	struct buffer *b = &l->out;
+
+	while (b->end > b->start) {
+		ssize_t n = send(l->fd, b->at + b->start, b->end - b->start, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -EPIPE;
+		b->start += (size_t)n;
+	}
+	b->start = b->end = 0;
+	return 0;
+}
+
+/* Parse the message at the front of the input. 1, 0 (needs *ret_need bytes in all) or -EBADMSG. */
+static int parse_front(struct link *l, struct link_message *ret_m, size_t *ret_need)
+{
+	size_t used = l->in.end - l->in.start;
+
+	*ret_need = HEAD_LEN;
+	if (used < HEAD_LEN)
+		return 0;
+	struct reader r = reader_init(l->in.at + l->in.start, used);
+	struct link_message m = { .len = reader_u32(&r) };
+
+	m.kind = (enum link_kind)reader_u8(&r);
+	m.lane = reader_u8(&r);
+	bool padded = reader_u16(&r) == 0;
+
+	m.position = reader_u64(&r);
+	if (!padded || !message_allowed(&m, l->side == LINK_SENSE ? LINK_UPLINK : LINK_SENSE))
+		return -EBADMSG;
+	*ret_need = HEAD_LEN + m.len;
+	if (r.left < m.len)
+		return 0;
+	m.body = reader_bytes(&r, m.len);
+	*ret_m = m;
+	return 1;
+}
+
+int link_receive(struct link *l, struct link_message *ret_m)
+{
+	for (;;) {
+		size_t need;
+		int r = parse_front(l, ret_m, &need);
+
+		if (r < 0)
+			return r;
+		if (r > 0) {
+			l->in.start += need;
+			return 1;
+		}
+		size_t used = l->in.end - l->in.start;
+
+		r = buffer_reserve(&l->in, need - used);
+		if (r < 0)
+			return r;
+		ssize_t n = recv(l->fd, l->in.at + l->in.end, l->in.size - l->in.end, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -EPIPE;
+		if (n == 0)
+			return -EPIPE;
+		l->in.end += (size_t)n;
+	}
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one wire between the privileged `sense` process and the unprivileged `uplink` process: a stream
+ * socketpair with framed messages. The table in link.c is the whole interface: which side may send
+ * what, and how long it may be. Each end is owned by one thread.
+ *
+ * Frame, little-endian: u32 length of body, u8 kind, u8 lane (0: none), u16 zero, u64 position; body. */
+#ifndef AGENT_LINK_H
+#define AGENT_LINK_H
+
+#include "proto/base/base.h"
+#include "proto/base/error.h"
+
+enum link_kind {
+	/* uplink to sense */
+	LINK_WANT = 1, /* position: the next frame of lane that is wanted; 0: the oldest unacknowledged */
+	LINK_ACK, /* position; body: header hash. Everything up to it is durable at the collector */
+	LINK_STATE, /* body: one byte connected (0, 1), then a sentence for a person, at most 512 bytes */
+	/* sense to uplink */
+	LINK_BATCH, /* position; body: SignedBatch */
+	LINK_TOMBSTONE, /* position; body: SignedTombstone */
+	LINK_IDLE, /* body: SignedIdle */
+	LINK_STOP, /* nothing more comes; end once what is under way is acknowledged, or soon */
+	LINK_KINDS,
+};
+
+enum link_side { LINK_SENSE, LINK_UPLINK };
+
+struct link_message {
+	enum link_kind kind;
+	uint8_t lane; /* enum batch_lane, 0: none */
+	uint64_t position;
+	const uint8_t *body; /* borrowed: when received, until the next link_receive */
+	size_t len;
+};
+
+struct link;
+
+/* fd: one end of socketpair(AF_UNIX, SOCK_STREAM), non-blocking is set here; the link owns it from now
+ * on, also on failure. side: who we are. */
+MUST_CHECK int link_new(int fd, enum link_side side, struct link **ret_l, struct error *e);
+void link_free(struct link *l); /* NULL allowed */
+int link_fd(const struct link *l);
+/* Queue one message, with a copy of its body, and write as much as fits now. -EAGAIN: more than
+ * LINK_QUEUE_MAX bytes wait already, nothing was queued; -EPIPE: the other side is gone; -EINVAL: not
+ * ours to send. */
+#define LINK_QUEUE_MAX MiB(4)
+MUST_CHECK int link_send(struct link *l, const struct link_message *m);
+/* Write what waits. 0, or -EPIPE. */
+MUST_CHECK int link_flush(struct link *l);
+bool link_pending(const struct link *l); /* something waits for POLLOUT */
+/* The next whole message. 1: ret is set; 0: none yet; -EPIPE: the other side closed; -EBADMSG: it broke
+ * the table (a hostile or broken peer: end it). */
+MUST_CHECK int link_receive(struct link *l, struct link_message *ret_m);
+
+#endif

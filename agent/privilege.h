@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What each process gives up, once, before it has threads. */
+#ifndef AGENT_PRIVILEGE_H
+#define AGENT_PRIVILEGE_H
+
+#include "proto/base/base.h"
+#include "proto/base/error.h"
+
+/* The process with the network socket: another uid without groups, no capability in any set, no new
+ * privileges, and a seccomp filter that allows only what gRPC over TLS needs (no exec, no ptrace, no
+ * file created or written: everything else fails with EPERM). user: name or number; an unknown name
+ * falls back to 65534 and says so in the log. */
+MUST_CHECK int privilege_drop_uplink(const char *user, struct error *e);
+/* The process with the kernel's privileges: keeps the capabilities that sensing needs, no new
+ * privileges, and a seccomp filter under which it can never open a network socket. */
+MUST_CHECK int privilege_drop_sense(struct error *e);
+/* The launcher of the uplink (launch.h): keeps only what changing the uid takes, no new privileges. */
+MUST_CHECK int privilege_drop_launcher(struct error *e);
+/* The first capability that sensing needs and this process lacks, or NULL. */
+const char *privilege_missing(void);
+
+#endif

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/sealer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include "agent/link.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+#define IDLE_EVERY_NS (5 * NSEC_PER_SEC) /* tell the collector how far we are */
+#define EMPTY_EVERY_NS (300 * NSEC_PER_SEC) /* ... and make that durable with a sealed empty batch */
+#define TOMBSTONE_ARENA_MAX MiB(4)
+
+struct losses {
+	pthread_mutex_t lock; /* between the seal thread and the drain thread, which both only add and take */
+	uint64_t counts[16];
+	uint64_t from_ns, to_ns;
+};
+
+struct lane_state {
+	uint64_t watermark_ns; /* of the newest closed batch, entries or none */
+	uint64_t sealed_ns, idle_ns; /* when we last sealed, and last told */
+	bool wanted; /* the uplink waits for a frame */
+	uint64_t want; /* its position; 0: the oldest */
+};
+
+struct sealer {
+	struct sealer_config c;
+	struct batch_sealer *seal;
+	struct arena *arena;
+	struct batch_dropped *dropped;
+	struct queue *in, *links;
+	struct link *link;
+	struct lane_state lane[BATCH_LANES + 1];
+	struct losses losses;
+	bool connected, failing;
+	pthread_t thread;
+};
+
+static void count_losses(struct sealer *s, const struct batch_closed *b)
+{
+	struct losses *l = &s->losses;
+
+	(void)pthread_mutex_lock(&l->lock);
+	for (size_t i = 0; i < ARRAY_LEN(l->counts); i++)
+		l->counts[i] += b->counts[i];
+	if (l->from_ns == 0 || b->first_boottime_ns < l->from_ns)
+		l->from_ns = b->first_boottime_ns;
+	if (b->last_boottime_ns > l->to_ns)
+		l->to_ns = b->last_boottime_ns;
+	(void)pthread_mutex_unlock(&l->lock);
+}
+
+bool sealer_take_losses(struct sealer *s, uint64_t counts[static 16], uint64_t *ret_from_ns, uint64_t *ret_to_ns)
+{
+	struct losses *l = &s->losses;
+
+	(void)pthread_mutex_lock(&l->lock);
+	bool any = l->to_ns != 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(l->counts); i++) {
+		counts[i] += l->counts[i];
+		l->counts[i] = 0;
+	}
+	*ret_from_ns = l->from_ns;
+	*ret_to_ns = l->to_ns;
+	l->from_ns = l->to_ns = 0;
+	(void)pthread_mutex_unlock(&l->lock);
+	return any;
+}
+
+/* What the chain demands of the next header of this lane. */
+static void continue_chain(const struct sealer *s, enum batch_lane lane, struct batch_header *h)
+{
+	struct journal_tail tail;
+
+	journal_tail(s->c.journal, lane, &tail);
+	bool same_boot = tail.has_hash && memcmp(tail.boot_id, s->c.boot_id, BATCH_BOOT_LEN) == 0;
+
+	h->number = same_boot ? tail.number + 1 : 1;
+	h->has_previous = tail.has_hash;
+	h->previous = tail.hash;
+}
+
+static void fill_header(const struct sealer *s, const struct batch_closed *b, struct batch_header *h)
+{
+	*h = (struct batch_header){
+		.tenant = s->c.tenant,
+		.host_id = s->c.host_id,
+		.host_name = s->c.host_name,
+		.lane = b->lane,
+		.first_sequence = b->first_sequence,
+		.last_sequence = b->last_sequence,
+		.count = b->count,
+		.entries = b->entries,
+		.gaps = b->gaps,
+		.first_boottime_ns = b->first_boottime_ns,
+		.last_boottime_ns = b->last_boottime_ns,
+		.sealed_boottime_ns = clock_boottime_ns(),
+		.sealed_wall_ns = clock_wall_ns(),
+		.synchronised = clock_synchronised(),
+		.watermark_ns = b->watermark_ns,
+		.n_rings = b->n_rings,
+		.rings = b->rings,
+	};
+	memcpy(h->boot_id, s->c.boot_id, sizeof(h->boot_id));
+	memcpy(h->epoch, journal_epoch(s->c.journal), sizeof(h->epoch));
+	continue_chain(s, b->lane, h);
+}
+
+/* Drop the oldest bulk frames until len bytes fit, each run under a signed tombstone. */
+static int make_room(struct sealer *s, enum batch_lane lane, size_t len, struct error *e)
+{
+	struct batch_tombstone t = { .tenant = s->c.tenant, .host_id = s->c.host_id, .lane = BATCH_LANE_BULK,
+				     .reason = "journal full", .dropped = s->dropped };
+	size_t n;
+
+	while ((n = journal_must_drop(s->c.journal, lane, len, BATCH_DROPPED_MAX, s->dropped, t.boot_id)) > 0) {
+		const uint8_t *bytes;
+		size_t bytes_len;
+
+		t.n_dropped = n;
+		t.wall_ns = clock_wall_ns();
+		t.boottime_ns = clock_boottime_ns();
+		t.offset_ns = t.wall_ns - (int64_t)t.boottime_ns;
+		memcpy(t.epoch, journal_epoch(s->c.journal), sizeof(t.epoch));
+		arena_reset(s->arena);
+		int r = batch_seal_tombstone(s->c.key, &t, s->arena, &bytes, &bytes_len, e);
+
+		if (r == 0)
+			r = journal_drop(s->c.journal, n, bytes, bytes_len, e);
+		if (r < 0)
+			return error_wrap(e, r, "cannot make room in the journal");
+		log_warn("journal full: oldest bulk batches dropped under a tombstone", KV_U64("batches", n));
+	}
+	return 0;
+}
+
+static int seal(struct sealer *s, const struct batch_closed *b, struct error *e)
+{
+	struct batch_header h;
+	const uint8_t *bytes;
+	size_t len;
+	struct seal_hash hash;
+
+	fill_header(s, b, &h);
+	int r = batch_seal(s->seal, &h, b->raw, b->raw_len, &bytes, &len, &hash, e);
+
+	if (r == 0)
+		r = make_room(s, b->lane, len, e);
+	if (r == 0)
+		r = journal_append(s->c.journal, &h, &hash, b->counts, bytes, len, e);
+	return r;
+}
+
+/* Seal one closed batch; what cannot be kept is counted, and said once until it works again. */
+static void take_batch(struct sealer *s, struct batch_closed *b)
+{
+	struct lane_state *l = &s->lane[b->lane];
+	struct error e = { 0 };
+	uint64_t now = clock_monotonic_ns();
+
+	if (b->watermark_ns > l->watermark_ns)
+		l->watermark_ns = b->watermark_ns;
+	if (b->entries == 0 && now - l->sealed_ns < EMPTY_EVERY_NS)
+		return;
+	if (seal(s, b, &e) == 0) {
+		if (s->failing)
+			log_info("the journal takes batches again");
+		s->failing = false;
+		l->sealed_ns = l->idle_ns = now;
+		return;
+	}
+	if (b->count > 0)
+		count_losses(s, b);
+	if (!s->failing)
+		log_failure(LOG_LEVEL_ERROR, "events are lost and counted", &e);
+	s->failing = true;
+}
+
+/* Give the uplink the frame that it waits for, when there is one. */
+static void serve(struct sealer *s, uint8_t lane)
+{
+	struct lane_state *l = &s->lane[lane];
+	struct error e = { 0 };
+
+	while (l->wanted) {
+		uint64_t first, last;
+
+		journal_range(s->c.journal, lane, &first, &last);
+		uint64_t position = l->want < first ? first : l->want;
+
+		if (position > last)
+			return;
+		enum journal_kind kind;
+		const uint8_t *bytes;
+		size_t len;
+		int r = journal_read(s->c.journal, lane, position, &kind, &bytes, &len, &e);
+
+		if (r < 0) {
+			log_failure(LOG_LEVEL_ERROR, "a sealed batch cannot be read back", &e);
+			l->want = position + 1;
+			continue;
+		}
+		r = link_send(s->link,
+			      &(struct link_message){ .kind = kind == JOURNAL_BATCH ? LINK_BATCH : LINK_TOMBSTONE,
+						      .lane = lane, .position = position, .body = bytes,
+						      .len = len });
+		if (r == -EAGAIN)
+			return; /* when the link has drained */
+		l->wanted = false;
+	}
+}
+
+static void tell_idle(struct sealer *s, enum batch_lane lane)
+{
+	struct lane_state *l = &s->lane[lane];
+	struct journal_tail tail;
+	struct error e = { 0 };
+	const uint8_t *bytes;
+	size_t len;
+
+	journal_tail(s->c.journal, lane, &tail);
+	bool same_boot = tail.has_hash && memcmp(tail.boot_id, s->c.boot_id, BATCH_BOOT_LEN) == 0;
+	struct batch_idle idle = {
+		.tenant = s->c.tenant,
+		.host_id = s->c.host_id,
+		.lane = lane,
+		.number = same_boot ? tail.number : 0,
+		.watermark_ns = l->watermark_ns,
+		.boottime_ns = clock_boottime_ns(),
+		.wall_ns = clock_wall_ns(),
+		.synchronised = clock_synchronised(),
+		.has_hash = tail.has_hash,
+		.header_hash = tail.hash,
+	};
+
+	if (!same_boot)
+		return; /* nothing of this boot yet: the first batch comes within seconds */
+	memcpy(idle.boot_id, s->c.boot_id, sizeof(idle.boot_id));
+	memcpy(idle.epoch, journal_epoch(s->c.journal), sizeof(idle.epoch));
+	arena_reset(s->arena);
+	if (batch_seal_idle(s->c.key, &idle, s->arena, &bytes, &len, &e) < 0)
+		log_failure(LOG_LEVEL_ERROR, "cannot sign an idle message", &e);
+	else
+		(void)!link_send(s->link, &(struct link_message){ .kind = LINK_IDLE, .lane = (uint8_t)lane,
+								  .body = bytes, .len = len });
+}
+
+static void tell_idle_lanes(struct sealer *s)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	for (enum batch_lane lane = BATCH_LANE_CRITICAL; s->link != NULL && lane <= BATCH_LANE_BULK; lane++) {
+		if (now - s->lane[lane].idle_ns < IDLE_EVERY_NS)
+			continue;
+		s->lane[lane].idle_ns = now;
+		tell_idle(s, lane);
+	}
+}
+
+static void take_state(struct sealer *s, const struct link_message *m)
+{
+	bool connected = m->body[0] == 1;
+
+	if (connected && !s->connected)
+		log_info("connected to the collector");
+	else if (!connected)
+		log_warn("no connection to the collector, batches stay in the journal",
+			 KV_BYTES("error", m->body + 1, m->len - 1));
+	s->connected = connected;
+}
+
+static void take_ack(struct sealer *s, const struct link_message *m)
+{
+	struct seal_hash hash;
+	struct error e = { 0 };
+
+	memcpy(hash.b, m->body, sizeof(hash.b));
+	int r = journal_ack(s->c.journal, m->lane, m->position, &hash, &e);
+
+	if (r < 0 && r != -ENOENT)
+		log_failure(LOG_LEVEL_WARN, "an acknowledgement cannot be kept", &e);
+}
+
+static void drop_link(struct sealer *s)
+{
+	link_free(s->link);
+	s->link = NULL;
+	s->connected = false;
+	for (size_t i = 1; i <= BATCH_LANES; i++)
+		s->lane[i].wanted = false;
+}
+
+static void receive_link(struct sealer *s)
+{
+	struct link_message m;
+	int r = link_flush(s->link);
+
+	while (r >= 0 && (r = link_receive(s->link, &m)) > 0) {
+		if (m.kind == LINK_STATE)
+			take_state(s, &m);
+		else if (m.kind == LINK_ACK)
+			take_ack(s, &m);
+		else {
+			s->lane[m.lane].wanted = true;
+			s->lane[m.lane].want = m.position;
+		}
+	}
+	if (r == -EBADMSG)
+		log_error("the uplink broke the link's rules and is cut off");
+	if (r < 0)
+		drop_link(s);
+}
+
+static void take_links(struct sealer *s)
+{
+	for (int *fd; (fd = queue_pop(s->links, 0)) != NULL; free(fd)) {
+		struct error e = { 0 };
+
+		drop_link(s);
+		if (link_new(*fd, LINK_SENSE, &s->link, &e) < 0)
+			log_failure(LOG_LEVEL_ERROR, "no uplink", &e);
+	}
+}
+
+static bool all_acknowledged(const struct sealer *s)
+{
+	for (enum batch_lane lane = BATCH_LANE_CRITICAL; lane <= BATCH_LANE_BULK; lane++) {
+		uint64_t first, last;
+
+		journal_range(s->c.journal, lane, &first, &last);
+		if (first <= last)
+			return false;
+	}
+	return true;
+}
+
+static void wait_for_work(struct sealer *s)
+{
+	struct pollfd fds[3] = { { .fd = queue_fd(s->in), .events = POLLIN },
+				 { .fd = queue_fd(s->links), .events = POLLIN },
+				 { .fd = s->link == NULL ? -1 : link_fd(s->link), .events = POLLIN } };
+
+	if (s->link != NULL && link_pending(s->link))
+		fds[2].events |= POLLOUT;
+	if (queue_closed(s->in)) /* stopping: its descriptor stays readable */
+		fds[0].fd = fds[1].fd = -1;
+	(void)poll(fds, ARRAY_LEN(fds), queue_closed(s->in) ? 50 : 500);
+}
+
+static void *run_sealer(void *arg)
+{
+	struct sealer *s = arg;
+	uint64_t stop_at_ns = 0;
+
+	for (;;) {
+		wait_for_work(s);
+		take_links(s);
+		for (struct batch_closed *b; (b = queue_pop(s->in, 0)) != NULL; batch_closed_free(b))
+			take_batch(s, b);
+		if (s->link != NULL)
+			receive_link(s);
+		if (s->link != NULL)
+			serve(s, BATCH_LANE_CRITICAL);
+		if (s->link != NULL)
+			serve(s, BATCH_LANE_BULK);
+		tell_idle_lanes(s);
+		if (!queue_closed(s->in))
+			continue;
+		uint64_t now = clock_monotonic_ns();
+
+		if (stop_at_ns == 0)
+			stop_at_ns = now + s->c.stop_timeout_ms * NSEC_PER_MSEC;
+		if (!s->connected || now >= stop_at_ns || all_acknowledged(s))
+			break;
+	}
+	if (s->link != NULL)
+		(void)!link_send(s->link, &(struct link_message){ .kind = LINK_STOP });
+	return NULL;
+}
+
+static void release(struct sealer *s)
+{
+	batch_sealer_free(s->seal);
+	arena_free(s->arena);
+	free(s->dropped);
+	for (int *fd; s->links != NULL && (fd = queue_pop(s->links, 0)) != NULL; free(fd))
+		(void)close(*fd);
+	queue_free(s->in);
+	queue_free(s->links);
+	link_free(s->link);
+	(void)pthread_mutex_destroy(&s->losses.lock);
+	free(s);
+}
+
+int sealer_start(const struct sealer_config *c, struct sealer **ret_s, struct error *e)
+{
+	struct sealer *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return error_set(e, -ENOMEM, "cannot start sealing: out of memory");
+	s->c = *c;
+	(void)pthread_mutex_init(&s->losses.lock, NULL);
+	s->in = queue_new(SEALER_QUEUE_MAX);
+	s->links = queue_new(4);
+	s->arena = arena_new(TOMBSTONE_ARENA_MAX, KiB(64));
+	s->dropped = calloc(BATCH_DROPPED_MAX, sizeof(*s->dropped));
+	int r = s->in == NULL || s->links == NULL || s->arena == NULL || s->dropped == NULL ? -ENOMEM : 0;
+
+	if (r == 0)
+		r = batch_sealer_new(c->key, &s->seal, e);
+	if (r == 0)
+		r = -pthread_create(&s->thread, NULL, run_sealer, s);
+	if (r < 0) {
+		release(s);
+		return error_wrap(e, r, "cannot start sealing");
+	}
+	(void)pthread_setname_np(s->thread, "seal");
+	*ret_s = s;
+	return 0;
+}
+
+void sealer_put(struct sealer *s, struct batch_closed *b)
+{
+	if (!queue_push(s->in, b))
+		batch_closed_free(b); /* closed only by sealer_stop, after the drain thread's end */
+}
+
+void sealer_link(struct sealer *s, int fd)
+{
+	int *item = malloc(sizeof(*item));
+
+	if (item != NULL)
+		*item = fd;
+	if (item == NULL || !queue_try_push(s->links, item)) {
+		free(item);
+		(void)close(fd); /* the uplink sees its end and is started again */
+	}
+}
+
+void sealer_stop(struct sealer *s)
+{
+	if (s == NULL)
+		return;
+	queue_close(s->in);
+	(void)pthread_join(s->thread, NULL);
+	journal_close(s->c.journal);
+	seal_key_free(s->c.key);
+	release(s);
+}

@@ -1,0 +1,544 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/uplink.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/utsname.h>
+
+#include "agent/launch.h"
+#include "agent/link.h"
+#include "agent/privilege.h"
+#include "agent/window.h"
+#include "batch.pb-c.h"
+#include "proto/base/clock.h"
+#include "proto/base/files.h"
+#include "proto/base/log.h"
+#include "proto/base/queue.h"
+#include "proto/envelope.h"
+#include "proto/rpc_client.h"
+#include "proto/rpc_guard.h"
+#include "service.pb-c.h"
+
+#define EVENTS_PATH "/exhibit.v1.Agent/Events"
+#define RECORD_MAX KiB(8)
+#define INBOX_MAX 1024
+#define ARENA_MAX MiB(4)
+#define ACK_LIMIT_NS (60 * NSEC_PER_SEC) /* sent and not acknowledged for so long: begin anew */
+#define BACKOFF_FIRST_MS 500
+#define BACKOFF_MAX_MS 30000
+
+/* What the rpc thread tells the main thread. */
+enum inbox_kind { INBOX_MESSAGE, INBOX_SENDABLE, INBOX_CLOSED };
+struct inbox {
+	enum inbox_kind kind;
+	uint64_t stream_no; /* which stream said it: an old one's words are dropped */
+	enum rpc_status status;
+	uint8_t *data;
+	size_t len;
+	char text[256];
+};
+
+/* A frame that the connection had no room for. */
+struct held {
+	uint8_t *data;
+	size_t len;
+	uint64_t position;
+	struct window_id id;
+};
+
+/* Lives as long as its stream's callbacks; the stream's number travels with it. */
+struct call {
+	struct uplink *uplink;
+	uint64_t no;
+};
+
+struct uplink {
+	const struct agent_config *config;
+	struct link *link;
+	struct rpc_loop *loop;
+	struct rpc_client *client;
+	struct rpc_stream *stream; /* NULL: none open */
+	struct queue *inbox;
+	struct arena *arena;
+	uint64_t stream_no;
+	bool greeted; /* the collector answered our hello */
+	bool told_failure; /* sense heard of this outage already */
+	bool stopping;
+	uint64_t open_at_ns, backoff_ms; /* when to open the next stream */
+	uint64_t last_ack_ns;
+	struct window lane[BATCH_LANES + 1]; /* by lane */
+	struct held held[BATCH_LANES + 1];
+	uint8_t *record; /* SignedHostRecord */
+	size_t record_len;
+	int signals;
+};
+
+static void inbox_push(struct call *c, enum inbox_kind kind, uint8_t *data, size_t len, enum rpc_status status,
+		       const char *text)
+{
+	struct inbox *i = calloc(1, sizeof(*i));
+
+	if (i == NULL) {
+		free(data);
+		return; /* the acknowledgement timer begins anew */
+	}
+	*i = (struct inbox){ .kind = kind, .stream_no = c->no, .status = status, .data = data, .len = len };
+	(void)snprintf(i->text, sizeof(i->text), "%s", text);
+	if (!queue_push(c->uplink->inbox, i)) {
+		free(data);
+		free(i);
+	}
+}
+
+static void on_message(struct rpc_stream *s, uint8_t *data, size_t len, void *ctx)
+{
+	(void)s;
+	inbox_push(ctx, INBOX_MESSAGE, data, len, RPC_OK, "");
+}
+
+static void on_sendable(struct rpc_stream *s, void *ctx)
+{
+	(void)s;
+	inbox_push(ctx, INBOX_SENDABLE, NULL, 0, RPC_OK, "");
+}
+
+static void on_closed(struct rpc_stream *s, enum rpc_status status, const char *text, void *ctx)
+{
+	(void)s;
+	inbox_push(ctx, INBOX_CLOSED, NULL, 0, status, text);
+	free(ctx);
+}
+
+static const struct rpc_stream_ops stream_ops = {
+	.on_message = on_message,
+	.on_sendable = on_sendable,
+	.on_closed = on_closed,
+};
+
+static void tell_state(struct uplink *u, bool connected, const char *sentence)
+{
+	uint8_t body[513] = { connected ? 1 : 0 };
+	size_t n = strnlen(sentence, sizeof(body) - 1);
+
+	memcpy(body + 1, sentence, n);
+	/* Full: sense is stuck, and has better to do than to read this. */
+	(void)!link_send(u->link, &(struct link_message){ .kind = LINK_STATE, .body = body, .len = n + 1 });
+}
+
+static void drop_held(struct uplink *u)
+{
+	for (size_t i = 1; i <= BATCH_LANES; i++) {
+		free(u->held[i].data);
+		u->held[i] = (struct held){ 0 };
+	}
+}
+
+static uint64_t random_below(uint64_t n)
+{
+	uint64_t v = 0;
+
+	if (getrandom(&v, sizeof(v), GRND_NONBLOCK) != (ssize_t)sizeof(v))
+		v = clock_monotonic_ns();
+	return v % n;
+}
+
+/* A thousand agents that lost the same collector must not come back at once (transport.md fact 4). */
+static void schedule_open(struct uplink *u)
+{
+	u->open_at_ns = clock_monotonic_ns() + (1 + random_below(u->backoff_ms)) * NSEC_PER_MSEC;
+	u->backoff_ms = u->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : u->backoff_ms * 2;
+}
+
+static int send_hello(struct uplink *u)
+{
+	Exhibit__V1__Hello hello = EXHIBIT__V1__HELLO__INIT;
+	uint8_t body[RECORD_MAX + 512];
+	char name[256] = "";
+
+	struct utsname kernel;
+
+	(void)gethostname(name, sizeof(name) - 1);
+	if (uname(&kernel) == 0)
+		hello.kernel = (ProtobufCBinaryData){ .data = (uint8_t *)kernel.release,
+						      .len = strlen(kernel.release) };
+	hello.protocol_min = hello.protocol_max = 1;
+	hello.version = (ProtobufCBinaryData){ .data = (uint8_t[]){ AGENT_VERSION }, .len = strlen(AGENT_VERSION) };
+	hello.host_name = (ProtobufCBinaryData){ .data = (uint8_t *)name, .len = strlen(name) };
+	hello.host_record = exhibit__v1__signed_host_record__unpack(NULL, u->record_len, u->record);
+	if (hello.host_record == NULL)
+		return -EBADMSG;
+	size_t len = exhibit__v1__hello__get_packed_size(&hello);
+	int r = len > sizeof(body) ? -EMSGSIZE : 0;
+	uint8_t *message = NULL;
+
+	if (r == 0) {
+		(void)exhibit__v1__hello__pack(&hello, body);
+		message = envelope_make(ENVELOPE_HELLO, body, len, &len);
+		r = message == NULL ? -ENOMEM : rpc_stream_send(u->stream, message, len);
+	}
+	if (r < 0)
+		free(message);
+	exhibit__v1__signed_host_record__free_unpacked(hello.host_record, NULL);
+	return r;
+}
+
+static void open_stream(struct uplink *u)
+{
+	struct call *c = calloc(1, sizeof(*c));
+	struct error e = { 0 };
+
+	if (c == NULL) {
+		schedule_open(u);
+		return;
+	}
+	*c = (struct call){ .uplink = u, .no = ++u->stream_no };
+	int r = rpc_client_open(u->client,
+				&(struct rpc_call){ .path = EVENTS_PATH, .ops = &stream_ops, .ctx = c,
+						    .wait_for_ready = true },
+				&u->stream, &e);
+	if (r < 0) {
+		log_failure(LOG_LEVEL_WARN, "cannot begin a call to the collector", &e);
+		free(c);
+		schedule_open(u);
+		return;
+	}
+	u->greeted = false;
+	u->last_ack_ns = clock_monotonic_ns();
+	for (size_t i = 1; i <= BATCH_LANES; i++)
+		window_reset(&u->lane[i]);
+	drop_held(u);
+	rpc_stream_want_read(u->stream, true);
+	if (send_hello(u) < 0)
+		rpc_stream_cancel(u->stream);
+}
+
+static void close_stream(struct uplink *u, enum rpc_status status, const char *text)
+{
+	struct error e = { 0 };
+	char sentence[512];
+
+	rpc_stream_unref(u->stream);
+	u->stream = NULL;
+	u->greeted = false;
+	schedule_open(u);
+	if (rpc_client_explain(u->client, status, text, &e) == 0)
+		(void)error_set(&e, -EPIPE, "the collector ended the stream");
+	if (!u->told_failure)
+		tell_state(u, false, error_format(&e, sentence, sizeof(sentence)));
+	u->told_failure = true;
+}
+
+/* Everything the connection has room for. false: full, on_sendable will say. */
+static bool send_held(struct uplink *u, uint8_t lane)
+{
+	struct held *h = &u->held[lane];
+
+	if (h->data == NULL)
+		return true;
+	int r = rpc_stream_send(u->stream, h->data, h->len);
+
+	if (r == -EAGAIN)
+		return false;
+	if (r < 0) {
+		rpc_stream_cancel(u->stream); /* closed meanwhile, or out of memory: begin anew */
+		free(h->data);
+	} else {
+		if (u->lane[BATCH_LANE_CRITICAL].n + u->lane[BATCH_LANE_BULK].n == 0)
+			u->last_ack_ns = clock_monotonic_ns();
+		window_sent(&u->lane[lane], h->position, &h->id);
+	}
+	*h = (struct held){ 0 };
+	return r == 0;
+}
+
+static void ask(struct uplink *u)
+{
+	for (uint8_t lane = BATCH_LANE_CRITICAL; lane <= BATCH_LANE_BULK; lane++) {
+		struct window *w = &u->lane[lane];
+
+		if (!u->greeted || u->held[lane].data != NULL || !window_wants(w))
+			continue;
+		w->asked = link_send(u->link, &(struct link_message){ .kind = LINK_WANT, .lane = lane,
+								      .position = w->next }) == 0;
+	}
+}
+
+/* What the collector's acknowledgement of this frame will name. */
+static int frame_id(struct uplink *u, const struct link_message *m, struct window_id *ret)
+{
+	struct error e = { 0 };
+	int r;
+
+	arena_reset(u->arena);
+	if (m->kind == LINK_BATCH) {
+		struct batch_view v;
+
+		r = batch_parse(m->body, m->len, u->arena, &v, &e);
+		if (r == 0) {
+			*ret = (struct window_id){ .number = v.header.number, .hash = v.hash };
+			memcpy(ret->boot_id, v.header.boot_id, sizeof(ret->boot_id));
+			memcpy(ret->epoch, v.header.epoch, sizeof(ret->epoch));
+		}
+	} else {
+		struct batch_tombstone t;
+
+		r = batch_open_tombstone(m->body, m->len, NULL, u->arena, &t, &e);
+		if (r == 0) {
+			const struct batch_dropped *last = &t.dropped[t.n_dropped - 1];
+
+			*ret = (struct window_id){ .number = last->number, .hash = last->header_hash };
+			memcpy(ret->boot_id, t.boot_id, sizeof(ret->boot_id));
+			memcpy(ret->epoch, t.epoch, sizeof(ret->epoch));
+		}
+	}
+	if (r < 0)
+		log_failure(LOG_LEVEL_ERROR, "sense sent a frame that is none", &e);
+	return r;
+}
+
+static void take_frame(struct uplink *u, const struct link_message *m)
+{
+	struct held *h = &u->held[m->lane];
+
+	if (!window_accepts(&u->lane[m->lane]) || u->stream == NULL || h->data != NULL)
+		return;
+	if (frame_id(u, m, &h->id) < 0)
+		return;
+	uint32_t field = m->kind == LINK_BATCH ? ENVELOPE_BATCH : ENVELOPE_TOMBSTONE;
+
+	h->position = m->position;
+	h->data = envelope_make(field, m->body, m->len, &h->len);
+	if (h->data != NULL)
+		(void)!send_held(u, m->lane);
+	ask(u);
+}
+
+/* An idle message names the last header: it only makes sense to a collector that has that one. */
+static void pass_idle(struct uplink *u, const struct link_message *m)
+{
+	if (u->stream == NULL || !u->greeted || u->lane[m->lane].n > 0 || u->held[m->lane].data != NULL)
+		return;
+	size_t len;
+	uint8_t *message = envelope_make(ENVELOPE_IDLE, m->body, m->len, &len);
+
+	if (message != NULL && rpc_stream_send(u->stream, message, len) < 0)
+		free(message); /* the next one comes in 5 s */
+}
+
+static int receive_link(struct uplink *u)
+{
+	struct link_message m;
+	int r;
+
+	while ((r = link_receive(u->link, &m)) > 0) {
+		switch (m.kind) {
+		case LINK_BATCH:
+		case LINK_TOMBSTONE:
+			take_frame(u, &m);
+			break;
+		case LINK_IDLE:
+			pass_idle(u, &m);
+			break;
+		case LINK_STOP:
+			u->stopping = true;
+			break;
+		case LINK_WANT:
+		case LINK_ACK:
+		case LINK_STATE:
+		case LINK_KINDS:
+			break; /* the link's table lets none of these through */
+		}
+	}
+	return r;
+}
+
+static void take_ack(struct uplink *u, const uint8_t *body, size_t len)
+{
+	Exhibit__V1__Ack *ack = exhibit__v1__ack__unpack(NULL, len, body);
+	struct window_id id = { 0 };
+	uint64_t position;
+
+	if (ack != NULL && ack->boot_id.len == sizeof(id.boot_id) && ack->epoch.len == sizeof(id.epoch) &&
+	    ack->header_hash.len == sizeof(id.hash.b) && (ack->lane == 1 || ack->lane == 2)) {
+		memcpy(id.boot_id, ack->boot_id.data, sizeof(id.boot_id));
+		memcpy(id.epoch, ack->epoch.data, sizeof(id.epoch));
+		memcpy(id.hash.b, ack->header_hash.data, sizeof(id.hash.b));
+		id.number = ack->number;
+		if (window_acknowledge(&u->lane[ack->lane], &id, &position)) {
+			u->last_ack_ns = clock_monotonic_ns();
+			/* Lost when sense is stuck: the frame is sent again and acknowledged again. */
+			(void)!link_send(u->link,
+					 &(struct link_message){ .kind = LINK_ACK, .lane = (uint8_t)ack->lane,
+								 .position = position, .body = id.hash.b,
+								 .len = sizeof(id.hash.b) });
+		}
+	}
+	if (ack != NULL)
+		exhibit__v1__ack__free_unpacked(ack, NULL);
+	ask(u);
+}
+
+static void take_hello(struct uplink *u)
+{
+	u->greeted = true;
+	u->told_failure = false;
+	u->backoff_ms = BACKOFF_FIRST_MS;
+	tell_state(u, true, "");
+	ask(u);
+}
+
+static void take_reply(struct uplink *u, const uint8_t *data, size_t len)
+{
+	uint32_t field;
+	const uint8_t *body;
+	size_t body_len;
+	int r = envelope_open(data, len, ENVELOPE_GOODBYE, &field, &body, &body_len);
+
+	if (r == -ENOMSG)
+		return; /* from a later protocol */
+	if (r < 0) {
+		rpc_stream_cancel(u->stream);
+		return;
+	}
+	if (field == ENVELOPE_ACK)
+		take_ack(u, body, body_len);
+	else if (field == ENVELOPE_HELLO_REPLY)
+		take_hello(u);
+	else
+		rpc_stream_close_send(u->stream); /* goodbye: it drains, we come back */
+}
+
+static void take_inbox(struct uplink *u)
+{
+	for (struct inbox *i; (i = queue_pop(u->inbox, 0)) != NULL; free(i)) {
+		bool ours = u->stream != NULL && i->stream_no == u->stream_no;
+
+		if (ours && i->kind == INBOX_MESSAGE)
+			take_reply(u, i->data, i->len);
+		if (ours && i->kind == INBOX_SENDABLE) {
+			for (uint8_t lane = 1; lane <= BATCH_LANES; lane++)
+				(void)!send_held(u, lane);
+			ask(u);
+		}
+		if (ours && i->kind == INBOX_CLOSED)
+			close_stream(u, i->status, i->text);
+		free(i->data);
+	}
+}
+
+static void check_time(struct uplink *u)
+{
+	uint64_t now = clock_monotonic_ns();
+	bool waiting = u->lane[BATCH_LANE_CRITICAL].n + u->lane[BATCH_LANE_BULK].n > 0;
+
+	if (u->stream == NULL && now >= u->open_at_ns)
+		open_stream(u);
+	else if (u->stream != NULL && waiting && now - u->last_ack_ns > ACK_LIMIT_NS)
+		rpc_stream_cancel(u->stream);
+}
+
+static int loop(struct uplink *u)
+{
+	struct pollfd fds[] = { { .fd = link_fd(u->link), .events = POLLIN },
+				{ .fd = queue_fd(u->inbox), .events = POLLIN },
+				{ .fd = u->signals, .events = POLLIN } };
+
+	while (!u->stopping) {
+		fds[0].events = (short)(POLLIN | (link_pending(u->link) ? POLLOUT : 0));
+		if (poll(fds, ARRAY_LEN(fds), 200) < 0 && errno != EINTR)
+			return -errno;
+		if ((fds[2].revents & POLLIN) != 0)
+			return 0;
+		if (link_flush(u->link) < 0)
+			return 0; /* sense is gone, and so are we */
+		int r = receive_link(u);
+
+		if (r < 0)
+			return r == -EPIPE ? 0 : r;
+		take_inbox(u);
+		check_time(u);
+	}
+	return 0;
+}
+
+static const char *name_or_null(const char *text)
+{
+	return text == NULL || *text == '\0' ? NULL : text;
+}
+
+static int open_parts(struct uplink *u, struct error *e)
+{
+	const struct agent_config *c = u->config;
+	sigset_t mask;
+	int r = files_read(c->host_record, RECORD_MAX, &u->record, &u->record_len, e);
+
+	if (r < 0)
+		return error_wrap(e, r, "cannot introduce this host");
+	r = link_new(LAUNCH_LINK_FD, LINK_UPLINK, &u->link, e);
+	if (r < 0)
+		return r;
+	(void)sigemptyset(&mask);
+	(void)sigaddset(&mask, SIGTERM);
+	(void)sigaddset(&mask, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &mask, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	u->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	u->inbox = queue_new(INBOX_MAX);
+	u->arena = arena_new(ARENA_MAX, KiB(256));
+	if (u->signals < 0 || u->inbox == NULL || u->arena == NULL)
+		return error_set(e, -ENOMEM, "cannot start the uplink: out of memory");
+	r = rpc_loop_new(1, &u->loop, e);
+	if (r < 0)
+		return r;
+	/* Reads certificate and key: the last thing that takes root. */
+	r = rpc_client_new(u->loop,
+			   &(struct rpc_client_config){ .address = c->collector_address,
+							.server_name = name_or_null(c->collector_server_name),
+							.cert_file = c->tls_cert,
+							.key_file = c->tls_key,
+							.order_ca_file = c->tls_order_ca },
+			   &u->client, e);
+	if (r < 0)
+		return r;
+	r = privilege_drop_uplink(c->uplink_user, e);
+	if (r < 0)
+		return r;
+	return rpc_loop_start(u->loop, e);
+}
+
+static void close_parts(struct uplink *u)
+{
+	if (u->inbox != NULL)
+		queue_close(u->inbox);
+	rpc_stream_unref(u->stream);
+	rpc_client_free(u->client);
+	rpc_loop_free(u->loop);
+	for (struct inbox *i; u->inbox != NULL && (i = queue_pop(u->inbox, 0)) != NULL; free(i))
+		free(i->data);
+	queue_free(u->inbox);
+	drop_held(u);
+	arena_free(u->arena);
+	link_free(u->link);
+	free(u->record);
+}
+
+int uplink_run(const struct agent_config *config, struct error *e)
+{
+	struct uplink u = { .config = config, .signals = -1, .backoff_ms = BACKOFF_FIRST_MS };
+	int r = open_parts(&u, e);
+
+	if (r == 0) {
+		r = loop(&u);
+		if (r < 0)
+			(void)error_set(e, r, "the link between sense and uplink broke: %m");
+	} else if (u.link != NULL) {
+		char sentence[512];
+
+		tell_state(&u, false, error_format(e, sentence, sizeof(sentence)));
+	}
+	close_parts(&u);
+	return r;
+}
