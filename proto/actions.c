@@ -4,11 +4,10 @@
 
 #include <string.h>
 
-#include "event.pb-c.h"
 #include "proto/batch.h"
 
 #define ROW(action, name, class, category, type, kind)                                             \
-	{ EXHIBIT__V1__ACTION__ACTION_##action, name, EXHIBIT__V1__CLASS__CLASS_##class, category, type, kind }
+	{ ACTION_##action, name, CLASS_##class, category, type, kind }
 
 static const struct action actions[] = {
 	ROW(EXEC, "exec", EXEC, "process", "start", "event"),
@@ -39,45 +38,45 @@ struct name {
 };
 
 static const struct name classes[] = {
-	{ EXHIBIT__V1__CLASS__CLASS_EXEC, "exec" },
-	{ EXHIBIT__V1__CLASS__CLASS_FORK, "fork" },
-	{ EXHIBIT__V1__CLASS__CLASS_EXIT, "exit" },
-	{ EXHIBIT__V1__CLASS__CLASS_FILE_OPEN, "file_open" },
-	{ EXHIBIT__V1__CLASS__CLASS_FILE_CHANGE, "file_change" },
-	{ EXHIBIT__V1__CLASS__CLASS_TCP, "tcp" },
-	{ EXHIBIT__V1__CLASS__CLASS_UDP, "udp" },
-	{ EXHIBIT__V1__CLASS__CLASS_AGENT, "agent" },
+	{ CLASS_EXEC, "exec" },
+	{ CLASS_FORK, "fork" },
+	{ CLASS_EXIT, "exit" },
+	{ CLASS_FILE_OPEN, "file_open" },
+	{ CLASS_FILE_CHANGE, "file_change" },
+	{ CLASS_TCP, "tcp" },
+	{ CLASS_UDP, "udp" },
+	{ CLASS_AGENT, "agent" },
 };
 
 static const uint32_t bulk_classes[] = {
-	EXHIBIT__V1__CLASS__CLASS_FILE_OPEN,
-	EXHIBIT__V1__CLASS__CLASS_FILE_CHANGE,
-	EXHIBIT__V1__CLASS__CLASS_TCP,
-	EXHIBIT__V1__CLASS__CLASS_UDP,
+	CLASS_FILE_OPEN,
+	CLASS_FILE_CHANGE,
+	CLASS_TCP,
+	CLASS_UDP,
 };
 
 static const struct name hooks[] = {
-	{ EXHIBIT__V1__HOOK__HOOK_TP_BTF, "tp_btf" },	   { EXHIBIT__V1__HOOK__HOOK_RAW_TP, "raw_tp" },
-	{ EXHIBIT__V1__HOOK__HOOK_SYS_EXIT, "sys_exit" },  { EXHIBIT__V1__HOOK__HOOK_ITER, "iter" },
-	{ EXHIBIT__V1__HOOK__HOOK_CGROUP, "cgroup" },	   { EXHIBIT__V1__HOOK__HOOK_FANOTIFY, "fanotify" },
-	{ EXHIBIT__V1__HOOK__HOOK_PROCFS, "procfs" },	   { EXHIBIT__V1__HOOK__HOOK_AGENT, "agent" },
+	{ HOOK_TP_BTF, "tp_btf" },	   { HOOK_RAW_TP, "raw_tp" },
+	{ HOOK_SYS_EXIT, "sys_exit" },  { HOOK_ITER, "iter" },
+	{ HOOK_CGROUP, "cgroup" },	   { HOOK_FANOTIFY, "fanotify" },
+	{ HOOK_PROCFS, "procfs" },	   { HOOK_AGENT, "agent" },
 };
 
 static const struct name places[] = {
-	{ EXHIBIT__V1__GAP_WHERE__GAP_RING, "ring" },
-	{ EXHIBIT__V1__GAP_WHERE__GAP_SCRATCH, "scratch" },
-	{ EXHIBIT__V1__GAP_WHERE__GAP_FANOTIFY, "fanotify" },
-	{ EXHIBIT__V1__GAP_WHERE__GAP_DECODE, "decode" },
-	{ EXHIBIT__V1__GAP_WHERE__GAP_JOURNAL, "journal" },
-	{ EXHIBIT__V1__GAP_WHERE__GAP_AGENT_DOWN, "agent_down" },
-	{ EXHIBIT__V1__GAP_WHERE__GAP_QUEUE, "queue" },
-	{ EXHIBIT__V1__GAP_WHERE__GAP_TABLE, "table" },
+	{ GAP_RING, "ring" },
+	{ GAP_SCRATCH, "scratch" },
+	{ GAP_FANOTIFY, "fanotify" },
+	{ GAP_DECODE, "decode" },
+	{ GAP_JOURNAL, "journal" },
+	{ GAP_AGENT_DOWN, "agent_down" },
+	{ GAP_QUEUE, "queue" },
+	{ GAP_TABLE, "table" },
 };
 
 static const struct name vias[] = {
-	{ EXHIBIT__V1__VIA__VIA_SYSCALL, "syscall" },
-	{ EXHIBIT__V1__VIA__VIA_IO_URING, "io_uring" },
-	{ EXHIBIT__V1__VIA__VIA_COMPAT, "compat" },
+	{ VIA_SYSCALL, "syscall" },
+	{ VIA_IO_URING, "io_uring" },
+	{ VIA_COMPAT, "compat" },
 };
 
 static const struct name lanes[] = {
