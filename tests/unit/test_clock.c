@@ -70,6 +70,7 @@ static const struct good_row {
 	{ "west", "2025-11-24T11:00:00-05:00", NOW },
 	{ "small letters and a space", "2025-11-24 16:00:00z", NOW },
 	{ "February 29 of 2024", "2024-02-29T00:00:00Z", INT64_C(1709164800) * S },
+	{ "February 29 of 2040", "2040-02-29T00:00:00Z", INT64_C(2214086400) * S },
 	{ "February 29 of 2000", "2000-02-29T00:00:00Z", INT64_C(951782400) * S },
 	{ "leap second", "2016-12-31T23:59:60Z", INT64_C(1483228800) * S },
 };

@@ -91,7 +91,10 @@ static void descriptor_tells(void **state)
 	assert_true(readable(q));
 	assert_non_null(queue_pop(q, 0));
 	assert_false(readable(q));
+	assert_true(queue_push(q, &items[2]));
 	queue_close(q);
+	assert_true(readable(q));
+	assert_non_null(queue_pop(q, 0));
 	assert_true(readable(q));
 	assert_null(queue_pop(q, 0));
 	assert_true(readable(q));
