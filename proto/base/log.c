@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/base/log.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,6 +39,18 @@ void log_init(const char *name, enum log_level min, bool json)
 	settings.name = name;
 	settings.min = min;
 	settings.json = json;
+}
+
+int log_level_parse(const char *name, enum log_level *ret_level, struct error *e)
+{
+	for (size_t i = 0; i < ARRAY_LEN(level_names); i++)
+		if (strcmp(level_names[i], name) == 0) {
+			*ret_level = (enum log_level)i;
+			return 0;
+		}
+	error_set(e, -EINVAL, "log.level '%s' is none", name);
+	error_hint(e, "choose debug, info, warn or error");
+	return -EINVAL;
 }
 
 PRINTF(2, 3) static void append(struct line *l, const char *fmt, ...)

@@ -32,6 +32,8 @@ struct kv {
 
 /* Set once at start, before threads. name: program name, borrowed for ever. */
 void log_init(const char *name, enum log_level min, bool json);
+/* "debug", "info", "warn" or "error"; -EINVAL with a sentence otherwise. */
+MUST_CHECK int log_level_parse(const char *name, enum log_level *ret_level, struct error *e);
 void log_write(enum log_level level, const char *message, const struct kv *fields);
 
 #define log_at(level, message, ...)                                                                \
