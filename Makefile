@@ -20,7 +20,7 @@ BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpf
 MAKEFLAGS += --no-builtin-rules
 
 # Goals that must work before a compiler is installed; what they need built they ask a second make for.
-FRONT := help deps test-deps lint-deps run test test-full asan fuzz coverage format clean
+FRONT := help deps test-deps lint-deps run test test-full asan fuzz coverage lint format clean
 BUILDING := $(filter-out $(FRONT),$(or $(MAKECMDGOALS),all))
 
 # ---- what there is -------------------------------------------------------------------------------
@@ -111,10 +111,16 @@ $(FLAGS_MK): Makefile
 			echo "FLAGS += $$f"; fi; done >$@
 
 # Files that change only when their content does: another compiler or flag recompiles, another
-# list of sources makes the archives anew.
+# list of sources makes the archive anew.
+REMEMBERED := $(B)/obj/command $(ARCHIVES:.a=.sources) $(A)/libtest.sources
 $(B)/obj/command: REMEMBER = $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)
-$(B)/obj/sources: REMEMBER = $(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(COLLECTOR_SRC) $(CLI_SRC) $(PROTOS)
-$(B)/obj/command $(B)/obj/sources: FORCE
+$(A)/libbase.sources: REMEMBER = $(BASE_SRC)
+$(A)/libproto.sources: REMEMBER = $(PROTO_SRC) $(PROTOS)
+$(A)/libagent.sources: REMEMBER = $(AGENT_SRC)
+$(A)/libcollector.sources: REMEMBER = $(COLLECTOR_SRC)
+$(A)/libcli.sources: REMEMBER = $(CLI_SRC)
+$(A)/libtest.sources: REMEMBER = $(TEST_HELP_SRC)
+$(REMEMBERED): FORCE
 	@mkdir -p $(@D); echo '$(REMEMBER)' | cmp -s - $@ || echo '$(REMEMBER)' >$@
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: proto/%.proto $(PROTOS)
@@ -152,7 +158,7 @@ $(A)/libcollector.a: $(call obj,$(COLLECTOR_SRC))
 $(A)/libcli.a: $(call obj,$(CLI_SRC))
 $(A)/libtest.a: $(call obj,$(TEST_HELP_SRC))
 # q, not r: two folders of one archive may hold files of the same name.
-$(ARCHIVES) $(A)/libtest.a: $(B)/obj/sources
+$(ARCHIVES) $(A)/libtest.a: $(A)/%.a: $(A)/%.sources
 	$(call say,AR,$@)rm -f $@ && ar qcs $@ $(filter %.o,$^)
 
 link = $(CC) $(LDFLAGS_ALL) -o $@ -Wl,--start-group $(filter %.o %.a,$^) -Wl,--end-group
@@ -229,7 +235,7 @@ bench: all $(BENCHES)
 
 # ---- what people type ----------------------------------------------------------------------------
 
-.PHONY: help run test test-full asan fuzz coverage lint format clean install deps test-deps lint-deps
+.PHONY: help run test test-full asan fuzz coverage lint lint-run format clean install deps test-deps lint-deps
 help:
 	@sed -n 's/^#: //p' Makefile
 
@@ -284,11 +290,15 @@ TIDY_C = $(filter-out bpf/%,$(filter %.c,$(OURS_C)))
 format:
 	$(Q)clang-format -i $(OURS_C)
 
-lint: $(PB_H) $(SKELETONS)
+lint: deps lint-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B) lint-run
+
+TIDY_FLAGS = -std=gnu11 $(CPPFLAGS_ALL) -include proto/base/banned.h
+lint-run: $(PB_H) $(SKELETONS)
 	@tests/lint.sh
-	$(call say,FORMAT,)clang-format --dry-run -Werror $(OURS_C)
-	$(call say,TIDY,)printf '%s\n' $(TIDY_C) | xargs -P $(JOBS) -n 4 clang-tidy --quiet -p /nonexistent \
-		--extra-arg=-Wno-unknown-warning-option 2>/dev/null -- 
+	$(call say,FORMAT,$(words $(OURS_C)) files)clang-format --dry-run -Werror $(OURS_C)
+	$(call say,TIDY,$(words $(TIDY_C)) files)printf '%s\n' $(TIDY_C) | xargs -P $(JOBS) -n 8 \
+		sh -c 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null' tidy
 
 clean:
 	rm -rf $(B) $(B)-asan $(B)-fuzz $(B)-coverage

@@ -135,7 +135,8 @@ void *arena_alloc(struct arena *a, size_t size)
 	void *p;
 
 	/* One byte at least, so that two pieces never share an address. */
-	if (__builtin_add_overflow(size ? size : 1, (size_t)RED_ZONE + ALIGN - 1, &need) || need > a->max + 2 * ALIGN)
+	if (__builtin_add_overflow(size ? size : 1, (size_t)RED_ZONE + ALIGN - 1, &need) ||
+	    need > a->max + 2 * ALIGN)
 		return NULL;
 	need &= ~(size_t)(ALIGN - 1);
 	if (!c || need > c->size - a->at) {

@@ -17,6 +17,7 @@
 #undef strtok
 #undef alloca
 
-#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok alloca atoi atol system popen
+#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok alloca atoi atol     \
+	system popen
 
 #endif

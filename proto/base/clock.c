@@ -191,7 +191,8 @@ static int parse_rfc3339(const char *text, int64_t *ret)
 		return -EINVAL;
 	if (!literal(&text, 'T') && !literal(&text, 't') && !literal(&text, ' '))
 		return -EINVAL;
-	if (parse_time_of_day(&text, &tm) < 0 || parse_fraction(&text, &ns) < 0 || parse_zone(&text, &zone) < 0 || *text)
+	if (parse_time_of_day(&text, &tm) < 0 || parse_fraction(&text, &ns) < 0 ||
+	    parse_zone(&text, &zone) < 0 || *text)
 		return -EINVAL;
 	*ret = ((int64_t)timegm(&tm) - zone) * (int64_t)NSEC_PER_SEC + ns;
 	return 0;

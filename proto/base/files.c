@@ -58,7 +58,8 @@ static int read_all(int fd, size_t max, uint8_t **ret_data, size_t *ret_len)
 	return 0;
 }
 
-int files_read_at(int dirfd, const char *path, size_t max, uint8_t **ret_data, size_t *ret_len, struct error *e)
+int files_read_at(int dirfd, const char *path, size_t max, uint8_t **ret_data, size_t *ret_len,
+		  struct error *e)
 {
 	AUTO(close_fd) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	int r;
@@ -119,7 +120,8 @@ int files_sync_dir(const char *path, struct error *e)
 }
 
 /* Write and sync the temporary file; it exists even when this fails. */
-static int fill_temporary(int fd, const char *path, const void *data, size_t len, unsigned int mode, struct error *e)
+static int fill_temporary(int fd, const char *path, const void *data, size_t len, unsigned int mode,
+			  struct error *e)
 {
 	int r;
 
@@ -133,7 +135,8 @@ static int fill_temporary(int fd, const char *path, const void *data, size_t len
 	return 0;
 }
 
-int files_replace(const char *path, const void *data, size_t len, unsigned int mode, struct error *e)
+int files_replace(const char *path, const void *data, size_t len, unsigned int mode,
+		  struct error *e)
 {
 	AUTO(free_ptr) char *folder = folder_of(path);
 	AUTO(free_ptr) char *temporary = NULL;
@@ -168,7 +171,8 @@ static int make_folder(const char *path, unsigned int mode, struct error *e)
 	if (stat(path, &st) < 0)
 		return error_set(e, -errno, "cannot look at '%s': %m", path);
 	if (!S_ISDIR(st.st_mode))
-		return error_set(e, -ENOTDIR, "cannot create folder '%s': a file has that name", path);
+		return error_set(e, -ENOTDIR, "cannot create folder '%s': a file has that name",
+				 path);
 	return 0;
 }
 

@@ -74,9 +74,11 @@ static size_t utf8_len(const uint8_t *s, size_t left)
 	static const struct {
 		uint8_t lead_min, lead_max, second_min, second_max, len;
 	} forms[] = {
-		{ 0xc2, 0xc2, 0xa0, 0xbf, 2 }, { 0xc3, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
-		{ 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
-		{ 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
+		{ 0xc2, 0xc2, 0xa0, 0xbf, 2 }, { 0xc3, 0xdf, 0x80, 0xbf, 2 },
+		{ 0xe0, 0xe0, 0xa0, 0xbf, 3 }, { 0xe1, 0xec, 0x80, 0xbf, 3 },
+		{ 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
+		{ 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 },
+		{ 0xf4, 0xf4, 0x80, 0x8f, 4 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
@@ -191,7 +193,8 @@ static void append_fields(struct line *l, const struct kv *fields)
 	if (!l->full)
 		return;
 	l->n = before;
-	l->n += (size_t)snprintf(l->text + l->n, TAIL_BYTES, settings.json ? ",\"cut\":true" : " cut=true");
+	l->n += (size_t)snprintf(l->text + l->n, TAIL_BYTES,
+				 settings.json ? ",\"cut\":true" : " cut=true");
 }
 
 static void append_head(struct line *l, enum log_level level, const char *message)
@@ -205,7 +208,8 @@ static void append_head(struct line *l, enum log_level level, const char *messag
 		append_value(l, (const uint8_t *)message, strlen(message));
 		return;
 	}
-	append(l, "{\"@timestamp\":\"%.*sZ\",\"log.level\":\"%s\",\"message\":", millis, when, level_names[level]);
+	append(l, "{\"@timestamp\":\"%.*sZ\",\"log.level\":\"%s\",\"message\":", millis, when,
+	       level_names[level]);
 	append_string(l, message, strlen(message));
 	if (settings.name[0])
 		append(l, ",\"log.logger\":\"%s\"", settings.name);

@@ -28,7 +28,8 @@ struct kv {
 #define KV_U64(k, n) ((struct kv){ .key = (k), .type = KV_TYPE_U64, .v.u64 = (n) })
 #define KV_I64(k, n) ((struct kv){ .key = (k), .type = KV_TYPE_I64, .v.i64 = (n) })
 #define KV_STR(k, s) ((struct kv){ .key = (k), .type = KV_TYPE_STR, .v.str = (s) })
-#define KV_BYTES(k, p, n) ((struct kv){ .key = (k), .type = KV_TYPE_BYTES, .v.bytes = (p), .len = (n) })
+#define KV_BYTES(k, p, n)                                                                          \
+	((struct kv){ .key = (k), .type = KV_TYPE_BYTES, .v.bytes = (p), .len = (n) })
 
 /* Set once at start, before threads. name: program name, borrowed for ever. */
 void log_init(const char *name, enum log_level min, bool json);
@@ -37,7 +38,8 @@ MUST_CHECK int log_level_parse(const char *name, enum log_level *ret_level, stru
 void log_write(enum log_level level, const char *message, const struct kv *fields);
 
 #define log_at(level, message, ...)                                                                \
-	log_write((level), (message), (const struct kv[]){ __VA_ARGS__ __VA_OPT__(,) { .type = KV_TYPE_END } })
+	log_write((level), (message),                                                              \
+		  (const struct kv[]){ __VA_ARGS__ __VA_OPT__(,) { .type = KV_TYPE_END } })
 #define log_debug(message, ...) log_at(LOG_LEVEL_DEBUG, message __VA_OPT__(,) __VA_ARGS__)
 #define log_info(message, ...) log_at(LOG_LEVEL_INFO, message __VA_OPT__(,) __VA_ARGS__)
 #define log_warn(message, ...) log_at(LOG_LEVEL_WARN, message __VA_OPT__(,) __VA_ARGS__)

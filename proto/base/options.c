@@ -27,7 +27,8 @@ static int list_default(const struct option *row, void *opts, struct error *e)
 int options_init(const struct option_table *t, void *opts, struct error *e)
 {
 	if (t->n_rows > OPTION_ROWS_MAX)
-		return error_set(e, -EINVAL, "%s: more than %d options", t->program, OPTION_ROWS_MAX);
+		return error_set(e, -EINVAL, "%s: more than %d options", t->program,
+				 OPTION_ROWS_MAX);
 	/* All first, so that options_release is safe wherever this stops. */
 	for (size_t i = 0; i < t->n_rows; i++)
 		option_zero(&t->rows[i], opts);
@@ -89,7 +90,8 @@ static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
 	return row[b_len];
 }
 
-void option_hint_near(const struct option_table *t, const char *prefix, const char *name, bool flag, struct error *e)
+void option_hint_near(const struct option_table *t, const char *prefix, const char *name, bool flag,
+		      struct error *e)
 {
 	size_t name_len = strlen(name), best = 1 + name_len / 3, best_len = 0;
 	const char *found = NULL;

@@ -43,7 +43,8 @@ struct option {
 struct option_table {
 	const char *program; /* "exhibit-agent" */
 	const char *summary; /* one line */
-	const char *const *examples; /* "exhibit-agent --probe", "show what ...", pairs, NULL-terminated */
+	/* Pairs, NULL-terminated: "exhibit-agent --probe", "show what ..." */
+	const char *const *examples;
 	const struct option *rows;
 	size_t n_rows;
 	unsigned int man_section; /* 0: 8 */
@@ -52,16 +53,19 @@ struct option_table {
 /* Fill opts with the defaults, whatever was there (nothing is freed). */
 MUST_CHECK int options_init(const struct option_table *t, void *opts, struct error *e);
 /* Parse a YAML file over opts: "agent.yaml:3:5: unknown key 'jurnal'". */
-MUST_CHECK int options_load(const struct option_table *t, const char *path, void *opts, struct error *e);
+MUST_CHECK int options_load(const struct option_table *t, const char *path, void *opts,
+			    struct error *e);
 /* The same from memory; name is used in messages. Fuzzed. */
-MUST_CHECK int options_parse(const struct option_table *t, const char *name, const void *text, size_t len,
-			     void *opts, struct error *e);
+MUST_CHECK int options_parse(const struct option_table *t, const char *name, const void *text,
+			     size_t len, void *opts, struct error *e);
 /* opts: all zeros or filled by options_init; starts over from the defaults. --config FILE is loaded
  * first (default_config if it exists and no --config is given; may be NULL), then the flags apply.
- * opts must be released even when this fails. --help, --version, --check and --print-man set *ret_done after doing
- * their work (print to stdout; --check prints "FILE: ok", or "defaults: ok" without a file). */
-MUST_CHECK int options_main(const struct option_table *t, int argc, char **argv, const char *default_config,
-			    void *opts, bool *ret_done, struct error *e);
+ * opts must be released even when this fails. --help, --version, --check and --print-man set
+ * *ret_done after doing their work (print to stdout; --check prints "FILE: ok", or "defaults: ok"
+ * without a file). */
+MUST_CHECK int options_main(const struct option_table *t, int argc, char **argv,
+			    const char *default_config, void *opts, bool *ret_done,
+			    struct error *e);
 void options_release(const struct option_table *t, void *opts);
 void options_help(const struct option_table *t); /* to stdout */
 void options_man(const struct option_table *t); /* roff mdoc to stdout */

@@ -34,7 +34,9 @@ static void help_line(const char *name, const char *metavar, const char *help, c
 /* A bool is set by the bare flag, so that a value is shown only where false has to be written. */
 static const char *shown_metavar(const struct option *row)
 {
-	return row->type == OPT_BOOL && (!row->def || strcmp(row->def, "true") != 0) ? NULL : option_metavar(row);
+	return row->type == OPT_BOOL && (!row->def || strcmp(row->def, "true") != 0) ?
+		       NULL :
+		       option_metavar(row);
 }
 
 void options_help(const struct option_table *t)
@@ -46,7 +48,8 @@ void options_help(const struct option_table *t)
 		printf("  %s\n      %s\n", x[0], x[1]);
 	printf("\nFlags (the dotted ones are keys of the configuration file, too):\n");
 	for (size_t i = 0; i < t->n_rows; i++)
-		help_line(t->rows[i].name, shown_metavar(&t->rows[i]), t->rows[i].help, t->rows[i].def);
+		help_line(t->rows[i].name, shown_metavar(&t->rows[i]), t->rows[i].help,
+			  t->rows[i].def);
 	for (size_t i = 0; i < ARRAY_LEN(builtins); i++)
 		help_line(builtins[i].name, builtins[i].metavar, builtins[i].help, NULL);
 }
@@ -123,7 +126,8 @@ void options_man(const struct option_table *t)
 {
 	man_head(t);
 	for (size_t i = 0; i < t->n_rows; i++)
-		man_item(t->rows[i].name, shown_metavar(&t->rows[i]), t->rows[i].help, t->rows[i].def);
+		man_item(t->rows[i].name, shown_metavar(&t->rows[i]), t->rows[i].help,
+			 t->rows[i].def);
 	for (size_t i = 0; i < ARRAY_LEN(builtins); i++)
 		man_item(builtins[i].name, builtins[i].metavar, builtins[i].help, NULL);
 	printf(".El\n.Sh EXIT STATUS\n0 for success, 1 or 2 for failure,\nwith one sentence on standard error.\n");

@@ -15,8 +15,10 @@
 enum { FLAG_CONFIG = 1, FLAG_CHECK, FLAG_HELP, FLAG_VERSION, FLAG_MAN, ROW_FIRST = 256 };
 
 static const struct getopt_option builtins[] = {
-	{ "config", required_argument, NULL, FLAG_CONFIG },  { "check", no_argument, NULL, FLAG_CHECK },
-	{ "help", no_argument, NULL, FLAG_HELP },	     { "version", no_argument, NULL, FLAG_VERSION },
+	{ "config", required_argument, NULL, FLAG_CONFIG },
+	{ "check", no_argument, NULL, FLAG_CHECK },
+	{ "help", no_argument, NULL, FLAG_HELP },
+	{ "version", no_argument, NULL, FLAG_VERSION },
 	{ "print-man", no_argument, NULL, FLAG_MAN },
 };
 
@@ -39,7 +41,8 @@ static struct getopt_option *all_flags(const struct option_table *t)
 	for (size_t i = 0; i < t->n_rows; i++)
 		flags[ARRAY_LEN(builtins) + i] = (struct getopt_option){
 			.name = t->rows[i].name,
-			.has_arg = t->rows[i].type == OPT_BOOL ? optional_argument : required_argument,
+			.has_arg = t->rows[i].type == OPT_BOOL ? optional_argument :
+								 required_argument,
 			.val = ROW_FIRST + (int)i,
 		};
 	return flags;
@@ -113,7 +116,8 @@ static int scan(struct command_line *c, struct error *e)
 	return v;
 }
 
-static int apply_row(const struct command_line *c, size_t index, void *opts, bool *seen, struct error *e)
+static int apply_row(const struct command_line *c, size_t index, void *opts, bool *seen,
+		     struct error *e)
 {
 	const struct option *row = &c->table->rows[index];
 	const struct option_source flag = { 0 };
@@ -169,8 +173,8 @@ static bool act(const struct command_line *c)
 	}
 }
 
-int options_main(const struct option_table *t, int argc, char **argv, const char *default_config, void *opts,
-		 bool *ret_done, struct error *e)
+int options_main(const struct option_table *t, int argc, char **argv, const char *default_config,
+		 void *opts, bool *ret_done, struct error *e)
 {
 	AUTO(free_ptr) struct getopt_option *flags = NULL;
 	struct command_line c = { .table = t, .argc = argc, .argv = argv };

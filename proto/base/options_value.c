@@ -14,9 +14,9 @@ struct unit {
 };
 
 static const struct unit size_units[] = { { "TiB", TiB(1) }, { "GiB", GiB(1) }, { "MiB", MiB(1) },
-					  { "KiB", KiB(1) }, { "", 1 },		{ 0 } };
+					  { "KiB", KiB(1) }, { "", 1 },         { 0 } };
 static const struct unit duration_units[] = { { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 },
-					      { "s", 1000 },	 { "ms", 1 },	   { 0 } };
+					      { "s", 1000 },     { "ms", 1 },      { 0 } };
 static const struct unit no_units[] = { { "", 1 }, { 0 } };
 
 /* What a type of number looks like. */
@@ -30,12 +30,8 @@ static const struct number_type {
 };
 
 static const char *const metavars[] = {
-	[OPT_STRING] = "TEXT",
-	[OPT_BYTES] = "SIZE",
-	[OPT_DURATION_MS] = "DURATION",
-	[OPT_U64] = "NUMBER",
-	[OPT_BOOL] = "BOOL",
-	[OPT_STRINGS] = "TEXT",
+	[OPT_STRING] = "TEXT", [OPT_BYTES] = "SIZE", [OPT_DURATION_MS] = "DURATION",
+	[OPT_U64] = "NUMBER",  [OPT_BOOL] = "BOOL",  [OPT_STRINGS] = "TEXT",
 };
 
 const char *option_metavar(const struct option *row)
@@ -66,10 +62,12 @@ struct option_list *option_list(const struct option *row, void *opts)
 	return field(row, opts);
 }
 
-const char *option_format(const struct option *row, uint64_t v, char buf[static OPTION_VALUE_TEXT_MAX])
+const char *option_format(const struct option *row, uint64_t v,
+			  char buf[static OPTION_VALUE_TEXT_MAX])
 {
-	const struct unit *u = row->type == OPT_BYTES || row->type == OPT_DURATION_MS ? number_types[row->type].units :
-										       no_units;
+	const struct unit *u = row->type == OPT_BYTES || row->type == OPT_DURATION_MS ?
+				       number_types[row->type].units :
+				       no_units;
 
 	/* The last unit divides everything; 0 takes it too. */
 	while (u[1].name && (v == 0 || v % u->size))
@@ -86,7 +84,8 @@ static int parse_number(const struct unit *units, const char *text, uint64_t *re
 	if (*text < '0' || *text > '9')
 		return -EINVAL;
 	for (; *text >= '0' && *text <= '9'; text++)
-		if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(*text - '0'), &v))
+		if (__builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*text - '0'), &v))
 			return -ERANGE;
 	for (; units->name; units++) {
 		if (strcmp(units->name, text) == 0)
@@ -95,21 +94,24 @@ static int parse_number(const struct unit *units, const char *text, uint64_t *re
 	return -EINVAL;
 }
 
-static int check_range(const struct option *row, uint64_t v, const struct option_source *s, struct error *e)
+static int check_range(const struct option *row, uint64_t v, const struct option_source *s,
+		       struct error *e)
 {
 	char given[OPTION_VALUE_TEXT_MAX], bound[OPTION_VALUE_TEXT_MAX];
 
 	if (v < row->min)
 		return option_fail(s, -ERANGE, e, "%s: %s is below the minimum of %s", row->name,
-				   option_format(row, v, given), option_format(row, row->min, bound));
+				   option_format(row, v, given),
+				   option_format(row, row->min, bound));
 	if (row->max && v > row->max)
 		return option_fail(s, -ERANGE, e, "%s: %s is above the maximum of %s", row->name,
-				   option_format(row, v, given), option_format(row, row->max, bound));
+				   option_format(row, v, given),
+				   option_format(row, row->max, bound));
 	return 0;
 }
 
-static int set_number(const struct option *row, void *opts, const char *text, const struct option_source *s,
-		      struct error *e)
+static int set_number(const struct option *row, void *opts, const char *text,
+		      const struct option_source *s, struct error *e)
 {
 	const struct number_type *type = &number_types[row->type];
 	uint64_t v;
@@ -128,28 +130,32 @@ static int set_number(const struct option *row, void *opts, const char *text, co
 	return r;
 }
 
-static int set_bool(const struct option *row, void *opts, const char *text, const struct option_source *s,
-		    struct error *e)
+static int set_bool(const struct option *row, void *opts, const char *text,
+		    const struct option_source *s, struct error *e)
 {
 	bool yes = strcmp(text, "true") == 0;
 
 	if (!yes && strcmp(text, "false") != 0)
-		return option_fail(s, -EINVAL, e, "%s: '%.64s' is neither true nor false", row->name, text);
+		return option_fail(s, -EINVAL, e, "%s: '%.64s' is neither true nor false",
+				   row->name, text);
 	*(bool *)field(row, opts) = yes;
 	return 0;
 }
 
-static int set_string(const struct option *row, void *opts, const char *text, const struct option_source *s,
-		      struct error *e)
+static int set_string(const struct option *row, void *opts, const char *text,
+		      const struct option_source *s, struct error *e)
 {
-	size_t len = strlen(text), max = row->max && row->max < OPTION_STRING_MAX ? row->max : OPTION_STRING_MAX;
+	size_t len = strlen(text),
+	       max = row->max && row->max < OPTION_STRING_MAX ? row->max : OPTION_STRING_MAX;
 	char **to = field(row, opts), *copy;
 
 	if (len < row->min)
-		return option_fail(s, -ERANGE, e, "%s: %zu bytes are fewer than the minimum of %" PRIu64, row->name, len,
-				   row->min);
+		return option_fail(s, -ERANGE, e,
+				   "%s: %zu bytes are fewer than the minimum of %" PRIu64,
+				   row->name, len, row->min);
 	if (len > max)
-		return option_fail(s, -ERANGE, e, "%s: %zu bytes are more than the maximum of %zu", row->name, len, max);
+		return option_fail(s, -ERANGE, e, "%s: %zu bytes are more than the maximum of %zu",
+				   row->name, len, max);
 	copy = strdup(text);
 	if (!copy)
 		return option_fail(s, -ENOMEM, e, "%s: out of memory", row->name);
@@ -163,15 +169,17 @@ static size_t list_max(const struct option *row)
 	return row->max && row->max < OPTION_LIST_MAX ? (size_t)row->max : OPTION_LIST_MAX;
 }
 
-static int append_string(const struct option *row, void *opts, const char *text, const struct option_source *s,
-			 struct error *e)
+static int append_string(const struct option *row, void *opts, const char *text,
+			 const struct option_source *s, struct error *e)
 {
 	struct option_list *list = field(row, opts);
 
 	if (list->n >= list_max(row))
-		return option_fail(s, -ERANGE, e, "%s: more than %zu items", row->name, list_max(row));
+		return option_fail(s, -ERANGE, e, "%s: more than %zu items", row->name,
+				   list_max(row));
 	if (strlen(text) > OPTION_STRING_MAX)
-		return option_fail(s, -ERANGE, e, "%s: an item is longer than %d bytes", row->name, OPTION_STRING_MAX);
+		return option_fail(s, -ERANGE, e, "%s: an item is longer than %d bytes", row->name,
+				   OPTION_STRING_MAX);
 	list->item[list->n] = strdup(text);
 	if (!list->item[list->n])
 		return option_fail(s, -ENOMEM, e, "%s: out of memory", row->name);
@@ -179,7 +187,8 @@ static int append_string(const struct option *row, void *opts, const char *text,
 	return 0;
 }
 
-int option_set(const struct option *row, void *opts, const char *text, const struct option_source *s, struct error *e)
+int option_set(const struct option *row, void *opts, const char *text,
+	       const struct option_source *s, struct error *e)
 {
 	switch (row->type) {
 	case OPT_STRING:
@@ -203,13 +212,15 @@ void option_list_clear(struct option_list *list)
 	list->n = 0;
 }
 
-int option_list_check(const struct option *row, const void *opts, const struct option_source *s, struct error *e)
+int option_list_check(const struct option *row, const void *opts, const struct option_source *s,
+		      struct error *e)
 {
 	const struct option_list *list = (const void *)((const uint8_t *)opts + row->offset);
 
 	if (list->n < row->min)
-		return option_fail(s, -ERANGE, e, "%s: %zu items are fewer than the minimum of %" PRIu64, row->name,
-				   list->n, row->min);
+		return option_fail(s, -ERANGE, e,
+				   "%s: %zu items are fewer than the minimum of %" PRIu64,
+				   row->name, list->n, row->min);
 	return 0;
 }
 
@@ -226,8 +237,12 @@ void option_release(const struct option *row, void *opts)
 }
 
 static const size_t field_sizes[] = {
-	[OPT_STRING] = sizeof(char *),	 [OPT_BYTES] = sizeof(uint64_t), [OPT_DURATION_MS] = sizeof(uint64_t),
-	[OPT_U64] = sizeof(uint64_t),	 [OPT_BOOL] = sizeof(bool),	 [OPT_STRINGS] = sizeof(struct option_list),
+	[OPT_STRING] = sizeof(char *),
+	[OPT_BYTES] = sizeof(uint64_t),
+	[OPT_DURATION_MS] = sizeof(uint64_t),
+	[OPT_U64] = sizeof(uint64_t),
+	[OPT_BOOL] = sizeof(bool),
+	[OPT_STRINGS] = sizeof(struct option_list),
 };
 
 void option_zero(const struct option *row, void *opts)

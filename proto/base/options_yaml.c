@@ -40,7 +40,8 @@ static const char *scalar_text(const struct load *l, const yaml_node_t *node, co
 		return NULL;
 	}
 	if (strlen(text) != node->data.scalar.length) {
-		(void)option_fail(&at, -EINVAL, l->error, "%s: a value must not contain a NUL byte", name);
+		(void)option_fail(&at, -EINVAL, l->error, "%s: a value must not contain a NUL byte",
+				  name);
 		return NULL;
 	}
 	return text;
@@ -51,9 +52,11 @@ static int load_list(const struct load *l, const struct option *row, const yaml_
 	const struct option_source at = source_of(l, node);
 
 	if (node->type != YAML_SEQUENCE_NODE)
-		return option_fail(&at, -EINVAL, l->error, "%s: expected a list, such as [a, b]", row->name);
+		return option_fail(&at, -EINVAL, l->error, "%s: expected a list, such as [a, b]",
+				   row->name);
 	option_list_clear(option_list(row, l->opts));
-	for (const yaml_node_item_t *i = node->data.sequence.items.start; i < node->data.sequence.items.top; i++) {
+	for (const yaml_node_item_t *i = node->data.sequence.items.start;
+	     i < node->data.sequence.items.top; i++) {
 		const yaml_node_t *item = yaml_document_get_node(l->document, *i);
 		const char *text = scalar_text(l, item, row->name);
 		const struct option_source item_at = source_of(l, item);
@@ -65,7 +68,8 @@ static int load_list(const struct load *l, const struct option *row, const yaml_
 	return option_list_check(row, l->opts, &at, l->error);
 }
 
-static int load_row(struct load *l, const struct option *row, const yaml_node_t *key, const yaml_node_t *value)
+static int load_row(struct load *l, const struct option *row, const yaml_node_t *key,
+		    const yaml_node_t *value)
 {
 	const struct option_source key_at = source_of(l, key), at = source_of(l, value);
 	size_t index = (size_t)(row - l->table->rows);
@@ -109,7 +113,8 @@ static int load_pair(struct load *l, const char *prefix, const char *name, const
 	if (is_empty(value))
 		return 0;
 	if (value->type != YAML_MAPPING_NODE)
-		return option_fail(&at, -EINVAL, l->error, "'%s' is a group of keys, not a value", name);
+		return option_fail(&at, -EINVAL, l->error, "'%s' is a group of keys, not a value",
+				   name);
 	return load_mapping(l, value, group);
 }
 
@@ -145,7 +150,8 @@ static int load_document(struct load *l)
 		return 0;
 	at = source_of(l, root);
 	if (root->type != YAML_MAPPING_NODE)
-		return option_fail(&at, -EINVAL, l->error, "expected keys with values, such as 'key: value'");
+		return option_fail(&at, -EINVAL, l->error,
+				   "expected keys with values, such as 'key: value'");
 	return load_mapping(l, root, "");
 }
 
@@ -156,9 +162,10 @@ static int parser_failed(const yaml_parser_t *p, const char *name, struct error 
 	if (p->error == YAML_MEMORY_ERROR)
 		return error_set(e, -ENOMEM, "%s: out of memory", name);
 	if (p->error == YAML_READER_ERROR)
-		return error_set(e, -EINVAL, "%s: %s at byte %zu", name, problem, p->problem_offset);
-	return error_set(e, -EINVAL, "%s:%zu:%zu: %s", name, p->problem_mark.line + 1, p->problem_mark.column + 1,
-			 problem);
+		return error_set(e, -EINVAL, "%s: %s at byte %zu", name, problem,
+				 p->problem_offset);
+	return error_set(e, -EINVAL, "%s:%zu:%zu: %s", name, p->problem_mark.line + 1,
+			 p->problem_mark.column + 1, problem);
 }
 
 /* There may be one document only, of which the rest of the input is looked at too. */
@@ -172,22 +179,25 @@ static int expect_end(yaml_parser_t *parser, const char *name, struct error *e)
 		return parser_failed(parser, name, e);
 	root = yaml_document_get_root_node(&next);
 	if (root)
-		r = error_set(e, -EINVAL, "%s:%zu:%zu: a second document in one file", name, root->start_mark.line + 1,
-			      root->start_mark.column + 1);
+		r = error_set(e, -EINVAL, "%s:%zu:%zu: a second document in one file", name,
+			      root->start_mark.line + 1, root->start_mark.column + 1);
 	yaml_document_delete(&next);
 	return r;
 }
 
-int options_parse(const struct option_table *t, const char *name, const void *text, size_t len, void *opts,
-		  struct error *e)
+int options_parse(const struct option_table *t, const char *name, const void *text, size_t len,
+		  void *opts, struct error *e)
 {
 	AUTO(yaml_parser_delete) yaml_parser_t parser = { 0 };
 	AUTO(yaml_document_delete) yaml_document_t document = { 0 };
-	struct load l = { .table = t, .file = name, .document = &document, .opts = opts, .error = e };
+	struct load l = {
+		.table = t, .file = name, .document = &document, .opts = opts, .error = e
+	};
 	int r;
 
 	if (len > OPTION_FILE_MAX)
-		return error_set(e, -EFBIG, "%s: longer than %d KiB", name, (int)(OPTION_FILE_MAX >> 10));
+		return error_set(e, -EFBIG, "%s: longer than %d KiB", name,
+				 (int)(OPTION_FILE_MAX >> 10));
 	if (!yaml_parser_initialize(&parser))
 		return error_set(e, -ENOMEM, "%s: out of memory", name);
 	yaml_parser_set_input_string(&parser, text ? text : (const void *)"", text ? len : 0);

@@ -122,7 +122,8 @@ static void wait_filled(struct queue *q, int timeout_ms)
 {
 	uint64_t wait_ms = timeout_ms > 0 ? (uint64_t)timeout_ms : 0;
 	uint64_t end_ns = clock_monotonic_ns() + wait_ms * NSEC_PER_MSEC;
-	struct timespec end = { .tv_sec = (time_t)(end_ns / NSEC_PER_SEC), .tv_nsec = (long)(end_ns % NSEC_PER_SEC) };
+	struct timespec end = { .tv_sec = (time_t)(end_ns / NSEC_PER_SEC),
+				.tv_nsec = (long)(end_ns % NSEC_PER_SEC) };
 	int r = timeout_ms == 0 ? ETIMEDOUT : 0;
 
 	while (!q->len && !q->closed && r != ETIMEDOUT) {

@@ -10,7 +10,9 @@ struct reader reader_init(const void *data, size_t len)
 	/* Never NULL, so that reader_bytes(r, 0) is not. */
 	static const uint8_t nothing[1];
 
-	return (struct reader){ .at = data ? data : nothing, .left = data ? len : 0, .bad = !data && len > 0 };
+	return (struct reader){ .at = data ? data : nothing,
+				.left = data ? len : 0,
+				.bad = !data && len > 0 };
 }
 
 const uint8_t *reader_bytes(struct reader *r, size_t len)

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	text[size] = '\0';
 	/* Years at the edges of 64 bits print, but are refused. */
 	if (clock_parse(text, 1764000000000000000, &ns) == 0 && ns > -9000000000000000000 &&
-	    ns < 9000000000000000000 && (clock_parse(clock_format(ns, printed), 0, &again) < 0 || again != ns))
+	    ns < 9000000000000000000 &&
+	    (clock_parse(clock_format(ns, printed), 0, &again) < 0 || again != ns))
 		abort();
 	free(text);
 	return 0;

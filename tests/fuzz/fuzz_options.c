@@ -17,7 +17,8 @@ struct opts {
 static const struct option rows[] = {
 	{ "a.text", OPT_STRING, offsetof(struct opts, text), 1, 8, "x", "text", NULL },
 	{ "a.size", OPT_BYTES, offsetof(struct opts, size), 16, MiB(1), "64KiB", "size", NULL },
-	{ "a.b.duration", OPT_DURATION_MS, offsetof(struct opts, duration), 1, 1000, "1s", "duration", NULL },
+	{ "a.b.duration", OPT_DURATION_MS, offsetof(struct opts, duration), 1, 1000, "1s",
+	  "duration", NULL },
 	{ "a.b.number", OPT_U64, offsetof(struct opts, number), 0, 0, NULL, "number", NULL },
 	{ "flag", OPT_BOOL, offsetof(struct opts, flag), 0, 0, NULL, "flag", NULL },
 	{ "list", OPT_STRINGS, offsetof(struct opts, list), 1, 4, "[a]", "list", NULL },
@@ -26,8 +27,9 @@ static const struct option_table table = { "fuzz", "fuzz", NULL, rows, ARRAY_LEN
 
 static bool within_bounds(const struct opts *o)
 {
-	return o->text && strlen(o->text) >= 1 && strlen(o->text) <= 8 && o->size >= 16 && o->size <= MiB(1) &&
-	       o->duration >= 1 && o->duration <= 1000 && o->list.n >= 1 && o->list.n <= 4;
+	return o->text && strlen(o->text) >= 1 && strlen(o->text) <= 8 && o->size >= 16 &&
+	       o->size <= MiB(1) && o->duration >= 1 && o->duration <= 1000 && o->list.n >= 1 &&
+	       o->list.n <= 4;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

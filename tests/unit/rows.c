@@ -19,14 +19,15 @@ void tests_add(struct tests *t, const char *name, CMUnitTestFunction fn, const v
 	t->n++;
 }
 
-void tests_add_rows(struct tests *t, const char *name, CMUnitTestFunction fn, const void *rows, size_t n,
-		    size_t row_size)
+void tests_add_rows(struct tests *t, const char *name, CMUnitTestFunction fn, const void *rows,
+		    size_t n, size_t row_size)
 {
 	for (size_t i = 0; i < n; i++) {
 		const char *row = (const char *)rows + i * row_size;
 		char full[120];
 
-		(void)snprintf(full, sizeof(full), "%s: %s", name, *(const char *const *)(const void *)row);
+		(void)snprintf(full, sizeof(full), "%s: %s", name,
+			       *(const char *const *)(const void *)row);
 		tests_add(t, full, fn, row);
 	}
 }

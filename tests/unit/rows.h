@@ -20,10 +20,11 @@ struct tests {
 };
 
 void tests_add(struct tests *t, const char *name, CMUnitTestFunction fn, const void *state);
-void tests_add_rows(struct tests *t, const char *name, CMUnitTestFunction fn, const void *rows, size_t n,
-		    size_t row_size);
+void tests_add_rows(struct tests *t, const char *name, CMUnitTestFunction fn, const void *rows,
+		    size_t n, size_t row_size);
 #define ADD_TEST(t, fn) tests_add((t), #fn, (fn), NULL)
-#define ADD_ROWS(t, fn, rows) tests_add_rows((t), #fn, (fn), (rows), sizeof(rows) / sizeof((rows)[0]), sizeof((rows)[0]))
+#define ADD_ROWS(t, fn, rows)                                                                      \
+	tests_add_rows((t), #fn, (fn), (rows), sizeof(rows) / sizeof((rows)[0]), sizeof((rows)[0]))
 /* Run them all; what main returns. */
 int tests_run(struct tests *t, const char *group);
 

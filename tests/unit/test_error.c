@@ -21,8 +21,10 @@ static const struct set_row {
 	const char *name;
 	const char *argument, *want;
 } set_rows[] = {
-	{ "newline cannot forge a line", "a\nb", "cannot open 'a\\x0ab': No such file or directory" },
-	{ "escape cannot drive a terminal", "\033[2J", "cannot open '\\x1b[2J': No such file or directory" },
+	{ "newline cannot forge a line", "a\nb",
+	  "cannot open 'a\\x0ab': No such file or directory" },
+	{ "escape cannot drive a terminal", "\033[2J",
+	  "cannot open '\\x1b[2J': No such file or directory" },
 	{ "delete is shown", "\x7f", "cannot open '\\x7f': No such file or directory" },
 	{ "percent is not a format", "%s%n", "cannot open '%s%n': No such file or directory" },
 	{ "UTF-8 stays", "\xc3\xa4", "cannot open '\xc3\xa4': No such file or directory" },

@@ -38,10 +38,13 @@ static const struct read_row {
 	int want;
 	const char *text;
 } read_fail_rows[] = {
-	{ "no such file", "/nonexistent/x", 10, -ENOENT, "cannot open '/nonexistent/x': No such file or directory" },
+	{ "no such file", "/nonexistent/x", 10, -ENOENT,
+	  "cannot open '/nonexistent/x': No such file or directory" },
 	{ "a folder", "/", 10, -EISDIR, "cannot read '/': Is a directory" },
-	{ "too long", "/proc/self/stat", 10, -EFBIG, "cannot read '/proc/self/stat': it is longer than 10 bytes" },
-	{ "endless", "/dev/zero", 100000, -EFBIG, "cannot read '/dev/zero': it is longer than 100000 bytes" },
+	{ "too long", "/proc/self/stat", 10, -EFBIG,
+	  "cannot read '/proc/self/stat': it is longer than 10 bytes" },
+	{ "endless", "/dev/zero", 100000, -EFBIG,
+	  "cannot read '/dev/zero': it is longer than 100000 bytes" },
 };
 
 static void read_fails(void **state)
@@ -130,7 +133,8 @@ static void replace_without_folder_fails(void **state)
 
 	(void)state;
 	assert_int_equal(files_replace("/nonexistent/x", "", 0, 0600, &e), -ENOENT);
-	assert_string_equal(e.text, "cannot create a file beside '/nonexistent/x': No such file or directory");
+	assert_string_equal(
+		e.text, "cannot create a file beside '/nonexistent/x': No such file or directory");
 }
 
 static void replace_over_a_folder_leaves_nothing(void **state)
@@ -159,7 +163,8 @@ static void mkdirs_makes_all(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0700);
 	assert_int_equal(files_sync_dir(path, &e), 0);
-	assert_int_equal(rmdir(in_folder("a/b/c", path)) | rmdir(in_folder("a/b", path)) | rmdir(in_folder("a", path)),
+	assert_int_equal(rmdir(in_folder("a/b/c", path)) | rmdir(in_folder("a/b", path)) |
+				 rmdir(in_folder("a", path)),
 			 0);
 }
 

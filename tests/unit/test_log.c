@@ -61,14 +61,15 @@ static const struct value_row {
 	{ "delete", "\x7f", 1, "\"\\x7f\"", "\"\\u007f\"" },
 	{ "broken UTF-8", "\xff", 1, "\"\\xff\"", "\"\\ufffd\"" },
 	{ "UTF-8 that is cut", "\xe2\x82", 2, "\"\\xe2\\x82\"", "\"\\ufffd\\ufffd\"" },
-	{ "UTF-8 with a wrong third byte", "\xe2\x82x", 3, "\"\\xe2\\x82x\"", "\"\\ufffd\\ufffdx\"" },
+	{ "UTF-8 with a wrong third byte", "\xe2\x82x", 3, "\"\\xe2\\x82x\"",
+	  "\"\\ufffd\\ufffdx\"" },
 	{ "overlong UTF-8", "\xc0\xaf", 2, "\"\\xc0\\xaf\"", "\"\\ufffd\\ufffd\"" },
 	{ "surrogate", "\xed\xa0\x80", 3, "\"\\xed\\xa0\\x80\"", "\"\\ufffd\\ufffd\\ufffd\"" },
 	{ "past U+10FFFF", "\xf4\x90\x80\x80", 4, "\"\\xf4\\x90\\x80\\x80\"",
 	  "\"\\ufffd\\ufffd\\ufffd\\ufffd\"" },
 	{ "C1 control", "\xc2\x9b", 2, "\"\\xc2\\x9b\"", "\"\\ufffd\\ufffd\"" },
-	{ "UTF-8", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x92\xa9", 9, "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x92\xa9\"",
-	  "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x92\xa9\"" },
+	{ "UTF-8", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x92\xa9", 9,
+	  "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x92\xa9\"", "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x92\xa9\"" },
 	{ "space", "a b", 3, "\"a b\"", "\"a b\"" },
 	{ "equals sign", "a=b", 3, "\"a=b\"", "\"a=b\"" },
 	{ "empty", "", 0, "\"\"", "\"\"" },
@@ -85,8 +86,10 @@ static void value_is_escaped(void **state)
 	(void)snprintf(want, sizeof(want), "info  m v=%s\n", row->text);
 	assert_string_equal(written(LOG_LEVEL_INFO, "m", fields) + strlen(HEAD_TEXT), want);
 	log_init("test", LOG_LEVEL_DEBUG, true);
-	(void)snprintf(want, sizeof(want),
-		       ",\"log.level\":\"info\",\"message\":\"m\",\"log.logger\":\"test\",\"v\":%s}\n", row->json);
+	(void)snprintf(
+		want, sizeof(want),
+		",\"log.level\":\"info\",\"message\":\"m\",\"log.logger\":\"test\",\"v\":%s}\n",
+		row->json);
 	assert_string_equal(written(LOG_LEVEL_INFO, "m", fields) + strlen(HEAD_JSON), want);
 }
 
@@ -109,16 +112,21 @@ static void below_the_level_is_silent(void **state)
 
 static void all_types(void **state)
 {
-	const struct kv fields[] = { KV_U64("u", UINT64_MAX), KV_I64("i", INT64_MIN), KV_STR("s", NULL),
-				     KV_BYTES("b", NULL, 5), { .type = KV_TYPE_END } };
+	const struct kv fields[] = { KV_U64("u", UINT64_MAX),
+				     KV_I64("i", INT64_MIN),
+				     KV_STR("s", NULL),
+				     KV_BYTES("b", NULL, 5),
+				     { .type = KV_TYPE_END } };
 
 	(void)state;
 	log_init("test", LOG_LEVEL_INFO, false);
-	assert_string_equal(written(LOG_LEVEL_ERROR, "m", fields) + strlen(HEAD_TEXT),
-			    "error m u=18446744073709551615 i=-9223372036854775808 s=\"\" b=\"\"\n");
+	assert_string_equal(
+		written(LOG_LEVEL_ERROR, "m", fields) + strlen(HEAD_TEXT),
+		"error m u=18446744073709551615 i=-9223372036854775808 s=\"\" b=\"\"\n");
 	log_init("test", LOG_LEVEL_INFO, true);
-	assert_non_null(strstr(written(LOG_LEVEL_ERROR, "m", fields),
-			       ",\"u\":18446744073709551615,\"i\":-9223372036854775808,\"s\":\"\",\"b\":\"\"}\n"));
+	assert_non_null(strstr(
+		written(LOG_LEVEL_ERROR, "m", fields),
+		",\"u\":18446744073709551615,\"i\":-9223372036854775808,\"s\":\"\",\"b\":\"\"}\n"));
 }
 
 static const struct cut_row {
@@ -173,8 +181,9 @@ static void failure_has_text_and_hint(void **state)
 	error_hint(&e, "check its owner");
 	fd = capture_begin(&saved);
 	log_failure(LOG_LEVEL_ERROR, "cannot go on", &e);
-	assert_string_equal(capture_end(fd, saved) + strlen(HEAD_TEXT),
-			    "error cannot go on error=\"cannot open '/j': Permission denied; check its owner\"\n");
+	assert_string_equal(
+		capture_end(fd, saved) + strlen(HEAD_TEXT),
+		"error cannot go on error=\"cannot open '/j': Permission denied; check its owner\"\n");
 }
 
 static void closed_standard_error_is_survived(void **state)

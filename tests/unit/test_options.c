@@ -15,18 +15,24 @@ struct opts {
 };
 
 static const struct option rows[] = {
-	{ "journal.dir", OPT_STRING, offsetof(struct opts, dir), 1, 20, "/var/lib/x", "where batches rest", "DIR" },
-	{ "journal.max-bytes", OPT_BYTES, offsetof(struct opts, max_bytes), MiB(16), TiB(1), "1GiB", "disk", NULL },
-	{ "journal.age", OPT_DURATION_MS, offsetof(struct opts, age_ms), 500, 86400000, "10s", "age", NULL },
+	{ "journal.dir", OPT_STRING, offsetof(struct opts, dir), 1, 20, "/var/lib/x",
+	  "where batches rest", "DIR" },
+	{ "journal.max-bytes", OPT_BYTES, offsetof(struct opts, max_bytes), MiB(16), TiB(1), "1GiB",
+	  "disk", NULL },
+	{ "journal.age", OPT_DURATION_MS, offsetof(struct opts, age_ms), 500, 86400000, "10s",
+	  "age", NULL },
 	{ "name", OPT_STRING, offsetof(struct opts, name), 3, 0, NULL, "a name", NULL },
 	{ "uplink.count", OPT_U64, offsetof(struct opts, count), 0, 0, NULL, "a count", NULL },
 	{ "uplink.on", OPT_BOOL, offsetof(struct opts, on), 0, 0, "true", "on", NULL },
 	{ "uplink.off", OPT_BOOL, offsetof(struct opts, off), 0, 0, NULL, "off", NULL },
-	{ "uplink.peers", OPT_STRINGS, offsetof(struct opts, peers), 1, 3, "[a:1, b:2]", "peers", "ADDRESS" },
+	{ "uplink.peers", OPT_STRINGS, offsetof(struct opts, peers), 1, 3, "[a:1, b:2]", "peers",
+	  "ADDRESS" },
 	{ "uplink.tags", OPT_STRINGS, offsetof(struct opts, tags), 0, 0, NULL, "tags", NULL },
 };
 static const char *const examples[] = { "exhibit-x --check", "check 'the' \\file", NULL };
-static const struct option_table table = { "exhibit-x", "does x", examples, rows, ARRAY_LEN(rows), 0 };
+static const struct option_table table = {
+	"exhibit-x", "does x", examples, rows, ARRAY_LEN(rows), 0
+};
 
 static void release(struct opts *o)
 {
@@ -63,12 +69,16 @@ static const struct file_row {
 	const char *text;
 	const char *want; /* the whole sentence with its hint */
 } bad_file_rows[] = {
-	{ "unknown group", "jurnal:\n  dir: /x\n", "t.yaml:1:1: unknown key 'jurnal'; did you mean 'journal'?" },
+	{ "unknown group", "jurnal:\n  dir: /x\n",
+	  "t.yaml:1:1: unknown key 'jurnal'; did you mean 'journal'?" },
 	{ "unknown key", "journal:\n    dri: /x\n",
 	  "t.yaml:2:5: unknown key 'journal.dri'; did you mean 'dir'?" },
-	{ "unlike any key", "zzzzzzzzzz: 1\n", "t.yaml:1:1: unknown key 'zzzzzzzzzz'; see exhibit-x --help" },
-	{ "key below a value", "name:\n  x: 1\n", "t.yaml:2:3: name: expected one value, not a group of keys" },
-	{ "group as a value", "journal: 5\n", "t.yaml:1:1: 'journal' is a group of keys, not a value" },
+	{ "unlike any key", "zzzzzzzzzz: 1\n",
+	  "t.yaml:1:1: unknown key 'zzzzzzzzzz'; see exhibit-x --help" },
+	{ "key below a value", "name:\n  x: 1\n",
+	  "t.yaml:2:3: name: expected one value, not a group of keys" },
+	{ "group as a value", "journal: 5\n",
+	  "t.yaml:1:1: 'journal' is a group of keys, not a value" },
 	{ "list for one value", "name: [a]\n", "t.yaml:1:7: name: expected one value, not a list" },
 	{ "one value for a list", "uplink:\n  peers: a\n",
 	  "t.yaml:2:10: uplink.peers: expected a list, such as [a, b]" },
@@ -76,15 +86,22 @@ static const struct file_row {
 	  "t.yaml:3:5: uplink.peers: expected one value, not a group of keys" },
 	{ "empty list", "uplink:\n  peers: []\n",
 	  "t.yaml:2:10: uplink.peers: 0 items are fewer than the minimum of 1" },
-	{ "long list", "uplink: {peers: [a, b, c, d]}\n", "t.yaml:1:27: uplink.peers: more than 3 items" },
+	{ "long list", "uplink: {peers: [a, b, c, d]}\n",
+	  "t.yaml:1:27: uplink.peers: more than 3 items" },
 	{ "twice", "name: abc\nname: abc\n", "t.yaml:2:1: name is set twice" },
-	{ "twice in two groups", "journal: {dir: /a}\njournal: {dir: /b}\n", "t.yaml:2:11: journal.dir is set twice" },
+	{ "twice in two groups", "journal: {dir: /a}\njournal: {dir: /b}\n",
+	  "t.yaml:2:11: journal.dir is set twice" },
 	{ "key that is a list", "[a]: b\n", "t.yaml:1:1: key: expected one value, not a list" },
-	{ "root that is a list", "- a\n", "t.yaml:1:1: expected keys with values, such as 'key: value'" },
-	{ "root that is a word", "hello\n", "t.yaml:1:1: expected keys with values, such as 'key: value'" },
-	{ "NUL in a value", "name: \"ab\\0c\"\n", "t.yaml:1:7: name: a value must not contain a NUL byte" },
-	{ "NUL in a key", "\"name\\0x\": abc\n", "t.yaml:1:1: key: a value must not contain a NUL byte" },
-	{ "second document", "name: abc\n---\nname: def\n", "t.yaml:3:1: a second document in one file" },
+	{ "root that is a list", "- a\n",
+	  "t.yaml:1:1: expected keys with values, such as 'key: value'" },
+	{ "root that is a word", "hello\n",
+	  "t.yaml:1:1: expected keys with values, such as 'key: value'" },
+	{ "NUL in a value", "name: \"ab\\0c\"\n",
+	  "t.yaml:1:7: name: a value must not contain a NUL byte" },
+	{ "NUL in a key", "\"name\\0x\": abc\n",
+	  "t.yaml:1:1: key: a value must not contain a NUL byte" },
+	{ "second document", "name: abc\n---\nname: def\n",
+	  "t.yaml:3:1: a second document in one file" },
 	{ "not YAML", "name: [a\n", "t.yaml:2:1: did not find expected ',' or ']'" },
 	{ "tab as indentation", "journal:\n\tdir: /x\n",
 	  "t.yaml:2:1: found character that cannot start any token" },
@@ -108,13 +125,18 @@ static const struct file_row {
 	  "t.yaml:1:17: uplink.count: '-1' is not a whole number; write digits only" },
 	{ "duration without unit", "journal: {age: 10}\n",
 	  "t.yaml:1:16: journal.age: '10' is not a duration; write 500ms, 10s, 5m, 2h or 7d" },
-	{ "duration too short", "journal: {age: 1ms}\n", "t.yaml:1:16: journal.age: 1ms is below the minimum of 500ms" },
-	{ "duration too long", "journal: {age: 25h}\n", "t.yaml:1:16: journal.age: 25h is above the maximum of 1d" },
-	{ "yes is not true", "uplink: {on: yes}\n", "t.yaml:1:14: uplink.on: 'yes' is neither true nor false" },
-	{ "text too short", "name: ab\n", "t.yaml:1:7: name: 2 bytes are fewer than the minimum of 3" },
+	{ "duration too short", "journal: {age: 1ms}\n",
+	  "t.yaml:1:16: journal.age: 1ms is below the minimum of 500ms" },
+	{ "duration too long", "journal: {age: 25h}\n",
+	  "t.yaml:1:16: journal.age: 25h is above the maximum of 1d" },
+	{ "yes is not true", "uplink: {on: yes}\n",
+	  "t.yaml:1:14: uplink.on: 'yes' is neither true nor false" },
+	{ "text too short", "name: ab\n",
+	  "t.yaml:1:7: name: 2 bytes are fewer than the minimum of 3" },
 	{ "text too long", "journal: {dir: /12345678901234567890}\n",
 	  "t.yaml:1:16: journal.dir: 21 bytes are more than the maximum of 20" },
-	{ "control byte in a key", "\"na\\nme\": 1\n", "t.yaml:1:1: unknown key 'na\\x0ame'; did you mean 'name'?" },
+	{ "control byte in a key", "\"na\\nme\": 1\n",
+	  "t.yaml:1:1: unknown key 'na\\x0ame'; did you mean 'name'?" },
 };
 
 static void file_is_refused(void **state)
@@ -196,9 +218,10 @@ static void file_leaves_defaults(void **state)
 
 static void file_sets_all(void **state)
 {
-	static const char text[] = "name: \"a b\"\njournal:\n  dir: /y\n  max-bytes: 16MiB\n  age: 1d\n"
-				   "uplink:\n  count: 18446744073709551615\n  on: false\n  off: true\n"
-				   "  peers: &p [x]\n  tags: *p\n";
+	static const char text[] =
+		"name: \"a b\"\njournal:\n  dir: /y\n  max-bytes: 16MiB\n  age: 1d\n"
+		"uplink:\n  count: 18446744073709551615\n  on: false\n  off: true\n"
+		"  peers: &p [x]\n  tags: *p\n";
 	AUTO(release) struct opts o = { 0 };
 	struct error e;
 
@@ -228,7 +251,8 @@ struct command {
 };
 
 /* options_main with standard output going to memory. */
-static int run(const struct command *c, const char *default_config, struct opts *o, bool *ret_done, struct error *e)
+static int run(const struct command *c, const char *default_config, struct opts *o, bool *ret_done,
+	       struct error *e)
 {
 	char *argv[9] = { (char *)(uintptr_t) "exhibit-x" };
 	int argc = 1, saved = dup(STDOUT_FILENO), fd = memfd_create("stdout", MFD_CLOEXEC), r;
@@ -251,28 +275,39 @@ static int run(const struct command *c, const char *default_config, struct opts 
 }
 
 static const struct command bad_commands[] = {
-	{ "unknown flag", { (char *)"--jurnal.dir=/x" }, "unknown flag '--jurnal.dir'; did you mean '--journal.dir'?" },
-	{ "unknown flag before --help", { (char *)"--nonsense1234", (char *)"--help" },
+	{ "unknown flag",
+	  { (char *)"--jurnal.dir=/x" },
+	  "unknown flag '--jurnal.dir'; did you mean '--journal.dir'?" },
+	{ "unknown flag before --help",
+	  { (char *)"--nonsense1234", (char *)"--help" },
 	  "unknown flag '--nonsense1234'; see exhibit-x --help" },
 	{ "unknown letter", { (char *)"-x" }, "unknown flag '-x'" },
-	{ "abbreviation", { (char *)"--journal.d=/x" }, "unknown flag '--journal.d'; did you mean '--journal.dir'?" },
-	{ "abbreviation with a separate value", { (char *)"--nam", (char *)"abc" },
+	{ "abbreviation",
+	  { (char *)"--journal.d=/x" },
+	  "unknown flag '--journal.d'; did you mean '--journal.dir'?" },
+	{ "abbreviation with a separate value",
+	  { (char *)"--nam", (char *)"abc" },
 	  "unknown flag '--nam'; did you mean '--name'?" },
 	{ "ambiguous abbreviation", { (char *)"--journal.=/x" }, NULL },
 	{ "no value", { (char *)"--name" }, "flag '--name' needs a value" },
 	{ "value where none is taken", { (char *)"--check=1" }, "flag '--check=1' takes no value" },
 	{ "word", { (char *)"hello" }, "unexpected argument 'hello'" },
-	{ "word behind two dashes", { (char *)"--", (char *)"--help" }, "unexpected argument '--help'" },
-	{ "bad value", { (char *)"--journal.age=1x" },
+	{ "word behind two dashes",
+	  { (char *)"--", (char *)"--help" },
+	  "unexpected argument '--help'" },
+	{ "bad value",
+	  { (char *)"--journal.age=1x" },
 	  "--journal.age: '1x' is not a duration; write 500ms, 10s, 5m, 2h or 7d" },
 	{ "bad bool", { (char *)"--uplink.on=1" }, "--uplink.on: '1' is neither true nor false" },
 	{ "too many items",
 	  { (char *)"--uplink.peers=1", (char *)"--uplink.peers=2", (char *)"--uplink.peers=3",
 	    (char *)"--uplink.peers=4" },
 	  "--uplink.peers: more than 3 items" },
-	{ "no such file", { (char *)"--config=/nonexistent.yaml" },
+	{ "no such file",
+	  { (char *)"--config=/nonexistent.yaml" },
 	  "cannot load the configuration: cannot open '/nonexistent.yaml': No such file or directory" },
-	{ "file is checked before flags matter", { (char *)"--config=/dev/zero", (char *)"--check" },
+	{ "file is checked before flags matter",
+	  { (char *)"--config=/dev/zero", (char *)"--check" },
 	  "cannot load the configuration: cannot read '/dev/zero': it is longer than 262144 bytes" },
 };
 
@@ -293,7 +328,9 @@ static void command_is_refused(void **state)
 
 static const struct command done_commands[] = {
 	{ "check without a file", { (char *)"--check" }, "defaults: ok\n" },
-	{ "check of a file", { (char *)"--check", (char *)"--config", (char *)"/dev/null" }, "/dev/null: ok\n" },
+	{ "check of a file",
+	  { (char *)"--check", (char *)"--config", (char *)"/dev/null" },
+	  "/dev/null: ok\n" },
 	{ "version", { (char *)"--version", (char *)"--config=/nonexistent" }, "exhibit-x 0.1.0\n" },
 };
 
@@ -337,9 +374,11 @@ static void help_names_every_row(void **state)
 
 static void flags_win_over_the_file(void **state)
 {
-	static const struct command c = { "", { (char *)"--journal.age=20s", (char *)"--uplink.off",
-						(char *)"--uplink.on=false", (char *)"--uplink.peers", (char *)"x",
-						(char *)"--uplink.peers=y" }, NULL };
+	static const struct command c = { "",
+					  { (char *)"--journal.age=20s", (char *)"--uplink.off",
+					    (char *)"--uplink.on=false", (char *)"--uplink.peers",
+					    (char *)"x", (char *)"--uplink.peers=y" },
+					  NULL };
 	char path[] = "/tmp/test_options.XXXXXX";
 	static const char text[] = "journal: {age: 30s, dir: /f}\nuplink: {peers: [1, 2, 3]}\n";
 	AUTO(release) struct opts o = { 0 };

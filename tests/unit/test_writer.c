@@ -46,7 +46,8 @@ static void null_buffer_takes_nothing(void **state)
 
 static void fills_to_the_last_byte(void **state)
 {
-	static const uint8_t want[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 'a', 'b', 0, 0 };
+	static const uint8_t want[] = { 1,  2,  3,  4,  5,  6,   7,   8, 9, 10,
+					11, 12, 13, 14, 15, 'a', 'b', 0, 0 };
 	uint8_t buf[sizeof(want)];
 	struct writer w = writer_init(buf, sizeof(buf));
 
@@ -73,14 +74,18 @@ static const struct varint_row {
 	{ "largest of one byte", 127, { 0x7f }, 1 },
 	{ "smallest of two bytes", 128, { 0x80, 0x01 }, 2 },
 	{ "300", 300, { 0xac, 0x02 }, 2 },
-	{ "largest", UINT64_MAX, { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01 }, 10 },
+	{ "largest",
+	  UINT64_MAX,
+	  { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01 },
+	  10 },
 };
 
 static void varints(void **state)
 {
 	const struct varint_row *row = *state;
 	uint8_t buf[10];
-	struct writer w = writer_init(buf, sizeof(buf)), short_by_one = writer_init(buf, row->len - 1);
+	struct writer w = writer_init(buf, sizeof(buf)),
+		      short_by_one = writer_init(buf, row->len - 1);
 
 	writer_varint(&short_by_one, row->v);
 	assert_true(short_by_one.bad);
