@@ -63,6 +63,30 @@ int counters_read(const struct hooks *h, struct counters *ret, struct error *e)
 	return 0;
 }
 
+size_t counters_cpus(void)
+{
+	int n = libbpf_num_possible_cpus();
+
+	return n > 0 ? (size_t)n : 1;
+}
+
+int counters_numbers(const struct hooks *h, enum rec_ring ring, uint64_t *ret, size_t n, struct error *e)
+{
+	uint32_t key = ring;
+
+	if (n < counters_cpus())
+		return error_set(e, -EINVAL, "cannot read the numbers of %zu CPUs into %zu", counters_cpus(), n);
+	if (bpf_map_lookup_elem(hooks_map_fd(h, "exh_seq"), &key, ret) < 0)
+		return error_set(e, -errno, "cannot read how far the sensors have counted: %m");
+	return 0;
+}
+
+void counters_add_swept(struct counters *c, uint64_t n)
+{
+	c->class[REC_CLASS_UDP].seen += n;
+	c->class[REC_CLASS_UDP].sent += n;
+}
+
 bool counters_balanced(const struct rec_counters *c)
 {
 	return c->seen == c->filtered + c->aggregated + c->sent + c->lost_ring + c->lost_scratch;

@@ -47,6 +47,10 @@ struct hook_row {
 	const char *limit; /* what it cannot see, or NULL */
 };
 
+#define OPEN_LIMIT "an open through io_uring is not seen here (fanotify sees what is written)"
+#define PORT_LIMIT "connects come without the local port: no sockops hook (is cgroup v2 mounted?)"
+#define ACCEPT_LIMIT "an accept through io_uring is not seen; its disconnect is"
+
 static const struct hook_row chain[] = {
 	{ REC_CLASS_EXEC, "t1_proc", { "exh_exec" }, 1, HOOK_TP_BTF, "tp_btf/sched_process_exec", NULL },
 	{ REC_CLASS_EXEC, "t1_proc", { "exh_exec_raw" }, 1, HOOK_RAW_TP, "raw_tp/sched_process_exec", NULL },
@@ -54,11 +58,26 @@ static const struct hook_row chain[] = {
 	{ REC_CLASS_FORK, "t1_proc", { "exh_fork_raw" }, 1, HOOK_RAW_TP, "raw_tp/sched_process_fork", NULL },
 	{ REC_CLASS_EXIT, "t1_proc", { "exh_exit" }, 1, HOOK_TP_BTF, "tp_btf/sched_process_exit", NULL },
 	{ REC_CLASS_EXIT, "t1_proc", { "exh_exit_raw" }, 1, HOOK_RAW_TP, "raw_tp/sched_process_exit", NULL },
+	{ REC_CLASS_FILE_OPEN, "t1_sys", { "exh_sys_exit" }, 1, HOOK_SYS_EXIT, "tp_btf/sys_exit", OPEN_LIMIT },
+	{ REC_CLASS_FILE_OPEN, "t1_sys", { "exh_sys_exit_r" }, 1, HOOK_SYS_EXIT, "raw_tp/sys_exit", OPEN_LIMIT },
+	{ REC_CLASS_TCP, "t1_net", { "exh_tcp_state", "exh_tcp_connect" }, 1, HOOK_TP_BTF,
+	  "tp_btf/inet_sock_set_state", NULL },
+	{ REC_CLASS_TCP, "t1_net", { "exh_tcp_alone" }, 1, HOOK_TP_BTF, "tp_btf/inet_sock_set_state", PORT_LIMIT },
+	{ REC_CLASS_TCP, "t1_net", { "exh_tcp_alone_r" }, 1, HOOK_RAW_TP, "raw_tp/inet_sock_set_state",
+	  PORT_LIMIT },
+	{ REC_CLASS_TCP_ACCEPT, "t1_sys", { "exh_sys_exit" }, 1, HOOK_SYS_EXIT, "tp_btf/sys_exit", ACCEPT_LIMIT },
+	{ REC_CLASS_TCP_ACCEPT, "t1_sys", { "exh_sys_exit_r" }, 1, HOOK_SYS_EXIT, "raw_tp/sys_exit", ACCEPT_LIMIT },
+	{ REC_CLASS_UDP, "t1_udp", { "exh_udp_create", "exh_udp_release", "exh_udp_out", "exh_udp_in" }, 1,
+	  HOOK_CGROUP, "cgroup_skb", NULL },
+	{ REC_CLASS_STOCK_PROCESS, "iter_task", { "exh_stock_task" }, 1, HOOK_ITER, "iter.s/task", NULL },
+	{ REC_CLASS_STOCK_PROCESS, "iter_task", { "exh_stock_task_a" }, 1, HOOK_ITER, "iter/task",
+	  "arguments of existing processes are what /proc says now" },
+	{ REC_CLASS_STOCK_SOCKET, "iter_file", { "exh_stock_file" }, 1, HOOK_ITER, "iter/task_file", NULL },
 };
 
 /* Made by the first object that loads, reused by all others. */
 static const char *const shared_maps[] = {
-	"exh_critical", "exh_bulk", "exh_counters", "exh_seq", "exh_slots", "exh_own",
+	"exh_critical", "exh_bulk", "exh_counters", "exh_seq", "exh_slots", "exh_own", "exh_owners", "exh_flows",
 };
 
 struct attached {
@@ -102,6 +121,7 @@ static uint32_t entries_of(const struct hooks *h, const char *map)
 	} sizes[] = {
 		{ "exh_critical", h->config.critical_ring_bytes },
 		{ "exh_bulk", h->config.bulk_ring_bytes },
+		{ "exh_flows", h->config.flow_entries },
 		{ "exh_slots", (uint64_t)libbpf_num_possible_cpus() * SLOTS_PER_CPU },
 	};
 

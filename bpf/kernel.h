@@ -275,6 +275,10 @@ struct sock {
 	int sk_err;
 };
 
+struct inet_sock {
+	uint16_t inet_sport;
+};
+
 struct socket {
 	struct file *file;
 	struct sock *sk;

@@ -177,7 +177,7 @@ struct rec_file_open {
 };
 
 enum rec_tcp_op {
-	REC_TCP_CONNECT = 1, /* SYN about to be sent, in the caller's context */
+	REC_TCP_CONNECT = 1, /* SYN about to be sent, in the caller's context, whether or not it succeeds */
 	REC_TCP_ACCEPT = 2, /* accept returned the connection */
 	REC_TCP_LISTEN = 3,
 	REC_TCP_DISCONNECT = 4, /* was established, or connecting (error says why that failed) */
@@ -198,7 +198,7 @@ struct rec_tcp {
 	uint64_t opened_ns; /* disconnect: boottime of connect or of establishment; 0: unknown */
 	uint8_t local[16];
 	uint8_t remote[16];
-	uint16_t local_port; /* host order; 0 on connect when not bound yet */
+	uint16_t local_port; /* host order; 0: on connect, where no sockops hook could be attached */
 	uint16_t remote_port;
 	uint8_t family; /* 4 or 6 */
 	uint8_t op; /* enum rec_tcp_op */
@@ -226,6 +226,16 @@ struct rec_udp_flow {
 	uint8_t role; /* enum rec_role: who sent the first packet */
 	uint8_t closed; /* 1: flushed because the socket was closed */
 	uint8_t pad;
+};
+
+/* A UDP flow in the kernel's table exh_flows, whose value is a struct rec_udp_flow that is not sent yet:
+ * layout, type, class, flags and actor of its header are filled in. */
+struct rec_flow_key {
+	uint64_t socket; /* cookie */
+	uint8_t remote[16];
+	uint16_t remote_port;
+	uint8_t family; /* 4 or 6 */
+	uint8_t pad[5];
 };
 
 /* No tail. */
@@ -273,6 +283,7 @@ _Static_assert(sizeof(struct rec_tcp) == 208, "layout");
 _Static_assert(REC_OFFSET(struct rec_tcp, local) == 160, "layout");
 _Static_assert(sizeof(struct rec_udp_flow) == 224, "layout");
 _Static_assert(REC_OFFSET(struct rec_udp_flow, local) == 184, "layout");
+_Static_assert(sizeof(struct rec_flow_key) == 32, "layout");
 _Static_assert(sizeof(struct rec_socket) == 200, "layout");
 _Static_assert(sizeof(struct rec_counters) == 48, "layout");
 
