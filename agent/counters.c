@@ -21,7 +21,7 @@ static int read_classes(int fd, size_t n_cpu, struct counters *ret)
 
 	if (!cpu)
 		return -ENOMEM;
-	for (uint32_t class = 0; class < REC_CLASSES; class++) {
+	for (uint32_t class = 0; class < REC_CLASSES; class ++) {
 		if (bpf_map_lookup_elem(fd, &class, cpu) < 0)
 			return -errno;
 		for (size_t i = 0; i < n_cpu; i++)
@@ -70,12 +70,14 @@ size_t counters_cpus(void)
 	return n > 0 ? (size_t)n : 1;
 }
 
-int counters_numbers(const struct hooks *h, enum rec_ring ring, uint64_t *ret, size_t n, struct error *e)
+int counters_numbers(const struct hooks *h, enum rec_ring ring, uint64_t *ret, size_t n,
+		     struct error *e)
 {
 	uint32_t key = ring;
 
 	if (n < counters_cpus())
-		return error_set(e, -EINVAL, "cannot read the numbers of %zu CPUs into %zu", counters_cpus(), n);
+		return error_set(e, -EINVAL, "cannot read the numbers of %zu CPUs into %zu",
+				 counters_cpus(), n);
 	if (bpf_map_lookup_elem(hooks_map_fd(h, "exh_seq"), &key, ret) < 0)
 		return error_set(e, -errno, "cannot read how far the sensors have counted: %m");
 	return 0;

@@ -18,7 +18,8 @@ struct counters {
 MUST_CHECK int counters_read(const struct hooks *h, struct counters *ret, struct error *e);
 /* Numbers given so far on each CPU of a ring: read before a drain that empties it, they tell what the
  * drain must have shown (loss_settle). ret: n entries, one per possible CPU. */
-MUST_CHECK int counters_numbers(const struct hooks *h, enum rec_ring ring, uint64_t *ret, size_t n, struct error *e);
+MUST_CHECK int counters_numbers(const struct hooks *h, enum rec_ring ring, uint64_t *ret, size_t n,
+				struct error *e);
 /* CPUs that the kernel may ever have; at least 1. */
 size_t counters_cpus(void);
 /* Flows that flows_sweep has flushed, n in all so far. */

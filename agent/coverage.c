@@ -25,8 +25,8 @@ struct coverage_row *coverage_row(struct coverage *c, uint32_t class, const char
 	return row;
 }
 
-void coverage_attached(struct coverage *c, uint32_t class, const char *what, uint8_t tier, const char *hook,
-		       const char *limit)
+void coverage_attached(struct coverage *c, uint32_t class, const char *what, uint8_t tier,
+		       const char *hook, const char *limit)
 {
 	struct coverage_row *row = coverage_row(c, class, what);
 

@@ -38,10 +38,11 @@ struct coverage {
 struct coverage_row *coverage_row(struct coverage *c, uint32_t class, const char *what);
 /* hook: what saw it, or NULL (failed). limit: NULL (attached) or the sentence that makes it partial.
  * A full table loses the row. */
-void coverage_attached(struct coverage *c, uint32_t class, const char *what, uint8_t tier, const char *hook,
-		       const char *limit);
+void coverage_attached(struct coverage *c, uint32_t class, const char *what, uint8_t tier,
+		       const char *hook, const char *limit);
 /* reason replaces the one of an earlier hook of the chain. */
-void coverage_failed(struct coverage *c, uint32_t class, const char *what, const char *fmt, ...) PRINTF(4, 5);
+void coverage_failed(struct coverage *c, uint32_t class, const char *what, const char *fmt, ...)
+	PRINTF(4, 5);
 const char *coverage_state_name(enum coverage_state state);
 /* Every class of which at least one row is attached or partial: for deciding what to say at start. */
 bool coverage_has(const struct coverage *c, uint32_t class);

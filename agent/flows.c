@@ -19,7 +19,8 @@ static uint64_t age(uint64_t now_ns, uint64_t then_ns)
 
 bool flows_due(const struct rec_udp_flow *flow, const struct flows_policy *policy, uint64_t now_ns)
 {
-	return age(now_ns, flow->last_ns) >= policy->idle_ns || age(now_ns, flow->first_ns) >= policy->active_ns;
+	return age(now_ns, flow->last_ns) >= policy->idle_ns ||
+	       age(now_ns, flow->first_ns) >= policy->active_ns;
 }
 
 /* Take it out with the counts that it has at that instant. -ENOENT: its socket was closed meanwhile. */
@@ -29,7 +30,8 @@ static int take(int fd, const struct rec_flow_key *key, struct rec_udp_flow *ret
 		return 0;
 	if (errno != EINVAL && errno != ENOTSUPP_KERNEL && errno != EOPNOTSUPP)
 		return -errno;
-	if (bpf_map_lookup_elem(fd, key, ret) < 0 || bpf_map_delete_elem(fd, key) < 0) /* before 5.14 */
+	if (bpf_map_lookup_elem(fd, key, ret) < 0 ||
+	    bpf_map_delete_elem(fd, key) < 0) /* before 5.14 */
 		return -errno;
 	return 0;
 }
@@ -49,8 +51,8 @@ static int flush(int fd, const struct rec_flow_key *key, uint64_t now_ns, ring_f
 	return r < 0 ? r : 1;
 }
 
-int flows_sweep(const struct hooks *h, const struct flows_policy *policy, uint64_t now_ns, ring_fn fn, void *ctx,
-		struct error *e)
+int flows_sweep(const struct hooks *h, const struct flows_policy *policy, uint64_t now_ns,
+		ring_fn fn, void *ctx, struct error *e)
 {
 	AUTO(free_ptr) struct sweep *s = NULL;
 	int fd = hooks_map_fd(h, "exh_flows"), flushed = 0;
@@ -65,9 +67,11 @@ int flows_sweep(const struct hooks *h, const struct flows_policy *policy, uint64
 	while (!last) {
 		uint32_t n = BATCH;
 
-		if (bpf_map_lookup_batch(fd, first ? NULL : &at, &at, s->key, s->flow, &n, NULL) < 0) {
+		if (bpf_map_lookup_batch(fd, first ? NULL : &at, &at, s->key, s->flow, &n, NULL) <
+		    0) {
 			if (errno != ENOENT)
-				return error_set(e, -errno, "cannot read the table of UDP flows: %m");
+				return error_set(e, -errno,
+						 "cannot read the table of UDP flows: %m");
 			last = true;
 		}
 		first = false;

@@ -16,8 +16,8 @@ struct flows_policy {
 /* Hands each flushed flow to fn as a struct rec_udp_flow (seq 0, REC_RING_NONE, boottime_ns = now).
  * Returns how many, or a negative errno (fn's own, too). No flows are attached: 0. Each counts as seen
  * and sent, see counters_add_swept. */
-MUST_CHECK int flows_sweep(const struct hooks *h, const struct flows_policy *policy, uint64_t now_ns, ring_fn fn,
-			   void *ctx, struct error *e);
+MUST_CHECK int flows_sweep(const struct hooks *h, const struct flows_policy *policy,
+			   uint64_t now_ns, ring_fn fn, void *ctx, struct error *e);
 /* Pure: whether flow is due at now. */
 bool flows_due(const struct rec_udp_flow *flow, const struct flows_policy *policy, uint64_t now_ns);
 

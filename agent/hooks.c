@@ -52,32 +52,131 @@ struct hook_row {
 #define ACCEPT_LIMIT "an accept through io_uring is not seen; its disconnect is"
 
 static const struct hook_row chain[] = {
-	{ REC_CLASS_EXEC, "t1_proc", { "exh_exec" }, 1, HOOK_TP_BTF, "tp_btf/sched_process_exec", NULL },
-	{ REC_CLASS_EXEC, "t1_proc", { "exh_exec_raw" }, 1, HOOK_RAW_TP, "raw_tp/sched_process_exec", NULL },
-	{ REC_CLASS_FORK, "t1_proc", { "exh_fork" }, 1, HOOK_TP_BTF, "tp_btf/sched_process_fork", NULL },
-	{ REC_CLASS_FORK, "t1_proc", { "exh_fork_raw" }, 1, HOOK_RAW_TP, "raw_tp/sched_process_fork", NULL },
-	{ REC_CLASS_EXIT, "t1_proc", { "exh_exit" }, 1, HOOK_TP_BTF, "tp_btf/sched_process_exit", NULL },
-	{ REC_CLASS_EXIT, "t1_proc", { "exh_exit_raw" }, 1, HOOK_RAW_TP, "raw_tp/sched_process_exit", NULL },
-	{ REC_CLASS_FILE_OPEN, "t1_sys", { "exh_sys_exit" }, 1, HOOK_SYS_EXIT, "tp_btf/sys_exit", OPEN_LIMIT },
-	{ REC_CLASS_FILE_OPEN, "t1_sys", { "exh_sys_exit_r" }, 1, HOOK_SYS_EXIT, "raw_tp/sys_exit", OPEN_LIMIT },
-	{ REC_CLASS_TCP, "t1_net", { "exh_tcp_state", "exh_tcp_connect" }, 1, HOOK_TP_BTF,
-	  "tp_btf/inet_sock_set_state", NULL },
-	{ REC_CLASS_TCP, "t1_net", { "exh_tcp_alone" }, 1, HOOK_TP_BTF, "tp_btf/inet_sock_set_state", PORT_LIMIT },
-	{ REC_CLASS_TCP, "t1_net", { "exh_tcp_alone_r" }, 1, HOOK_RAW_TP, "raw_tp/inet_sock_set_state",
+	{ REC_CLASS_EXEC,
+	  "t1_proc",
+	  { "exh_exec" },
+	  1,
+	  HOOK_TP_BTF,
+	  "tp_btf/sched_process_exec",
+	  NULL },
+	{ REC_CLASS_EXEC,
+	  "t1_proc",
+	  { "exh_exec_raw" },
+	  1,
+	  HOOK_RAW_TP,
+	  "raw_tp/sched_process_exec",
+	  NULL },
+	{ REC_CLASS_FORK,
+	  "t1_proc",
+	  { "exh_fork" },
+	  1,
+	  HOOK_TP_BTF,
+	  "tp_btf/sched_process_fork",
+	  NULL },
+	{ REC_CLASS_FORK,
+	  "t1_proc",
+	  { "exh_fork_raw" },
+	  1,
+	  HOOK_RAW_TP,
+	  "raw_tp/sched_process_fork",
+	  NULL },
+	{ REC_CLASS_EXIT,
+	  "t1_proc",
+	  { "exh_exit" },
+	  1,
+	  HOOK_TP_BTF,
+	  "tp_btf/sched_process_exit",
+	  NULL },
+	{ REC_CLASS_EXIT,
+	  "t1_proc",
+	  { "exh_exit_raw" },
+	  1,
+	  HOOK_RAW_TP,
+	  "raw_tp/sched_process_exit",
+	  NULL },
+	{ REC_CLASS_FILE_OPEN,
+	  "t1_sys",
+	  { "exh_sys_exit" },
+	  1,
+	  HOOK_SYS_EXIT,
+	  "tp_btf/sys_exit",
+	  OPEN_LIMIT },
+	{ REC_CLASS_FILE_OPEN,
+	  "t1_sys",
+	  { "exh_sys_exit_r" },
+	  1,
+	  HOOK_SYS_EXIT,
+	  "raw_tp/sys_exit",
+	  OPEN_LIMIT },
+	{ REC_CLASS_TCP,
+	  "t1_net",
+	  { "exh_tcp_state", "exh_tcp_connect" },
+	  1,
+	  HOOK_TP_BTF,
+	  "tp_btf/inet_sock_set_state",
+	  NULL },
+	{ REC_CLASS_TCP,
+	  "t1_net",
+	  { "exh_tcp_alone" },
+	  1,
+	  HOOK_TP_BTF,
+	  "tp_btf/inet_sock_set_state",
 	  PORT_LIMIT },
-	{ REC_CLASS_TCP_ACCEPT, "t1_sys", { "exh_sys_exit" }, 1, HOOK_SYS_EXIT, "tp_btf/sys_exit", ACCEPT_LIMIT },
-	{ REC_CLASS_TCP_ACCEPT, "t1_sys", { "exh_sys_exit_r" }, 1, HOOK_SYS_EXIT, "raw_tp/sys_exit", ACCEPT_LIMIT },
-	{ REC_CLASS_UDP, "t1_udp", { "exh_udp_create", "exh_udp_release", "exh_udp_out", "exh_udp_in" }, 1,
-	  HOOK_CGROUP, "cgroup_skb", NULL },
-	{ REC_CLASS_STOCK_PROCESS, "iter_task", { "exh_stock_task" }, 1, HOOK_ITER, "iter.s/task", NULL },
-	{ REC_CLASS_STOCK_PROCESS, "iter_task", { "exh_stock_task_a" }, 1, HOOK_ITER, "iter/task",
+	{ REC_CLASS_TCP,
+	  "t1_net",
+	  { "exh_tcp_alone_r" },
+	  1,
+	  HOOK_RAW_TP,
+	  "raw_tp/inet_sock_set_state",
+	  PORT_LIMIT },
+	{ REC_CLASS_TCP_ACCEPT,
+	  "t1_sys",
+	  { "exh_sys_exit" },
+	  1,
+	  HOOK_SYS_EXIT,
+	  "tp_btf/sys_exit",
+	  ACCEPT_LIMIT },
+	{ REC_CLASS_TCP_ACCEPT,
+	  "t1_sys",
+	  { "exh_sys_exit_r" },
+	  1,
+	  HOOK_SYS_EXIT,
+	  "raw_tp/sys_exit",
+	  ACCEPT_LIMIT },
+	{ REC_CLASS_UDP,
+	  "t1_udp",
+	  { "exh_udp_create", "exh_udp_release", "exh_udp_out", "exh_udp_in" },
+	  1,
+	  HOOK_CGROUP,
+	  "cgroup_skb",
+	  NULL },
+	{ REC_CLASS_STOCK_PROCESS,
+	  "iter_task",
+	  { "exh_stock_task" },
+	  1,
+	  HOOK_ITER,
+	  "iter.s/task",
+	  NULL },
+	{ REC_CLASS_STOCK_PROCESS,
+	  "iter_task",
+	  { "exh_stock_task_a" },
+	  1,
+	  HOOK_ITER,
+	  "iter/task",
 	  "arguments of existing processes are what /proc says now" },
-	{ REC_CLASS_STOCK_SOCKET, "iter_file", { "exh_stock_file" }, 1, HOOK_ITER, "iter/task_file", NULL },
+	{ REC_CLASS_STOCK_SOCKET,
+	  "iter_file",
+	  { "exh_stock_file" },
+	  1,
+	  HOOK_ITER,
+	  "iter/task_file",
+	  NULL },
 };
 
 /* Made by the first object that loads, reused by all others. */
 static const char *const shared_maps[] = {
-	"exh_critical", "exh_bulk", "exh_counters", "exh_seq", "exh_slots", "exh_own", "exh_owners", "exh_flows",
+	"exh_critical", "exh_bulk", "exh_counters", "exh_seq",
+	"exh_slots",    "exh_own",  "exh_owners",   "exh_flows",
 };
 
 struct attached {
@@ -135,7 +234,8 @@ static int prepare_maps(const struct hooks *h, struct bpf_object *object)
 {
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, object) {
+	bpf_object__for_each_map(map, object)
+	{
 		int i = shared_index(bpf_map__name(map));
 		int r = 0;
 
@@ -153,7 +253,8 @@ static int keep_maps(struct hooks *h, struct bpf_object *object)
 {
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, object) {
+	bpf_object__for_each_map(map, object)
+	{
 		int i = shared_index(bpf_map__name(map));
 
 		if (i < 0 || h->map_fd[i] >= 0)
@@ -187,7 +288,8 @@ static int load(struct hooks *h, const struct hook_row *row, struct attached *a)
 	a->object = bpf_object__open_mem(bytes, len, &opts);
 	if (!a->object)
 		return -errno;
-	bpf_object__for_each_program(program, a->object) {
+	bpf_object__for_each_program(program, a->object)
+	{
 		if (!wants(row, bpf_program__name(program)))
 			(void)bpf_program__set_autoload(program, false);
 	}
@@ -212,7 +314,8 @@ static struct bpf_link *attach_one(const struct hooks *h, struct bpf_program *pr
 static int attach(const struct hooks *h, const struct hook_row *row, struct attached *a)
 {
 	for (size_t i = 0; i < PROGRAMS_MAX && row->programs[i]; i++) {
-		struct bpf_program *program = bpf_object__find_program_by_name(a->object, row->programs[i]);
+		struct bpf_program *program =
+			bpf_object__find_program_by_name(a->object, row->programs[i]);
 
 		if (!program)
 			return -ENOENT;
@@ -272,17 +375,19 @@ static void try_class(struct hooks *h, enum rec_class class)
 		int r = try_row(h, row);
 
 		if (r == 0) {
-			coverage_attached(&h->coverage, c->class, c->what, row->tier, row->hook, row->limit);
+			coverage_attached(&h->coverage, c->class, c->what, row->tier, row->hook,
+					  row->limit);
 			return;
 		}
-		coverage_failed(&h->coverage, c->class, c->what, "%s: %s (%s)", row->hook, strerror(-r),
-				hooks_log_reason());
+		coverage_failed(&h->coverage, c->class, c->what, "%s: %s (%s)", row->hook,
+				strerror(-r), hooks_log_reason());
 	}
 }
 
 static bool wanted(const struct hooks_config *config, enum group group)
 {
-	return !(group == GROUP_FILES && config->no_files) && !(group == GROUP_NETWORK && config->no_network);
+	return !(group == GROUP_FILES && config->no_files) &&
+	       !(group == GROUP_NETWORK && config->no_network);
 }
 
 static int attach_classes(struct hooks *h, struct error *e)
@@ -291,16 +396,20 @@ static int attach_classes(struct hooks *h, struct error *e)
 		const struct class_row *c = &classes[i];
 
 		if (!wanted(&h->config, c->group)) {
-			coverage_failed(&h->coverage, c->class, c->what, "switched off by configuration");
+			coverage_failed(&h->coverage, c->class, c->what,
+					"switched off by configuration");
 			continue;
 		}
 		try_class(h, (enum rec_class)i);
 		if (c->essential && !h->attached[i].row) {
-			const struct coverage_row *row = coverage_row(&h->coverage, c->class, c->what);
+			const struct coverage_row *row =
+				coverage_row(&h->coverage, c->class, c->what);
 
-			error_set(e, -ENOTSUP, "cannot trace processes: no hook for %s works: %s", c->what,
-				  row ? row->reason : "coverage table full");
-			error_hint(e, "run with --log.level=debug to see what the kernel's verifier says");
+			error_set(e, -ENOTSUP, "cannot trace processes: no hook for %s works: %s",
+				  c->what, row ? row->reason : "coverage table full");
+			error_hint(
+				e,
+				"run with --log.level=debug to see what the kernel's verifier says");
 			return -ENOTSUP;
 		}
 	}
@@ -390,7 +499,8 @@ int hooks_own(struct hooks *h, uint32_t tgid, bool own, struct error *e)
 {
 	int fd = hooks_map_fd(h, "exh_own");
 	const uint8_t one = 1;
-	int r = own ? bpf_map_update_elem(fd, &tgid, &one, BPF_ANY) : bpf_map_delete_elem(fd, &tgid);
+	int r = own ? bpf_map_update_elem(fd, &tgid, &one, BPF_ANY) :
+		      bpf_map_delete_elem(fd, &tgid);
 
 	if (r == 0 || (!own && errno == ENOENT))
 		return 0;
@@ -431,11 +541,13 @@ int hooks_iterate(const struct hooks *h, enum rec_class class, int *ret_fd, stru
 	const struct attached *a = &h->attached[class];
 
 	if (!a->object)
-		return error_set(e, -ENOTSUP, "no iterator is attached for %s", classes[class].what);
+		return error_set(e, -ENOTSUP, "no iterator is attached for %s",
+				 classes[class].what);
 	int fd = bpf_iter_create(bpf_link__fd(a->link[0]));
 
 	if (fd < 0)
-		return error_set(e, -errno, "cannot start the iterator of %s: %m", classes[class].what);
+		return error_set(e, -errno, "cannot start the iterator of %s: %m",
+				 classes[class].what);
 	*ret_fd = fd;
 	return 0;
 }

@@ -18,7 +18,8 @@
 struct hooks;
 
 struct hooks_config {
-	uint64_t critical_ring_bytes, bulk_ring_bytes; /* 0: the defaults above; powers of two, pages */
+	uint64_t critical_ring_bytes,
+		bulk_ring_bytes; /* 0: the defaults above; powers of two, pages */
 	bool no_files, no_network; /* leave these classes out */
 	uint32_t flow_entries; /* UDP flows in the kernel at once; 0: default */
 	/* What tests inject; NULL and 0: the real ones. */
@@ -50,6 +51,7 @@ uint64_t hooks_missed(const struct hooks *h, enum rec_class class);
 uint32_t hooks_tier(const struct hooks *h, enum rec_class class);
 uint32_t hooks_kind(const struct hooks *h, enum rec_class class);
 /* A new descriptor that yields the records of an attached iterator class, read until 0. */
-MUST_CHECK int hooks_iterate(const struct hooks *h, enum rec_class class, int *ret_fd, struct error *e);
+MUST_CHECK int hooks_iterate(const struct hooks *h, enum rec_class class, int *ret_fd,
+			     struct error *e);
 
 #endif

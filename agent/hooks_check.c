@@ -48,7 +48,8 @@ static int check_version(uint32_t version, struct error *e)
 	}
 	if (version >= HOOKS_KERNEL_MIN)
 		return 0;
-	error_set(e, -ENOTSUP, "kernel %u.%u is too old: 5.10 is the oldest that can run the sensors",
+	error_set(e, -ENOTSUP,
+		  "kernel %u.%u is too old: 5.10 is the oldest that can run the sensors",
 		  version >> 16, version >> 8 & 0xff);
 	error_hint(e, "update the kernel of this host");
 	return -ENOTSUP;
@@ -58,8 +59,10 @@ static int check_btf(const char *path, struct error *e)
 {
 	if (access(path, R_OK) == 0)
 		return 0;
-	error_set(e, -ENOTSUP, "cannot read the kernel's type information '%s': %s", path, strerror(errno));
-	error_hint(e, "the kernel must be built with CONFIG_DEBUG_INFO_BTF, and /sys be visible here");
+	error_set(e, -ENOTSUP, "cannot read the kernel's type information '%s': %s", path,
+		  strerror(errno));
+	error_hint(e,
+		   "the kernel must be built with CONFIG_DEBUG_INFO_BTF, and /sys be visible here");
 	return -ENOTSUP;
 }
 
@@ -85,8 +88,11 @@ static int check_capabilities(struct error *e)
 		if (has_capability(caps, needed[i].cap) ||
 		    (needed[i].cap != CAP_NET_ADMIN && has_capability(caps, CAP_SYS_ADMIN)))
 			continue;
-		error_set(e, -EPERM, "cannot load the sensors: this process lacks %s", needed[i].name);
-		error_hint(e, "run as root, or grant CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN");
+		error_set(e, -EPERM, "cannot load the sensors: this process lacks %s",
+			  needed[i].name);
+		error_hint(
+			e,
+			"run as root, or grant CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN");
 		return -EPERM;
 	}
 	return 0;

@@ -9,12 +9,9 @@
 #include "t1_udp.skel.h"
 
 static const struct hooks_object objects[] = {
-	{ "t1_proc", t1_proc_bpf__elf_bytes },
-	{ "t1_sys", t1_sys_bpf__elf_bytes },
-	{ "t1_net", t1_net_bpf__elf_bytes },
-	{ "t1_udp", t1_udp_bpf__elf_bytes },
-	{ "iter_task", iter_task_bpf__elf_bytes },
-	{ "iter_file", iter_file_bpf__elf_bytes },
+	{ "t1_proc", t1_proc_bpf__elf_bytes },     { "t1_sys", t1_sys_bpf__elf_bytes },
+	{ "t1_net", t1_net_bpf__elf_bytes },       { "t1_udp", t1_udp_bpf__elf_bytes },
+	{ "iter_task", iter_task_bpf__elf_bytes }, { "iter_file", iter_file_bpf__elf_bytes },
 };
 
 const struct hooks_object *hooks_object(const char *name)

@@ -101,7 +101,7 @@ static size_t complete_args(union record *record, size_t len)
 		return len;
 	memcpy(record->bytes + start, args, got);
 	exec->args_len = (uint32_t)got;
-	exec->h.flags &= (uint16_t)~(REC_TRUNCATED | REC_ARGS_UNREAD);
+	exec->h.flags &= (uint16_t) ~(REC_TRUNCATED | REC_ARGS_UNREAD);
 	if (exec->args_len < exec->args_bytes)
 		exec->h.flags |= REC_TRUNCATED;
 	exec->h.len = (uint32_t)(start + got);
@@ -158,7 +158,8 @@ static int read_all(int fd, ring_fn each, struct stock *s)
 	}
 }
 
-static int iterate(const struct hooks *h, enum rec_class class, ring_fn each, ring_fn fn, void *ctx, struct error *e)
+static int iterate(const struct hooks *h, enum rec_class class, ring_fn each, ring_fn fn, void *ctx,
+		   struct error *e)
 {
 	AUTO(free_ptr) struct stock *s = malloc(sizeof(*s));
 	AUTO(close_fd) int fd = -1;

@@ -18,7 +18,8 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task, uint32
 {
 	struct css_set *set = READ(task, cgroups);
 	struct cgroup_subsys_state *css = NULL;
-	void *at = (void *)set + bpf_core_field_offset(struct css_set, subsys) + subsys * sizeof(void *);
+	void *at = (void *)set + bpf_core_field_offset(struct css_set, subsys) +
+		   subsys * sizeof(void *);
 
 	READ_BYTES(&css, sizeof(css), at);
 	return READ(css, cgroup);
@@ -31,7 +32,8 @@ static __always_inline struct cgroup *cgroup_v1_of(struct task_struct *task)
 	struct cgroup *cgroup;
 
 	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id)) {
-		cgroup = cgroup_of(task, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
+		cgroup =
+			cgroup_of(task, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
 		if (cgroup && READ(cgroup, root) != v2)
 			return cgroup;
 	}

@@ -133,7 +133,8 @@ static __always_inline bool is_own(void)
 }
 
 /* Everything of the header but the actor and what emit sets; the record is zero before. */
-static __always_inline void begin(struct rec_header *h, uint32_t type, uint32_t class, uint32_t ring)
+static __always_inline void begin(struct rec_header *h, uint32_t type, uint32_t class,
+				  uint32_t ring)
 {
 	h->type = type;
 	h->class = class;

@@ -8,7 +8,8 @@
 
 #define ARGS_PIECE 4096
 
-static __always_inline uint32_t put_string(struct slot *slot, uint32_t offset, uint32_t max, const void *string)
+static __always_inline uint32_t put_string(struct slot *slot, uint32_t offset, uint32_t max,
+					   const void *string)
 {
 	long n;
 
@@ -35,13 +36,14 @@ static __always_inline void fill_executable(struct rec_exec *exec, struct file *
 
 static __always_inline bool is_memfd(const uint8_t *path)
 {
-	return path[0] == 'm' && path[1] == 'e' && path[2] == 'm' && path[3] == 'f' && path[4] == 'd' &&
-	       path[5] == ':';
+	return path[0] == 'm' && path[1] == 'e' && path[2] == 'm' && path[3] == 'f' &&
+	       path[4] == 'd' && path[5] == ':';
 }
 
 /* Everything but header, actor, replaced and arguments. Returns where the arguments go. */
-static __always_inline uint32_t fill_image_facts(struct slot *slot, uint32_t index, struct task_struct *task,
-						 struct file *file, const char *name)
+static __always_inline uint32_t fill_image_facts(struct slot *slot, uint32_t index,
+						 struct task_struct *task, struct file *file,
+						 const char *name)
 {
 	struct rec_exec *exec = (void *)slot->record;
 	const struct cred *cred = READ(task, cred);
@@ -56,8 +58,8 @@ static __always_inline uint32_t fill_image_facts(struct slot *slot, uint32_t ind
 		exec->exe_flags |= REC_EXE_SETID;
 	if (file) {
 		fill_executable(exec, file);
-		exec->path_len = put_path(slot, index, at, READ(file, f_path.mnt), READ(file, f_path.dentry),
-					  &incomplete);
+		exec->path_len = put_path(slot, index, at, READ(file, f_path.mnt),
+					  READ(file, f_path.dentry), &incomplete);
 		if (incomplete)
 			exec->h.flags |= REC_INCOMPLETE;
 		if (is_memfd(&slot->record[sizeof(*exec)]))
@@ -65,20 +67,23 @@ static __always_inline uint32_t fill_image_facts(struct slot *slot, uint32_t ind
 		at += exec->path_len;
 	}
 	incomplete = false;
-	exec->cwd_len = put_path(slot, index, at, READ(fs, pwd.mnt), READ(fs, pwd.dentry), &incomplete);
+	exec->cwd_len =
+		put_path(slot, index, at, READ(fs, pwd.mnt), READ(fs, pwd.dentry), &incomplete);
 	if (incomplete)
 		exec->h.flags |= REC_CWD_INCOMPLETE;
 	at += exec->cwd_len;
 	exec->name_len = put_string(slot, at, REC_PATH_MAX, name);
 	at += exec->name_len;
-	exec->cgroup_len = put_string(slot, at, REC_NAME_MAX + 1, READ(task, cgroups, dfl_cgrp, kn, name));
+	exec->cgroup_len =
+		put_string(slot, at, REC_NAME_MAX + 1, READ(task, cgroups, dfl_cgrp, kn, name));
 	at += exec->cgroup_len;
 	exec->cgroup_v1_len = put_string(slot, at, REC_NAME_MAX + 1, READ(cgroup_v1, kn, name));
 	return at + exec->cgroup_v1_len;
 }
 
 /* The kernel has just written these pages; swapped out already, they stop short. */
-static __always_inline uint32_t put_args(struct slot *slot, uint32_t at, unsigned long start, uint32_t len)
+static __always_inline uint32_t put_args(struct slot *slot, uint32_t at, unsigned long start,
+					 uint32_t len)
 {
 	uint32_t done = 0;
 
@@ -91,7 +96,8 @@ static __always_inline uint32_t put_args(struct slot *slot, uint32_t at, unsigne
 		return len;
 	for (uint32_t i = 0; i < REC_ARGS_MAX / ARGS_PIECE; i++) {
 		if (done + ARGS_PIECE > len ||
-		    bpf_probe_read_user(&slot->record[at + i * ARGS_PIECE], ARGS_PIECE, (void *)(start + done)))
+		    bpf_probe_read_user(&slot->record[at + i * ARGS_PIECE], ARGS_PIECE,
+					(void *)(start + done)))
 			break;
 		done += ARGS_PIECE;
 	}

@@ -67,8 +67,8 @@ static __always_inline void send_file(struct slot *slot, uint32_t index, struct 
 	uint32_t len;
 
 	__builtin_memcpy(rec, made, sizeof(*rec));
-	rec->path_len = put_path(slot, index, sizeof(*rec), READ(file, f_path.mnt), READ(file, f_path.dentry),
-				 &incomplete);
+	rec->path_len = put_path(slot, index, sizeof(*rec), READ(file, f_path.mnt),
+				 READ(file, f_path.dentry), &incomplete);
 	if (incomplete)
 		rec->h.flags |= REC_INCOMPLETE;
 	len = sizeof(*rec) + rec->path_len;
@@ -79,7 +79,8 @@ static __always_inline void send_file(struct slot *slot, uint32_t index, struct 
 }
 
 /* truncates: O_TRUNC was among the flags of the call; 2: not known (they lie in user memory). */
-static __always_inline void file_open_body(struct task_struct *task, long fd, uint32_t truncates, uint32_t flags)
+static __always_inline void file_open_body(struct task_struct *task, long fd, uint32_t truncates,
+					   uint32_t flags)
 {
 	struct file *file;
 	struct inode *inode;
@@ -92,7 +93,8 @@ static __always_inline void file_open_body(struct task_struct *task, long fd, ui
 	file = file_of_fd(task, fd);
 	mode = READ(file, f_mode);
 	inode = READ(file, f_inode);
-	if (!(mode & (FMODE_WRITE | FMODE_CREATED)) || (READ(inode, i_mode) & S_IFMT) != S_IFREG || is_own()) {
+	if (!(mode & (FMODE_WRITE | FMODE_CREATED)) || (READ(inode, i_mode) & S_IFMT) != S_IFREG ||
+	    is_own()) {
 		COUNT(REC_CLASS_FILE_OPEN, filtered);
 		return;
 	}

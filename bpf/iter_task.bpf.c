@@ -27,7 +27,8 @@ int exh_stock_task(struct bpf_iter__task *ctx)
 	OPAQUE(len);
 	OPAQUE(at);
 	at &= SLOT_TAIL_MASK;
-	if (len > STOCK_ARGS_MAX || (len && bpf_copy_from_user_task(&slot->record[at], len, (void *)start, task, 0)))
+	if (len > STOCK_ARGS_MAX ||
+	    (len && bpf_copy_from_user_task(&slot->record[at], len, (void *)start, task, 0)))
 		len = 0;
 	exec->args_len = len;
 	if (len < want)

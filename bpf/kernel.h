@@ -19,7 +19,7 @@
 #define READ_BYTES(dst, len, src) bpf_probe_read_kernel(dst, len, src)
 #define READ_STRING(dst, size, src) bpf_probe_read_kernel_str(dst, size, src)
 /* From a pointer to member to its struct, with the running kernel's offset. */
-#define CONTAINER(ptr, type, member) ((type *)((void *)(ptr) - bpf_core_field_offset(type, member)))
+#define CONTAINER(ptr, type, member) ((type *)((void *)(ptr)-bpf_core_field_offset(type, member)))
 /* Keeps clang from folding a bound that the verifier has to see. */
 #define OPAQUE(var) asm volatile("" : "+r"(var))
 
@@ -39,7 +39,7 @@
 #define TS_COMPAT 0x2
 #define X32_BIT 0x40000000
 #define KERNEL_MAJOR(dev) ((dev) >> 20)
-#define KERNEL_MINOR(dev) ((dev) & 0xfffff)
+#define KERNEL_MINOR(dev) ((dev)&0xfffff)
 
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10 };
 

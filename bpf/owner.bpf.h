@@ -42,8 +42,8 @@ static __always_inline struct sock *plain_sock(void *context_sock)
 	return sk;
 }
 
-static __always_inline void own_socket(struct sock *sk, const struct rec_actor *actor, uint32_t role,
-					uint64_t opened_ns)
+static __always_inline void own_socket(struct sock *sk, const struct rec_actor *actor,
+				       uint32_t role, uint64_t opened_ns)
 {
 	uint64_t key = (uint64_t)sk;
 	struct owner owner, *old = bpf_map_lookup_elem(&exh_owners, &key);

@@ -96,7 +96,8 @@ static __always_inline uint32_t root_name(uint8_t *out, struct dentry *dentry)
 /* Resolve into the record at offset; returns the length, sets *incomplete_ when its head is missing.
  * vfsmount, dentry: of one struct path. */
 static __always_inline uint32_t put_path(struct slot *slot, uint32_t index, uint32_t offset,
-					 struct vfsmount *vfsmount, struct dentry *dentry, bool *ret_incomplete)
+					 struct vfsmount *vfsmount, struct dentry *dentry,
+					 bool *ret_incomplete)
 {
 	uint32_t at, len;
 

@@ -23,7 +23,8 @@ typedef __s32 int32_t;
 
 #define REC_LAYOUT 1
 
-#define REC_PATH_MAX 4096 /* bytes of one resolved path, no NUL; longer ones keep their tail (REC_INCOMPLETE) */
+#define REC_PATH_MAX                                                                               \
+	4096 /* bytes of one resolved path, no NUL; longer ones keep their tail (REC_INCOMPLETE) */
 #define REC_ARGS_MAX 32768 /* bytes of arguments that a record carries (REC_TRUNCATED beyond) */
 #define REC_NAME_MAX 255 /* bytes of one kernfs name */
 #define REC_OWN_MAX 64 /* processes of our own whose files and sockets are filtered */
@@ -69,7 +70,8 @@ enum rec_class {
 #define REC_EXISTING 0x0004 /* not an event: was there at start */
 #define REC_COMPAT 0x0008 /* through a 32-bit system call */
 #define REC_IO_URING 0x0010 /* an io_uring worker or submission did it */
-#define REC_OWNER_SOCKET 0x0020 /* actor fields are those of the socket's owner, not of the running task */
+#define REC_OWNER_SOCKET                                                                           \
+	0x0020 /* actor fields are those of the socket's owner, not of the running task */
 #define REC_OWNER_NONE 0x0040 /* nobody known did it: image.pid is 0, actor fields are 0 */
 #define REC_CWD_INCOMPLETE 0x0080 /* as REC_INCOMPLETE, of the working directory */
 #define REC_ARGS_UNREAD 0x0100 /* args_bytes is right, but (some of) the pages could not be read */
@@ -177,7 +179,8 @@ struct rec_file_open {
 };
 
 enum rec_tcp_op {
-	REC_TCP_CONNECT = 1, /* SYN about to be sent, in the caller's context, whether or not it succeeds */
+	REC_TCP_CONNECT =
+		1, /* SYN about to be sent, in the caller's context, whether or not it succeeds */
 	REC_TCP_ACCEPT = 2, /* accept returned the connection */
 	REC_TCP_LISTEN = 3,
 	REC_TCP_DISCONNECT = 4, /* was established, or connecting (error says why that failed) */

@@ -24,7 +24,8 @@ static __always_inline void stock_count(uint32_t class, bool written)
 }
 
 /* All but the arguments; returns where those go. */
-static __always_inline uint32_t stock_fill(struct slot *slot, uint32_t index, struct task_struct *task)
+static __always_inline uint32_t stock_fill(struct slot *slot, uint32_t index,
+					   struct task_struct *task)
 {
 	struct rec_exec *exec = (void *)slot->record;
 	struct mm_struct *mm = READ(task, mm);
@@ -41,7 +42,8 @@ static __always_inline uint32_t stock_fill(struct slot *slot, uint32_t index, st
 }
 
 /* len of the arguments that the record may carry; the true length is noted. */
-static __always_inline uint32_t stock_args(struct rec_exec *exec, struct task_struct *task, unsigned long *ret_start)
+static __always_inline uint32_t stock_args(struct rec_exec *exec, struct task_struct *task,
+					   unsigned long *ret_start)
 {
 	exec->args_bytes = args_area(READ(task, mm), ret_start);
 	if (exec->args_bytes <= STOCK_ARGS_MAX)
@@ -70,13 +72,14 @@ static __always_inline bool is_owned(struct sock *sk)
 	return owner && owner->actor.image.pid;
 }
 
-static __always_inline bool is_of_interest(struct sock *sk, uint32_t protocol, uint32_t state, uint32_t local_port)
+static __always_inline bool is_of_interest(struct sock *sk, uint32_t protocol, uint32_t state,
+					   uint32_t local_port)
 {
 	return protocol == IPPROTO_UDP ? local_port != 0 : state != TCP_CLOSE;
 }
 
-static __always_inline void stock_socket_body(struct task_struct *task, struct sock *sk, uint32_t fd,
-					      struct seq_file *seq)
+static __always_inline void stock_socket_body(struct task_struct *task, struct sock *sk,
+					      uint32_t fd, struct seq_file *seq)
 {
 	uint16_t family = READ(sk, __sk_common.skc_family);
 	struct tcp_sock *tp = (void *)sk;

@@ -110,7 +110,8 @@ static __always_inline void sys_exit_body(struct pt_regs *regs, long nr, long re
 	compat = is_compat(task);
 	action = compat ? compat_action(nr) : native_action(nr);
 	flags = compat ? REC_COMPAT : 0;
-	if (action == SYS_NONE || ret < 0 || (compat && nr == COMPAT_SOCKETCALL && !socketcall_accepts(regs)))
+	if (action == SYS_NONE || ret < 0 ||
+	    (compat && nr == COMPAT_SOCKETCALL && !socketcall_accepts(regs)))
 		return;
 	if (action == SYS_OPEN)
 		file_open_body(task, ret, truncates(nr, compat, regs), flags);

@@ -32,8 +32,8 @@ static __always_inline void fill_tcp(struct rec_tcp *rec, struct sock *sk)
 }
 
 /* In the context of the process that calls. */
-static __always_inline void tcp_call_body(struct sock *sk, struct task_struct *task, uint32_t op, uint32_t class,
-					  uint32_t flags)
+static __always_inline void tcp_call_body(struct sock *sk, struct task_struct *task, uint32_t op,
+					  uint32_t class, uint32_t flags)
 {
 	struct rec_tcp rec;
 
@@ -116,7 +116,8 @@ static __always_inline void tcp_arrived(struct sock *sk)
 }
 
 /* ports_later: tcp_connect_body follows, when the local port has been chosen. */
-static __always_inline void tcp_state_body(struct sock *sk, int old_state, int new_state, bool ports_later)
+static __always_inline void tcp_state_body(struct sock *sk, int old_state, int new_state,
+					   bool ports_later)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 

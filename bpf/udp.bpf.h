@@ -44,7 +44,8 @@ static __always_inline bool parse_ip(struct __sk_buff *skb, struct packet *p, ui
 		remote_at = p->outward ? 16 : 12;
 		if (bpf_skb_load_bytes(skb, 9, &next, 1))
 			return false;
-		if (bpf_skb_load_bytes(skb, local_at, p->local, 4) || bpf_skb_load_bytes(skb, remote_at, p->key.remote, 4))
+		if (bpf_skb_load_bytes(skb, local_at, p->local, 4) ||
+		    bpf_skb_load_bytes(skb, remote_at, p->key.remote, 4))
 			return false;
 	} else {
 		p->key.family = 6;
@@ -53,7 +54,8 @@ static __always_inline bool parse_ip(struct __sk_buff *skb, struct packet *p, ui
 		remote_at = p->outward ? 24 : 8;
 		if (bpf_skb_load_bytes(skb, 6, &next, 1))
 			return false;
-		if (bpf_skb_load_bytes(skb, local_at, p->local, 16) || bpf_skb_load_bytes(skb, remote_at, p->key.remote, 16))
+		if (bpf_skb_load_bytes(skb, local_at, p->local, 16) ||
+		    bpf_skb_load_bytes(skb, remote_at, p->key.remote, 16))
 			return false;
 	}
 	return next == IPPROTO_UDP;
@@ -81,7 +83,8 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
 	return true;
 }
 
-static __always_inline void add_packet(struct rec_udp_flow *flow, const struct packet *p, uint64_t now)
+static __always_inline void add_packet(struct rec_udp_flow *flow, const struct packet *p,
+				       uint64_t now)
 {
 	if (p->outward) {
 		__sync_fetch_and_add(&flow->bytes_out, p->bytes);
@@ -93,7 +96,8 @@ static __always_inline void add_packet(struct rec_udp_flow *flow, const struct p
 	flow->last_ns = now;
 }
 
-static __always_inline struct rec_udp_flow *new_flow(struct sock *sk, const struct packet *p, uint64_t now)
+static __always_inline struct rec_udp_flow *new_flow(struct sock *sk, const struct packet *p,
+						     uint64_t now)
 {
 	uint64_t key = (uint64_t)sk;
 	struct owner *owner = bpf_map_lookup_elem(&exh_owners, &key);
@@ -117,7 +121,8 @@ static __always_inline struct rec_udp_flow *new_flow(struct sock *sk, const stru
 	flow.remote_port = p->key.remote_port;
 	flow.family = p->key.family;
 	flow.role = p->outward ? REC_ROLE_OPENER : REC_ROLE_ACCEPTER;
-	bpf_map_update_elem(&exh_flows, &p->key, &flow, BPF_NOEXIST); /* lost the race: theirs is used */
+	bpf_map_update_elem(&exh_flows, &p->key, &flow,
+			    BPF_NOEXIST); /* lost the race: theirs is used */
 	return bpf_map_lookup_elem(&exh_flows, &p->key);
 }
 
