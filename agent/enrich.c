@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/enrich.h"
+
+#include "proto/actions.h"
+
+static const struct rec_image nobody;
+
+static uint64_t fold(uint64_t hash, uint64_t value)
+{
+	hash = (hash ^ value) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 29;
+}
+
+static uint64_t version_of(const struct process *p)
+{
+	const struct image_facts *f = &p->facts;
+	uint64_t h = fold((uint64_t)f->uid << 32 | f->gid, f->cgroup_id);
+
+	h = fold(h, f->cgroup_v1_id);
+	h = fold(h, (uint64_t)f->mnt_ns << 32 | f->pid_ns);
+	h = fold(h, (uint64_t)f->net_ns << 32 | f->user_ns);
+	h = fold(h, p->source);
+	for (size_t i = 0; i < f->name.len; i++)
+		h = fold(h, f->name.at[i]);
+	return h;
+}
+
+static const struct process *look(struct enricher *en, const struct rec_image *image)
+{
+	return image->start_ns ? process_find(en->table, image) : process_of_pid(en->table, image->pid);
+}
+
+static const struct process *ask_more(struct enricher *en, const struct rec_image *image)
+{
+	const struct process *p;
+
+	if (!en->more || en->asking)
+		return NULL;
+	en->asking = true;
+	en->more(en->ctx);
+	en->asking = false;
+	p = look(en, image);
+	en->from_more += p != NULL;
+	return p;
+}
+
+/* A /proc parent is a pid only: the image is what the table has for it. */
+static struct rec_image parent_image(struct enricher *en, uint32_t pid)
+{
+	const struct process *p = pid ? process_of_pid(en->table, pid) : NULL;
+
+	return p ? p->facts.key : nobody;
+}
+
+/* What the record says of ids is the kernel's word at that time, and wins over /proc. */
+static void take_actor(struct image_facts *facts, const struct image_facts *actor)
+{
+	facts->parent = actor->parent.pid ? actor->parent : facts->parent;
+	facts->uid = actor->uid;
+	facts->gid = actor->gid;
+	facts->mnt_ns = actor->mnt_ns ? actor->mnt_ns : facts->mnt_ns;
+	facts->pid_ns = actor->pid_ns ? actor->pid_ns : facts->pid_ns;
+	facts->user_ns = actor->user_ns ? actor->user_ns : facts->user_ns;
+	facts->cgroup_id = actor->cgroup_id;
+	facts->cgroup_v1_id = actor->cgroup_v1_id;
+}
+
+static const struct process *ask_proc(struct enricher *en, const struct rec_image *image,
+				      const struct image_facts *actor, uint64_t now_ns)
+{
+	const struct process *current = process_of_pid(en->table, image->pid);
+	struct image_facts facts;
+
+	/* /proc tells of the image that the process runs now: useless when we know a later one. */
+	if (!en->read_proc || (current && current->facts.key.start_ns == image->start_ns &&
+			       current->facts.key.exec_id > image->exec_id))
+		return NULL;
+	if (!en->read_proc(en->ctx, image, &facts))
+		return NULL;
+	facts.parent = parent_image(en, facts.parent.pid);
+	if (actor)
+		take_actor(&facts, actor);
+	en->from_proc++;
+	return process_put(en->table, &facts, PROCESS_PROCFS, now_ns);
+}
+
+/* actor: what the event's own record says of image, or NULL. */
+static const struct process *resolve(struct enricher *en, const struct rec_image *image,
+				     const struct image_facts *actor, uint64_t now_ns)
+{
+	const struct image_facts key_only = { .key = *image };
+	const struct process *p;
+
+	if (!image->pid)
+		return NULL;
+	p = look(en, image);
+	if (p)
+		return p;
+	en->misses++;
+	p = ask_more(en, image);
+	if (!p)
+		p = ask_proc(en, image, actor, now_ns);
+	if (p)
+		return p;
+	en->unknown++;
+	/* Kept, so that the next event of the same image does not ask everybody again. */
+	return process_put(en->table, actor ? actor : &key_only, PROCESS_ACTOR, now_ns);
+}
+
+static void set(struct enriched *ret, const struct process *p)
+{
+	ret->process = p;
+	ret->version = p ? version_of(p) : 0;
+}
+
+/* The main thread's name is the process'; other threads have their own. */
+static void follow(struct enricher *en, const struct decoded *d)
+{
+	struct image_facts now = d->facts;
+
+	if (d->by_owner || !now.key.pid)
+		return;
+	if (d->event.thread_id != now.key.pid)
+		now.name = (struct bytes){ 0 };
+	process_update(en->table, &now);
+}
+
+static const struct process *learn_fork(struct enricher *en, const struct decoded *d, uint64_t now_ns)
+{
+	(void)resolve(en, &d->caller, NULL, now_ns);
+	return process_fork(en->table, &d->facts, &d->caller, now_ns);
+}
+
+void enrich_record(struct enricher *en, struct decoded *d, uint64_t now_ns, struct enriched *ret)
+{
+	const struct process *p;
+
+	switch (d->event.action) {
+	case ACTION_EXEC:
+		p = process_put(en->table, &d->facts, PROCESS_EXEC, now_ns);
+		break;
+	case ACTION_PROCESS:
+		p = process_put(en->table, &d->facts, PROCESS_STOCK, now_ns);
+		break;
+	case ACTION_FORK:
+		p = learn_fork(en, d, now_ns);
+		break;
+	default:
+		follow(en, d);
+		p = resolve(en, &d->event.image, &d->facts, now_ns);
+		break;
+	}
+	set(ret, p);
+	if (d->event.action == ACTION_EXIT)
+		process_exit(en->table, &d->event.image, now_ns);
+}
+
+void enrich_event(struct enricher *en, struct event *ev, uint64_t now_ns, struct enriched *ret)
+{
+	const struct process *p = resolve(en, &ev->image, NULL, now_ns);
+
+	if (p)
+		ev->image = p->facts.key;
+	set(ret, p);
+}
+
+void enrich_describe(struct enricher *en, const struct enriched *who, uint64_t now_ns, struct description *ret)
+{
+	const struct process *p = who->process;
+	struct cgroup_ask ask;
+
+	*ret = (struct description){
+		.facts = &p->facts,
+		.parent_name = p->parent_name,
+		.parent_executable = p->parent_executable,
+	};
+	if (en->users) {
+		users_refresh(en->users, now_ns);
+		ret->user_name = users_name(en->users, p->facts.uid);
+	}
+	ask = (struct cgroup_ask){
+		.id = p->facts.cgroup_id,
+		.v1_id = p->facts.cgroup_v1_id,
+		.pid = p->exited_ns ? 0 : p->facts.key.pid,
+		.name = p->facts.cgroup_name,
+	};
+	if (en->cgroups) {
+		struct cgroup g = cgroups_find(en->cgroups, &ask, now_ns);
+
+		ret->cgroup_path = g.path;
+		ret->container_id = g.workload.container_id;
+		ret->unit = g.workload.unit;
+	}
+}
