@@ -115,10 +115,11 @@ static void man_head(const struct option_table *t)
 	man_text(t->summary);
 	printf("\n.Sh SYNOPSIS\n.Nm\n.Op Fl -config Ns = Ns Ar FILE\n.Op Fl - Ns Ar KEY Ns = Ns Ar VALUE ...\n");
 	printf(".Sh DESCRIPTION\n"
-	       "Each flag with a value is also a key of the configuration file, nested at its dots:\n"
-	       ".Fl -a.b Ns = Ns Ar 1\nis\n.Ql a:\nwith\n.Ql b: 1\nbelow it.\n"
-	       "Flags win over the file.\nSizes are written 512, 64KiB, 10MiB or 1GiB, durations 500ms, 10s,\n"
-	       "5m, 2h or 7d.\nA list is a sequence in the file, and a repeated flag on the command line.\n.Pp\n"
+	       "Each flag with a value is also a key of the configuration file,\n"
+	       "nested at its dots:\n.Fl -a.b Ns = Ns Ar 1\nis\n.Ql a:\\&\nwith\n.Ql b: 1\nbelow it.\n"
+	       "Flags win over the file.\n"
+	       "Sizes are written 512, 64KiB, 10MiB or 1GiB,\ndurations 500ms, 10s, 5m, 2h or 7d.\n"
+	       "A list is a sequence in the file, and a repeated flag on the command line.\n.Pp\n"
 	       "The flags are:\n.Bl -tag -width Ds\n");
 }
 
