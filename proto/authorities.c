@@ -20,7 +20,8 @@ struct authority {
 
 struct authorities {
 	struct authority by[2]; /* by enum identity_issuer */
-	char *pem;
+	char *pem; /* fleet, then order */
+	size_t order_at; /* in pem */
 };
 
 static void authority_release(struct authority *a)
@@ -43,6 +44,11 @@ void authorities_free(struct authorities *a)
 const char *authorities_pem(const struct authorities *a)
 {
 	return a->pem;
+}
+
+const char *authorities_order_pem(const struct authorities *a)
+{
+	return a->pem + a->order_at;
 }
 
 /* An authority that TLS would not accept as one must be seen at start, not at the first handshake. */
@@ -126,6 +132,7 @@ int authorities_load(const char *fleet_ca_file, const char *order_ca_file, struc
 	if (a == NULL)
 		return error_set(e, -ENOMEM, "cannot load the authorities: %m");
 	r = load_one(a, IDENTITY_FLEET, fleet_ca_file, e);
+	a->order_at = a->pem != NULL ? strlen(a->pem) : 0;
 	if (r >= 0)
 		r = load_one(a, IDENTITY_ORDER, order_ca_file, e);
 	if (r < 0)

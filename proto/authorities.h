@@ -22,8 +22,10 @@ static inline void authorities_free_ptr(struct authorities **a)
 {
 	authorities_free(*a);
 }
-/* All certificates as PEM, concatenated, for TLS roots. Owned by a. */
+/* Certificates as PEM, concatenated, for TLS roots: of both authorities (a server's), of the order authority
+ * alone (a client's; "" when there is none). Owned by a. */
 const char *authorities_pem(const struct authorities *a);
+const char *authorities_order_pem(const struct authorities *a);
 
 /* The identity in a leaf certificate (PEM; only the first certificate is read). Checks: exactly one URI
  * SAN, the name, signature by one of a's authorities, that this authority may issue this kind (host: fleet;

@@ -20,6 +20,7 @@ struct rpc_client_config {
 	const char *cert_file; /* PEM: the leaf first */
 	const char *key_file; /* PEM */
 	const char *order_ca_file; /* PEM: the only roots for the server's certificate */
+	const char *fleet_ca_file; /* PEM; NULL: who issued the own certificate is not checked */
 	/* The name that must stand in the server's certificate (DNS or IP SAN) when it is not the host in
 	 * address: behind a balancer or a port forward. NULL: the host in address. */
 	const char *server_name;
@@ -46,7 +47,7 @@ struct rpc_call {
 	uint64_t deadline_ms; /* for the whole call, from now; 0: none */
 };
 
-/* Begin a call. The caller gets its own reference. A server-streaming call: open, rpc_stream_send once,
+/* Begin a call. The caller gets its own reference; callbacks may come before this returns. A server-streaming call: open, rpc_stream_send once,
  * rpc_stream_close_send, rpc_stream_want_read(true). Any thread. */
 MUST_CHECK int rpc_client_open(struct rpc_client *c, const struct rpc_call *call, struct rpc_stream **ret,
 			       struct error *e);

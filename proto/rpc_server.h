@@ -88,6 +88,6 @@ struct rpc_server_stats {
 	uint64_t handshakes_failed; /* of the whole process, as gRPC core logs them */
 	uint64_t open; /* streams now */
 };
-void rpc_server_stats(const struct rpc_server *s, struct rpc_server_stats *ret);
+void rpc_server_stats(struct rpc_server *s, struct rpc_server_stats *ret);
 
 #endif
