@@ -11,7 +11,7 @@
 
 #include "proto/actions.h"
 #include "proto/entity.h"
-#include "proto/suggest.h"
+#include "proto/base/suggest.h"
 
 typedef Exhibit__V1__BatchContext context_t;
 typedef Exhibit__V1__Event event_t;

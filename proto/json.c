@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "proto/base/clock.h"
-#include "proto/utf8.h"
+#include "proto/base/utf8.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/utf8.h"
 
 /* A line is one write(2); a pipe takes 4096 bytes (PIPE_BUF) without mixing them with others'. */
 #define LINE_MAX_BYTES 4096
@@ -67,33 +68,13 @@ PRINTF(2, 3) static void append(struct line *l, const char *fmt, ...)
 		l->n += (size_t)n;
 }
 
-/* Bytes of the valid UTF-8 sequence at s (RFC 3629), 0: none. C1 controls, which drive some
- * terminals, are not counted as valid. */
+/* Bytes of the character at s that can be shown as it is, 0: none. C1 controls drive some terminals. */
 static size_t utf8_len(const uint8_t *s, size_t left)
 {
-	static const struct {
-		uint8_t lead_min, lead_max, second_min, second_max, len;
-	} forms[] = {
-		{ 0xc2, 0xc2, 0xa0, 0xbf, 2 }, { 0xc3, 0xdf, 0x80, 0xbf, 2 },
-		{ 0xe0, 0xe0, 0xa0, 0xbf, 3 }, { 0xe1, 0xec, 0x80, 0xbf, 3 },
-		{ 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
-		{ 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 },
-		{ 0xf4, 0xf4, 0x80, 0x8f, 4 },
-	};
+	uint32_t code;
+	size_t len = utf8_decode(s, left, &code);
 
-	for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
-		size_t len = forms[i].len;
-
-		if (s[0] < forms[i].lead_min || s[0] > forms[i].lead_max)
-			continue;
-		if (len > left || s[1] < forms[i].second_min || s[1] > forms[i].second_max)
-			return 0;
-		for (size_t k = 2; k < len; k++)
-			if ((s[k] & 0xc0) != 0x80)
-				return 0;
-		return len;
-	}
-	return 0;
+	return len > 1 && code >= 0xa0 ? len : 0;
 }
 
 /* One byte that cannot be shown as it is. JSON has no bytes, so it gets U+FFFD for broken UTF-8. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "proto/base/options_internal.h"
+#include "proto/base/suggest.h"
 
 #define NEAR_NAME_MAX 64
 
@@ -65,53 +66,31 @@ bool option_has_prefix(const struct option_table *t, const char *prefix)
 	return false;
 }
 
-/* Levenshtein's distance. Both at most NEAR_NAME_MAX bytes. */
-static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-	size_t row[NEAR_NAME_MAX + 1];
-
-	for (size_t k = 0; k <= b_len; k++)
-		row[k] = k;
-	for (size_t i = 1; i <= a_len; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
-		for (size_t k = 1; k <= b_len; k++) {
-			size_t best = diagonal + (a[i - 1] != b[k - 1]);
-
-			diagonal = row[k];
-			if (row[k] + 1 < best)
-				best = row[k] + 1;
-			if (row[k - 1] + 1 < best)
-				best = row[k - 1] + 1;
-			row[k] = best;
-		}
-	}
-	return row[b_len];
-}
-
 void option_hint_near(const struct option_table *t, const char *prefix, const char *name, bool flag,
 		      struct error *e)
 {
-	size_t name_len = strlen(name), best = 1 + name_len / 3, best_len = 0;
-	const char *found = NULL;
+	struct suggestion near = { 0 };
+	char key[NEAR_NAME_MAX], nearest[NEAR_NAME_MAX];
 
-	for (size_t i = 0; i < t->n_rows && name_len <= NEAR_NAME_MAX; i++) {
-		const char *key = t->rows[i].name + strlen(prefix);
-		size_t len, d;
+	for (size_t i = 0; i < t->n_rows; i++) {
+		const char *rest = t->rows[i].name + strlen(prefix);
+		size_t len;
 
 		if (strncmp(t->rows[i].name, prefix, strlen(prefix)) != 0)
 			continue;
-		len = flag ? strlen(key) : strcspn(key, ".");
-		d = len <= NEAR_NAME_MAX ? distance(name, name_len, key, len) : best + 1;
-		if (d > best || (found && d == best))
+		len = flag ? strlen(rest) : strcspn(rest, ".");
+		if (len >= sizeof(key))
 			continue;
-		best = d;
-		found = key;
-		best_len = len;
+		(void)snprintf(key, sizeof(key), "%.*s", (int)len, rest);
+		suggest(&near, name, strlen(name), key);
+		/* The word is borrowed, and key is about to be the next one. */
+		if (near.word == key) {
+			memcpy(nearest, key, sizeof(nearest));
+			near.word = nearest;
+		}
 	}
-	if (found)
-		error_hint(e, "did you mean '%s%.*s'?", flag ? "--" : "", (int)best_len, found);
+	if (near.word)
+		error_hint(e, "did you mean '%s%s'?", flag ? "--" : "", near.word);
 	else
 		error_hint(e, "see %s --help", t->program);
 }

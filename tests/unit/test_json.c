@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "proto/json.h"
-#include "proto/utf8.h"
+#include "proto/base/utf8.h"
 
 #define S(text) (text), sizeof(text) - 1
 #define FFFD "\xef\xbf\xbd"

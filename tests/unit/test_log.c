@@ -198,11 +198,37 @@ static void closed_standard_error_is_survived(void **state)
 	(void)close(saved);
 }
 
+static const struct level_row {
+	const char *name; /* of the level, too */
+	int want;
+	enum log_level level;
+} level_rows[] = {
+	{ "", -EINVAL, LOG_LEVEL_DEBUG },
+	{ "Info", -EINVAL, LOG_LEVEL_DEBUG },
+	{ "warning", -EINVAL, LOG_LEVEL_DEBUG },
+	{ "debug", 0, LOG_LEVEL_DEBUG },
+	{ "info", 0, LOG_LEVEL_INFO },
+	{ "warn", 0, LOG_LEVEL_WARN },
+	{ "error", 0, LOG_LEVEL_ERROR },
+};
+
+static void level_by_name(void **state)
+{
+	const struct level_row *row = *state;
+	enum log_level level = LOG_LEVEL_DEBUG;
+	struct error e = { 0 };
+
+	assert_int_equal(log_level_parse(row->name, &level, &e), row->want);
+	assert_int_equal(level, row->level);
+	assert_int_equal(e.text[0] != '\0', row->want != 0);
+}
+
 int main(void)
 {
 	struct tests t = { 0 };
 
 	ADD_ROWS(&t, value_is_escaped, value_rows);
+	ADD_ROWS(&t, level_by_name, level_rows);
 	ADD_TEST(&t, below_the_level_is_silent);
 	ADD_TEST(&t, all_types);
 	ADD_ROWS(&t, long_line_is_cut, cut_rows);

@@ -71,8 +71,8 @@ static const struct file_row {
 } bad_file_rows[] = {
 	{ "unknown group", "jurnal:\n  dir: /x\n",
 	  "t.yaml:1:1: unknown key 'jurnal'; did you mean 'journal'?" },
-	{ "unknown key", "journal:\n    dri: /x\n",
-	  "t.yaml:2:5: unknown key 'journal.dri'; did you mean 'dir'?" },
+	{ "unknown key", "journal:\n    dirs: /x\n",
+	  "t.yaml:2:5: unknown key 'journal.dirs'; did you mean 'dir'?" },
 	{ "unlike any key", "zzzzzzzzzz: 1\n",
 	  "t.yaml:1:1: unknown key 'zzzzzzzzzz'; see exhibit-x --help" },
 	{ "key below a value", "name:\n  x: 1\n",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proto/utf8.h"
+#include "proto/base/utf8.h"
 
 /* Table 3-7: what may follow each first byte. */
 static const struct {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* UTF-8 as Unicode 15 table 3-7 defines it: no surrogates, no overlong forms, at most U+10FFFF. */
-#ifndef PROTO_UTF8_H
-#define PROTO_UTF8_H
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
 
 #include "proto/base/base.h"
 

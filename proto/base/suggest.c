@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proto/suggest.h"
+#include "proto/base/suggest.h"
 
 #include <string.h>
 

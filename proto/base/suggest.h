@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* "Did you mean": how far apart two words are. */
-#ifndef PROTO_SUGGEST_H
-#define PROTO_SUGGEST_H
+#ifndef BASE_SUGGEST_H
+#define BASE_SUGGEST_H
 
 #include "proto/base/base.h"
 
