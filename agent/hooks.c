@@ -6,172 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "agent/hooks_chain.h"
 #include "agent/hooks_check.h"
 #include "agent/hooks_log.h"
 #include "agent/hooks_objects.h"
 #include "proto/actions.h"
 
-#define PROGRAMS_MAX 4
 #define SLOTS_PER_CPU 3 /* as in bpf/emit.bpf.h */
 #define CGROUP_PATH_MAX 4096
-
-enum group { GROUP_PROCESS, GROUP_FILES, GROUP_NETWORK };
-
-struct class_row {
-	uint32_t class; /* CLASS_* */
-	const char *what;
-	enum group group;
-	bool essential; /* without it the agent does not start */
-};
-
-static const struct class_row classes[REC_CLASSES] = {
-	[REC_CLASS_EXEC] = { CLASS_EXEC, "exec", GROUP_PROCESS, true },
-	[REC_CLASS_FORK] = { CLASS_FORK, "fork", GROUP_PROCESS, true },
-	[REC_CLASS_EXIT] = { CLASS_EXIT, "exit", GROUP_PROCESS, true },
-	[REC_CLASS_FILE_OPEN] = { CLASS_FILE_OPEN, "create, open_write", GROUP_FILES, false },
-	[REC_CLASS_TCP] = { CLASS_TCP, "connect, listen, disconnect", GROUP_NETWORK, false },
-	[REC_CLASS_TCP_ACCEPT] = { CLASS_TCP, "accept", GROUP_NETWORK, false },
-	[REC_CLASS_UDP] = { CLASS_UDP, "udp_flow", GROUP_NETWORK, false },
-	[REC_CLASS_STOCK_PROCESS] = { CLASS_EXEC, "existing processes", GROUP_PROCESS, false },
-	[REC_CLASS_STOCK_SOCKET] = { CLASS_TCP, "existing sockets", GROUP_NETWORK, false },
-};
-
-/* The chain of a class is its rows, best first. */
-struct hook_row {
-	enum rec_class class;
-	const char *object;
-	const char *programs[PROGRAMS_MAX]; /* all must attach */
-	uint8_t tier;
-	uint32_t kind; /* HOOK_* */
-	const char *hook;
-	const char *limit; /* what it cannot see, or NULL */
-};
-
-#define OPEN_LIMIT "an open through io_uring is not seen here (fanotify sees what is written)"
-#define PORT_LIMIT "connects come without the local port: no sockops hook (is cgroup v2 mounted?)"
-#define ACCEPT_LIMIT "an accept through io_uring is not seen; its disconnect is"
-
-static const struct hook_row chain[] = {
-	{ REC_CLASS_EXEC,
-	  "t1_proc",
-	  { "exh_exec" },
-	  1,
-	  HOOK_TP_BTF,
-	  "tp_btf/sched_process_exec",
-	  NULL },
-	{ REC_CLASS_EXEC,
-	  "t1_proc",
-	  { "exh_exec_raw" },
-	  1,
-	  HOOK_RAW_TP,
-	  "raw_tp/sched_process_exec",
-	  NULL },
-	{ REC_CLASS_FORK,
-	  "t1_proc",
-	  { "exh_fork" },
-	  1,
-	  HOOK_TP_BTF,
-	  "tp_btf/sched_process_fork",
-	  NULL },
-	{ REC_CLASS_FORK,
-	  "t1_proc",
-	  { "exh_fork_raw" },
-	  1,
-	  HOOK_RAW_TP,
-	  "raw_tp/sched_process_fork",
-	  NULL },
-	{ REC_CLASS_EXIT,
-	  "t1_proc",
-	  { "exh_exit" },
-	  1,
-	  HOOK_TP_BTF,
-	  "tp_btf/sched_process_exit",
-	  NULL },
-	{ REC_CLASS_EXIT,
-	  "t1_proc",
-	  { "exh_exit_raw" },
-	  1,
-	  HOOK_RAW_TP,
-	  "raw_tp/sched_process_exit",
-	  NULL },
-	{ REC_CLASS_FILE_OPEN,
-	  "t1_sys",
-	  { "exh_sys_exit" },
-	  1,
-	  HOOK_SYS_EXIT,
-	  "tp_btf/sys_exit",
-	  OPEN_LIMIT },
-	{ REC_CLASS_FILE_OPEN,
-	  "t1_sys",
-	  { "exh_sys_exit_r" },
-	  1,
-	  HOOK_SYS_EXIT,
-	  "raw_tp/sys_exit",
-	  OPEN_LIMIT },
-	{ REC_CLASS_TCP,
-	  "t1_net",
-	  { "exh_tcp_state", "exh_tcp_connect" },
-	  1,
-	  HOOK_TP_BTF,
-	  "tp_btf/inet_sock_set_state",
-	  NULL },
-	{ REC_CLASS_TCP,
-	  "t1_net",
-	  { "exh_tcp_alone" },
-	  1,
-	  HOOK_TP_BTF,
-	  "tp_btf/inet_sock_set_state",
-	  PORT_LIMIT },
-	{ REC_CLASS_TCP,
-	  "t1_net",
-	  { "exh_tcp_alone_r" },
-	  1,
-	  HOOK_RAW_TP,
-	  "raw_tp/inet_sock_set_state",
-	  PORT_LIMIT },
-	{ REC_CLASS_TCP_ACCEPT,
-	  "t1_sys",
-	  { "exh_sys_exit" },
-	  1,
-	  HOOK_SYS_EXIT,
-	  "tp_btf/sys_exit",
-	  ACCEPT_LIMIT },
-	{ REC_CLASS_TCP_ACCEPT,
-	  "t1_sys",
-	  { "exh_sys_exit_r" },
-	  1,
-	  HOOK_SYS_EXIT,
-	  "raw_tp/sys_exit",
-	  ACCEPT_LIMIT },
-	{ REC_CLASS_UDP,
-	  "t1_udp",
-	  { "exh_udp_create", "exh_udp_release", "exh_udp_out", "exh_udp_in" },
-	  1,
-	  HOOK_CGROUP,
-	  "cgroup_skb",
-	  NULL },
-	{ REC_CLASS_STOCK_PROCESS,
-	  "iter_task",
-	  { "exh_stock_task" },
-	  1,
-	  HOOK_ITER,
-	  "iter.s/task",
-	  NULL },
-	{ REC_CLASS_STOCK_PROCESS,
-	  "iter_task",
-	  { "exh_stock_task_a" },
-	  1,
-	  HOOK_ITER,
-	  "iter/task",
-	  "arguments of existing processes are what /proc says now" },
-	{ REC_CLASS_STOCK_SOCKET,
-	  "iter_file",
-	  { "exh_stock_file" },
-	  1,
-	  HOOK_ITER,
-	  "iter/task_file",
-	  NULL },
-};
 
 /* Made by the first object that loads, reused by all others. */
 static const char *const shared_maps[] = {
@@ -180,10 +22,10 @@ static const char *const shared_maps[] = {
 };
 
 struct attached {
-	const struct hook_row *row; /* NULL: the class has none */
+	const struct hooks_row *row; /* NULL: the class has none */
 	struct bpf_object *object; /* NULL: another class's row loaded the same programs */
-	struct bpf_link *link[PROGRAMS_MAX];
-	int program_fd[PROGRAMS_MAX]; /* borrowed from object */
+	struct bpf_link *link[HOOKS_PROGRAMS_MAX];
+	int program_fd[HOOKS_PROGRAMS_MAX]; /* borrowed from object */
 };
 
 struct hooks {
@@ -196,7 +38,7 @@ struct hooks {
 
 static void destroy_object(struct attached *a)
 {
-	for (size_t i = 0; i < PROGRAMS_MAX; i++) {
+	for (size_t i = 0; i < HOOKS_PROGRAMS_MAX; i++) {
 		(void)bpf_link__destroy(a->link[i]);
 		a->link[i] = NULL;
 	}
@@ -266,15 +108,15 @@ static int keep_maps(struct hooks *h, struct bpf_object *object)
 	return 0;
 }
 
-static bool wants(const struct hook_row *row, const char *program)
+static bool wants(const struct hooks_row *row, const char *program)
 {
-	for (size_t i = 0; i < PROGRAMS_MAX && row->programs[i]; i++)
+	for (size_t i = 0; i < HOOKS_PROGRAMS_MAX && row->programs[i]; i++)
 		if (strcmp(row->programs[i], program) == 0)
 			return true;
 	return false;
 }
 
-static int load(struct hooks *h, const struct hook_row *row, struct attached *a)
+static int load(struct hooks *h, const struct hooks_row *row, struct attached *a)
 {
 	const struct hooks_object *file = hooks_object(row->object);
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = row->object);
@@ -311,9 +153,9 @@ static struct bpf_link *attach_one(const struct hooks *h, struct bpf_program *pr
 	return bpf_program__attach(program);
 }
 
-static int attach(const struct hooks *h, const struct hook_row *row, struct attached *a)
+static int attach(const struct hooks *h, const struct hooks_row *row, struct attached *a)
 {
-	for (size_t i = 0; i < PROGRAMS_MAX && row->programs[i]; i++) {
+	for (size_t i = 0; i < HOOKS_PROGRAMS_MAX && row->programs[i]; i++) {
 		struct bpf_program *program =
 			bpf_object__find_program_by_name(a->object, row->programs[i]);
 
@@ -329,7 +171,7 @@ static int attach(const struct hooks *h, const struct hook_row *row, struct atta
 }
 
 /* One sys_exit program serves two classes: attached once. */
-static const struct attached *same_programs(const struct hooks *h, const struct hook_row *row)
+static const struct attached *same_programs(const struct hooks *h, const struct hooks_row *row)
 {
 	for (size_t i = 0; i < REC_CLASSES; i++) {
 		const struct attached *a = &h->attached[i];
@@ -341,7 +183,7 @@ static const struct attached *same_programs(const struct hooks *h, const struct 
 	return NULL;
 }
 
-static int try_row(struct hooks *h, const struct hook_row *row)
+static int try_row(struct hooks *h, const struct hooks_row *row)
 {
 	struct attached a = { 0 };
 	int r;
@@ -350,6 +192,8 @@ static int try_row(struct hooks *h, const struct hook_row *row)
 		h->attached[row->class].row = row;
 		return 0;
 	}
+	if (row->cgroup && h->cgroup_fd < 0)
+		return -ENOENT;
 	hooks_log_clear();
 	r = load(h, row, &a);
 	if (r == 0)
@@ -362,16 +206,18 @@ static int try_row(struct hooks *h, const struct hook_row *row)
 	return 0;
 }
 
+static const char *reason(const struct hooks *h, const struct hooks_row *row)
+{
+	return row->cgroup && h->cgroup_fd < 0 ? "cgroup v2 is not mounted" : hooks_log_reason();
+}
+
 static void try_class(struct hooks *h, enum rec_class class)
 {
-	const struct class_row *c = &classes[class];
+	const struct hooks_class *c = hooks_class(class);
+	const struct hooks_row *row;
 
 	coverage_failed(&h->coverage, c->class, c->what, "no hook is known for it");
-	for (size_t i = 0; i < ARRAY_LEN(chain); i++) {
-		const struct hook_row *row = &chain[i];
-
-		if (row->class != class)
-			continue;
+	for (size_t i = 0; (row = hooks_chain(class, i)); i++) {
 		int r = try_row(h, row);
 
 		if (r == 0) {
@@ -380,20 +226,20 @@ static void try_class(struct hooks *h, enum rec_class class)
 			return;
 		}
 		coverage_failed(&h->coverage, c->class, c->what, "%s: %s (%s)", row->hook,
-				strerror(-r), hooks_log_reason());
+				strerror(-r), reason(h, row));
 	}
 }
 
-static bool wanted(const struct hooks_config *config, enum group group)
+static bool wanted(const struct hooks_config *config, enum hooks_group group)
 {
-	return !(group == GROUP_FILES && config->no_files) &&
-	       !(group == GROUP_NETWORK && config->no_network);
+	return !(group == HOOKS_FILES && config->no_files) &&
+	       !(group == HOOKS_NETWORK && config->no_network);
 }
 
 static int attach_classes(struct hooks *h, struct error *e)
 {
 	for (size_t i = 0; i < REC_CLASSES; i++) {
-		const struct class_row *c = &classes[i];
+		const struct hooks_class *c = hooks_class((enum rec_class)i);
 
 		if (!wanted(&h->config, c->group)) {
 			coverage_failed(&h->coverage, c->class, c->what,
@@ -521,7 +367,7 @@ uint64_t hooks_missed(const struct hooks *h, enum rec_class class)
 	const struct attached *a = &h->attached[class];
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < PROGRAMS_MAX && a->object && a->link[i]; i++)
+	for (size_t i = 0; i < HOOKS_PROGRAMS_MAX && a->object && a->link[i]; i++)
 		sum += missed_of(a->program_fd[i]);
 	return sum;
 }
@@ -542,12 +388,12 @@ int hooks_iterate(const struct hooks *h, enum rec_class class, int *ret_fd, stru
 
 	if (!a->object)
 		return error_set(e, -ENOTSUP, "no iterator is attached for %s",
-				 classes[class].what);
+				 hooks_class(class)->what);
 	int fd = bpf_iter_create(bpf_link__fd(a->link[0]));
 
 	if (fd < 0)
 		return error_set(e, -errno, "cannot start the iterator of %s: %m",
-				 classes[class].what);
+				 hooks_class(class)->what);
 	*ret_fd = fd;
 	return 0;
 }
