@@ -6,7 +6,6 @@
 #include "proto/base/options.h"
 
 #define AGENT_CONFIG_FILE "/etc/exhibit/agent.yaml"
-#define AGENT_VERSION "0.1.0"
 
 struct agent_config {
 	char *state_dir;

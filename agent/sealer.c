@@ -114,19 +114,15 @@ static void fill_header(const struct sealer *s, const struct batch_closed *b, st
 /* Drop the oldest bulk frames until len bytes fit, each run under a signed tombstone. */
 static int make_room(struct sealer *s, enum batch_lane lane, size_t len, struct error *e)
 {
-	struct batch_tombstone t = { .tenant = s->c.tenant, .host_id = s->c.host_id, .lane = BATCH_LANE_BULK,
-				     .reason = "journal full", .dropped = s->dropped };
+	struct batch_tombstone t = { .reason = "journal full", .dropped = s->dropped };
 	size_t n;
 
-	while ((n = journal_must_drop(s->c.journal, lane, len, BATCH_DROPPED_MAX, s->dropped, t.boot_id)) > 0) {
+	while ((n = journal_must_drop(s->c.journal, lane, len, &t, BATCH_DROPPED_MAX)) > 0) {
 		const uint8_t *bytes;
 		size_t bytes_len;
 
-		t.n_dropped = n;
 		t.wall_ns = clock_wall_ns();
 		t.boottime_ns = clock_boottime_ns();
-		t.offset_ns = t.wall_ns - (int64_t)t.boottime_ns;
-		memcpy(t.epoch, journal_epoch(s->c.journal), sizeof(t.epoch));
 		arena_reset(s->arena);
 		int r = batch_seal_tombstone(s->c.key, &t, s->arena, &bytes, &bytes_len, e);
 
@@ -191,7 +187,7 @@ static void serve(struct sealer *s, uint8_t lane)
 		uint64_t first, last;
 
 		journal_range(s->c.journal, lane, &first, &last);
-		uint64_t position = l->want < first ? first : l->want;
+		uint64_t position = journal_next(s->c.journal, lane, l->want < first ? first : l->want);
 
 		if (position > last)
 			return;
@@ -203,7 +199,7 @@ static void serve(struct sealer *s, uint8_t lane)
 		if (r < 0) {
 			log_failure(LOG_LEVEL_ERROR, "a sealed batch cannot be read back", &e);
 			l->want = position + 1;
-			continue;
+			continue; /* missing from now on: the journal began a new epoch */
 		}
 		r = link_send(s->link,
 			      &(struct link_message){ .kind = kind == JOURNAL_BATCH ? LINK_BATCH : LINK_TOMBSTONE,

@@ -17,6 +17,7 @@
 #include "proto/base/files.h"
 #include "proto/base/log.h"
 #include "proto/base/queue.h"
+#include "proto/base/version.h"
 #include "proto/envelope.h"
 #include "proto/rpc_client.h"
 #include "proto/rpc_guard.h"
@@ -165,7 +166,7 @@ static int send_hello(struct uplink *u)
 		hello.kernel = (ProtobufCBinaryData){ .data = (uint8_t *)kernel.release,
 						      .len = strlen(kernel.release) };
 	hello.protocol_min = hello.protocol_max = 1;
-	hello.version = (ProtobufCBinaryData){ .data = (uint8_t[]){ AGENT_VERSION }, .len = strlen(AGENT_VERSION) };
+	hello.version = (ProtobufCBinaryData){ .data = (uint8_t[]){ VERSION }, .len = strlen(VERSION) };
 	hello.host_name = (ProtobufCBinaryData){ .data = (uint8_t *)name, .len = strlen(name) };
 	hello.host_record = exhibit__v1__signed_host_record__unpack(NULL, u->record_len, u->record);
 	if (hello.host_record == NULL)

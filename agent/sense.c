@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/sense.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include "agent/bootid.h"
+#include "agent/drain.h"
+#include "agent/launch.h"
+#include "agent/notify.h"
+#include "agent/privilege.h"
+#include "agent/sealer.h"
+#include "proto/actions.h"
+#include "proto/authorities.h"
+#include "proto/base/clock.h"
+#include "proto/base/files.h"
+#include "proto/base/log.h"
+
+#define MACHINE_ID_FILE "/etc/machine-id"
+
+struct sense {
+	const struct agent_config *config;
+	int control; /* of the launcher */
+	pid_t launcher;
+	int signals;
+	struct own own;
+	struct hooks *hooks;
+	struct fanotify *fanotify;
+	struct sealer *sealer;
+	struct drain *drain;
+	struct utsname kernel;
+	char machine_id[64];
+};
+
+static int fill_random(void *ctx, void *buf, size_t len)
+{
+	(void)ctx;
+	return getrandom(buf, len, 0) == (ssize_t)len ? 0 : -EIO;
+}
+
+static void take_name(struct batch_name *ret, const char *text)
+{
+	ret->len = (uint8_t)(strlen(text) < BATCH_NAME_MAX ? strlen(text) : BATCH_NAME_MAX);
+	memcpy(ret->b, text, ret->len);
+}
+
+/* Who we are: the certificate says it, so that header and certificate cannot disagree. */
+static int take_identity(const struct agent_config *c, struct sealer_config *s, struct error *e)
+{
+	AUTO(authorities_free_ptr) struct authorities *a = NULL;
+	AUTO(free_ptr) uint8_t *pem = NULL;
+	struct identity id;
+	char host[BATCH_NAME_MAX] = "";
+	size_t len;
+	int r = authorities_load(c->tls_fleet_ca, c->tls_order_ca, &a, e);
+
+	if (r == 0)
+		r = files_read(c->tls_cert, AUTHORITIES_FILE_MAX, &pem, &len, e);
+	if (r == 0)
+		r = identity_from_leaf((const char *)pem, len, a, clock_wall_ns() / (int64_t)NSEC_PER_SEC, &id, e);
+	/* An expired certificate still says who we are; the collector refuses it until it is renewed. */
+	if (r == -EKEYEXPIRED) {
+		log_failure(LOG_LEVEL_ERROR, "the collector will refuse this host", e);
+		r = 0;
+	}
+	if (r == 0 && id.kind != IDENTITY_HOST)
+		r = error_set(e, -EINVAL, "tls.cert '%s' is not a host's certificate", c->tls_cert);
+	if (r < 0)
+		return error_wrap(e, r, "cannot tell which host this is");
+	(void)gethostname(host, sizeof(host) - 1);
+	take_name(&s->tenant, id.tenant);
+	take_name(&s->host_id, id.name);
+	take_name(&s->host_name, host);
+	return 0;
+}
+
+static int open_hooks(struct sense *s, struct error *e)
+{
+	const struct agent_config *c = s->config;
+	const char *missing = privilege_missing();
+
+	if (missing != NULL) {
+		error_set(e, -EPERM, "cannot trace this host: capability %s is missing", missing);
+		error_hint(e, "run as root, or grant %s", missing);
+		return -EPERM;
+	}
+	return hooks_open(&(struct hooks_config){ .critical_ring_bytes = c->critical_ring_bytes,
+						  .bulk_ring_bytes = c->bulk_ring_bytes,
+						  .no_files = !c->files,
+						  .no_network = !c->network },
+			  &s->hooks, e);
+}
+
+/* A host without fanotify is covered less, and says so. */
+static void open_fanotify(struct sense *s)
+{
+	struct fanotify_config f = { .mountinfo = "/proc/self/mountinfo", .own_pids = { (uint32_t)getpid() } };
+	struct coverage *coverage = hooks_coverage(s->hooks);
+	struct fanotify_coverage covered;
+	struct error why = { 0 };
+
+	for (size_t i = 0; i < s->own.n; i++)
+		f.own_folders[i] = s->own.folder[i];
+	if (!s->config->fanotify) {
+		coverage_failed(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink", "switched off by sense.fanotify");
+	} else if (fanotify_open(&f, clock_boottime_ns(), &s->fanotify, &why) < 0) {
+		coverage_failed(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink", "%s", why.text);
+	} else {
+		fanotify_coverage(s->fanotify, &covered);
+		coverage_attached(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink", 0, "fanotify",
+				  covered.partial ? covered.reason : NULL);
+	}
+}
+
+static void add_gap(struct drain_config *d, uint32_t where, uint64_t from_ns, uint64_t to_ns, const char *reason)
+{
+	if (d->n_gaps < DRAIN_GAPS_MAX)
+		d->gaps[d->n_gaps++] = (struct event_gap){ .where = where, .from_ns = from_ns, .to_ns = to_ns,
+							   .reason = reason };
+}
+
+/* What nobody watched: since the last watermark in this boot, or since the boot. A first start has no
+ * before: the host's evidence begins with it. */
+static void find_gaps(const struct journal *j, const struct journal_recovery *found, const uint8_t *boot_id,
+		      struct drain_config *d)
+{
+	uint64_t from_ns = UINT64_MAX;
+
+	for (enum batch_lane lane = BATCH_LANE_CRITICAL; lane <= BATCH_LANE_BULK; lane++) {
+		struct journal_tail tail;
+
+		journal_tail(j, lane, &tail);
+		bool same_boot = tail.has_hash && memcmp(tail.boot_id, boot_id, BATCH_BOOT_LEN) == 0;
+
+		if (!tail.has_hash)
+			continue;
+		if (same_boot)
+			d->next_sequence[lane] = tail.last_sequence + 1;
+		uint64_t since = same_boot ? tail.watermark_ns : 0;
+
+		from_ns = since < from_ns ? since : from_ns;
+	}
+	if (from_ns != UINT64_MAX)
+		add_gap(d, GAP_AGENT_DOWN, from_ns, d->start_ns, "the agent was not running");
+	if (found->torn_bytes > 0)
+		log_warn("the journal's torn end was cut off", KV_U64("bytes", found->torn_bytes));
+	if (found->damaged_files > 0) {
+		log_error("ALARM journal files are damaged and kept aside", KV_U64("files", found->damaged_files));
+		add_gap(d, GAP_JOURNAL, 0, d->start_ns, "sealed batches in the journal were damaged");
+	}
+}
+
+static int open_journal(struct sense *s, struct journal **ret_j, struct journal_recovery *ret_found,
+			struct error *e)
+{
+	const struct agent_config *c = s->config;
+	AUTO(free_ptr) char *dir = NULL;
+	struct journal_config j = { .max_bytes = c->journal_max_bytes, .random = fill_random };
+
+	if (strcmp(c->journal_policy, "drop-new") == 0)
+		j.policy = JOURNAL_DROP_NEW;
+	else if (strcmp(c->journal_policy, "drop-oldest-bulk") == 0)
+		j.policy = JOURNAL_DROP_OLDEST_BULK;
+	else
+		return error_set(e, -EINVAL, "journal.policy '%s' is neither drop-oldest-bulk nor drop-new",
+				 c->journal_policy);
+	int r = files_mkdirs(c->state_dir, 0700, e);
+
+	if (r < 0)
+		return error_wrap(e, r, "cannot keep a journal");
+	if (asprintf(&dir, "%s/journal", c->state_dir) < 0)
+		return error_set(e, -ENOMEM, "cannot keep a journal: out of memory");
+	j.dir = dir;
+	return journal_open(&j, ret_j, ret_found, e);
+}
+
+static int start_sealer(struct sense *s, struct drain_config *d, struct journal_recovery *found, struct error *e)
+{
+	struct sealer_config c = { .stop_timeout_ms = s->config->stop_timeout_ms };
+	int r = take_identity(s->config, &c, e);
+
+	if (r == 0)
+		r = bootid_read(c.boot_id, e);
+	if (r == 0)
+		r = seal_key_load(s->config->seal_key, &c.key, e);
+	if (r == 0)
+		r = open_journal(s, &c.journal, found, e);
+	if (r == 0) {
+		find_gaps(c.journal, found, c.boot_id, d);
+		r = sealer_start(&c, &s->sealer, e);
+	}
+	if (r < 0) {
+		journal_close(c.journal);
+		seal_key_free(c.key);
+	}
+	return r;
+}
+
+static void read_machine(struct sense *s)
+{
+	AUTO(free_ptr) uint8_t *text = NULL;
+	size_t len;
+
+	if (uname(&s->kernel) < 0)
+		memset(&s->kernel, 0, sizeof(s->kernel));
+	if (files_read(MACHINE_ID_FILE, sizeof(s->machine_id) - 1, &text, &len, NULL) < 0)
+		return; /* some containers have none */
+	memcpy(s->machine_id, text, len);
+	s->machine_id[strcspn(s->machine_id, "\n")] = '\0';
+}
+
+static int open_signals(struct sense *s, struct error *e)
+{
+	sigset_t mask;
+
+	(void)sigemptyset(&mask);
+	(void)sigaddset(&mask, SIGTERM);
+	(void)sigaddset(&mask, SIGINT);
+	(void)sigaddset(&mask, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &mask, NULL); /* before threads: they inherit it */
+	(void)signal(SIGPIPE, SIG_IGN);
+	s->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+	return s->signals < 0 ? error_set(e, -errno, "cannot listen for signals: %m") : 0;
+}
+
+static int open_parts(struct sense *s, char **argv, struct error *e)
+{
+	struct drain_config d = { .own = &s->own, .next_sequence = { 1, 1, 1 } };
+	struct journal_recovery found = { 0 };
+	int r = launch_start(argv, &s->control, &s->launcher, e);
+
+	if (r == 0)
+		r = open_signals(s, e);
+	if (r == 0)
+		r = files_mkdirs(s->config->state_dir, 0700, e);
+	if (r == 0)
+		r = own_init(&s->own, s->config->state_dir, &s->config->own_dirs, e);
+	if (r == 0)
+		r = open_hooks(s, e);
+	if (r < 0)
+		return r;
+	d.start_ns = clock_boottime_ns();
+	r = hooks_own(s->hooks, (uint32_t)getpid(), true, e);
+	if (r < 0)
+		return r;
+	open_fanotify(s);
+	r = privilege_drop_sense(e);
+	if (r == 0)
+		r = start_sealer(s, &d, &found, e);
+	if (r < 0)
+		return r;
+	read_machine(s);
+	d.hooks = s->hooks;
+	d.fanotify = s->fanotify;
+	d.sealer = s->sealer;
+	d.kernel = s->kernel.release;
+	d.machine = s->kernel.machine;
+	d.machine_id = s->machine_id;
+	return drain_start(&d, &s->drain, e);
+}
+
+static void close_parts(struct sense *s)
+{
+	notify_state("STOPPING=1");
+	drain_stop(s->drain, "told to stop");
+	sealer_stop(s->sealer);
+	fanotify_close(s->fanotify);
+	hooks_close(s->hooks);
+	own_release(&s->own);
+	if (s->control >= 0)
+		(void)close(s->control);
+	if (s->launcher > 0)
+		(void)waitpid(s->launcher, NULL, 0);
+	if (s->signals >= 0)
+		(void)close(s->signals);
+}
+
+/* 0: go on. 1: stop. */
+static int take_signal(struct sense *s)
+{
+	struct signalfd_siginfo info;
+
+	if (read(s->signals, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return 0;
+	if (info.ssi_signo != SIGHUP)
+		return 1;
+	log_info("the uplink is started again with the certificate that is on disk now");
+	launch_restart(s->control);
+	return 0;
+}
+
+static int loop(struct sense *s, struct error *e)
+{
+	struct pollfd fds[] = { { .fd = s->signals, .events = POLLIN }, { .fd = s->control, .events = POLLIN } };
+
+	notify_state("READY=1");
+	log_info("tracing this host", KV_STR("kernel", s->kernel.release));
+	for (;;) {
+		int fd, r;
+
+		if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
+			return error_set(e, -errno, "cannot wait: %m");
+		if ((fds[0].revents & POLLIN) != 0 && take_signal(s) != 0)
+			return 0;
+		while ((r = launch_receive(s->control, &fd)) > 0)
+			sealer_link(s->sealer, fd);
+		if (r < 0)
+			return error_set(e, r, "the launcher of the uplink ended");
+	}
+}
+
+int sense_run(const struct agent_config *config, char **argv, struct error *e)
+{
+	struct sense s = { .config = config, .control = -1, .signals = -1 };
+	int r = open_parts(&s, argv, e);
+
+	if (r == 0)
+		r = loop(&s, e);
+	close_parts(&s);
+	return r;
+}
+
+int sense_probe(const struct agent_config *config, struct error *e)
+{
+	struct sense s = { .config = config, .control = -1, .signals = -1 };
+	int r = open_hooks(&s, e);
+
+	if (r == 0) {
+		open_fanotify(&s);
+		coverage_print(hooks_coverage(s.hooks), stdout);
+	}
+	fanotify_close(s.fanotify);
+	hooks_close(s.hooks);
+	return r;
+}
