@@ -11,6 +11,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/queue.h"
+#include "proto/base/version.h"
 #include "proto/envelope.h"
 #include "service.pb-c.h"
 
@@ -20,7 +21,6 @@
 #define WORKER_QUEUE_MAX 65536 /* bounded by memory_bytes long before */
 #define ACK_MAX 128
 #define LOG_EVERY_NS NSEC_PER_SEC
-#define COLLECTOR_VERSION "0.1.0"
 
 /* The newest acknowledgement of a lane that the stream had no room for: acknowledgements are cumulative. */
 struct pending_ack {
@@ -193,6 +193,11 @@ static void stored(struct writer_item *w, int result, const struct error *why, v
 
 		(void)error_wrap(&e, result, "the collector cannot store");
 		refuse(c, status_of(result), &e);
+	} else if (!w->idle && w->item.result == STORE_REFUSED) {
+		struct error e = { 0 };
+
+		(void)error_set(&e, -ENOSPC, "this host has used up what the collector keeps of one host");
+		refuse(c, RPC_RESOURCE_EXHAUSTED, &e);
 	} else if (!w->idle && w->item.kind != STORE_HOST_RECORD) {
 		if (w->item.result == STORE_CONFLICT)
 			log_error("ALARM two different batches carry one number: a host's journal was copied or "
@@ -224,7 +229,7 @@ static int send_hello_reply(struct conn *c)
 	size_t len;
 
 	reply.protocol = 1;
-	reply.version = (ProtobufCBinaryData){ strlen(COLLECTOR_VERSION), (uint8_t[]){ COLLECTOR_VERSION } };
+	reply.version = (ProtobufCBinaryData){ strlen(VERSION), (uint8_t[]){ VERSION } };
 	len = exhibit__v1__hello_reply__pack(&reply, body);
 	uint8_t *message = envelope_make(ENVELOPE_HELLO_REPLY, body, len, &len);
 	int r = message == NULL ? -ENOMEM : rpc_stream_send(c->stream, message, len);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collector/config.h"
+
+#define AT(member) offsetof(struct collector_config, member)
+#define PATH_LEN_MAX 4000
+
+static const struct option rows[] = {
+	{ "listen", OPT_STRING, AT(listen), 1, 300, "0.0.0.0:7443", "address to serve agents and responders on",
+	  "HOST:PORT" },
+	{ "tls.cert", OPT_STRING, AT(tls_cert), 1, PATH_LEN_MAX, "/etc/exhibit/collector.crt",
+	  "the collector's certificate, issued by the order authority", "FILE" },
+	{ "tls.key", OPT_STRING, AT(tls_key), 1, PATH_LEN_MAX, "/etc/exhibit/collector.key", "key of tls.cert",
+	  "FILE" },
+	{ "tls.fleet-ca", OPT_STRING, AT(tls_fleet_ca), 1, PATH_LEN_MAX, "/etc/exhibit/fleet-ca.crt",
+	  "the fleet authority, which issues hosts", "FILE" },
+	{ "tls.order-ca", OPT_STRING, AT(tls_order_ca), 1, PATH_LEN_MAX, "/etc/exhibit/order-ca.crt",
+	  "the order authority, which issues responders and collectors", "FILE" },
+	{ "tls.deny", OPT_STRING, AT(deny_file), 0, PATH_LEN_MAX, NULL,
+	  "certificates and hosts that are refused: lines 'serial HEX' and 'host ID'; read again on SIGHUP",
+	  "FILE" },
+	{ "store.dir", OPT_STRING, AT(store_dir), 1, PATH_LEN_MAX, "/var/lib/exhibit/store",
+	  "folder of segments, catalog and index", "DIR" },
+	{ "store.segment-bytes", OPT_BYTES, AT(segment_bytes), MiB(1), GiB(4), "256MiB",
+	  "seal a segment at this size", NULL },
+	{ "store.segment-age", OPT_DURATION_MS, AT(segment_age_ms), 1000, 604800000, "10m",
+	  "seal a segment at this age", NULL },
+	{ "store.reserve", OPT_BYTES, AT(reserve_bytes), 0, TiB(1), "256MiB",
+	  "refuse batches when the file system has less than this left", NULL },
+	{ "store.retain-bytes", OPT_BYTES, AT(retain_bytes), 0, UINT64_MAX, "0",
+	  "remove the oldest segments above this size, 0: never", NULL },
+	{ "store.retain-age", OPT_DURATION_MS, AT(retain_ms), 0, UINT64_MAX, "0s",
+	  "remove segments older than this, 0s: never", NULL },
+	{ "store.ledger-key", OPT_STRING, AT(ledger_key), 1, PATH_LEN_MAX, "/etc/exhibit/ledger.key",
+	  "Ed25519 key that signs retention records", "FILE" },
+	{ "hosts.dir", OPT_STRING, AT(hosts_dir), 0, PATH_LEN_MAX, "/etc/exhibit/hosts",
+	  "folder of signed host records (NAME.record); read again on SIGHUP", "DIR" },
+	{ "ingest.workers", OPT_U64, AT(ingest_workers), 1, 8, "2", "threads that verify batches", "N" },
+	{ "query.workers", OPT_U64, AT(query_workers), 1, 16, "2", "threads that answer queries", "N" },
+	{ "memory", OPT_BYTES, AT(memory_bytes), MiB(128), TiB(1), "512MiB",
+	  "what this process may use; a quarter is for connections, an eighth for batches under way", NULL },
+	{ "stop-timeout", OPT_DURATION_MS, AT(stop_timeout_ms), 0, 600000, "5s",
+	  "how long a stop waits for open calls", NULL },
+	{ "ready-file", OPT_STRING, AT(ready_file), 0, PATH_LEN_MAX, NULL,
+	  "write the port that is served into this file once it is", "FILE" },
+	{ "log.level", OPT_STRING, AT(log_level), 1, 8, "info", "debug, info, warn or error", "LEVEL" },
+	{ "log.json", OPT_BOOL, AT(log_json), 0, 0, "false", "log lines as JSON", NULL },
+};
+
+static const char *const examples[] = {
+	"exhibit-collector --listen 0.0.0.0:7443",
+	"serve with the defaults of " COLLECTOR_CONFIG_FILE,
+	"exhibit-collector check --store.dir /var/lib/exhibit/store",
+	"re-read everything that is stored and name the first bad byte of each fault",
+	"exhibit-collector reindex --store.dir /var/lib/exhibit/store",
+	"build catalog and indexes anew from the segments",
+	"exhibit-collector certs init --dir /etc/exhibit",
+	"make the two authorities; see exhibit-collector certs --help",
+	NULL,
+};
+
+const struct option_table collector_options = {
+	.program = "exhibit-collector",
+	.summary = "keep what agents send, tamper-evident, and answer responders",
+	.examples = examples,
+	.rows = rows,
+	.n_rows = ARRAY_LEN(rows),
+};

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an operator can set: one table feeds flags, YAML, help and the man page. */
+#ifndef COLLECTOR_CONFIG_H
+#define COLLECTOR_CONFIG_H
+
+#include "proto/base/options.h"
+
+#define COLLECTOR_CONFIG_FILE "/etc/exhibit/collector.yaml"
+
+struct collector_config {
+	char *listen;
+	char *tls_cert, *tls_key, *tls_fleet_ca, *tls_order_ca, *deny_file;
+	char *store_dir;
+	uint64_t segment_bytes, segment_age_ms, reserve_bytes, retain_bytes, retain_ms;
+	char *ledger_key;
+	char *hosts_dir;
+	uint64_t ingest_workers, query_workers, memory_bytes;
+	uint64_t stop_timeout_ms;
+	char *ready_file;
+	char *log_level;
+	bool log_json;
+};
+
+extern const struct option_table collector_options;
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collector/offline.h"
+
+#include <stdio.h>
+
+#include "collector/server.h"
+#include "proto/base/log.h"
+
+enum { EXIT_INTACT = 0, EXIT_DAMAGED = 1, EXIT_ERROR = 2 };
+
+static int fail(const struct error *e)
+{
+	char sentence[ERROR_TEXT_MAX + ERROR_HINT_MAX];
+
+	(void)fprintf(stderr, "exhibit-collector: %s\n", error_format(e, sentence, sizeof(sentence)));
+	return EXIT_ERROR;
+}
+
+/* Options as the daemon reads them. 0: go on; 1: all done (--help); negative: e. */
+static int read_options(int argc, char **argv, struct collector_config *c, struct error *e)
+{
+	bool done = false;
+	int r = options_init(&collector_options, c, e);
+
+	if (r == 0)
+		r = options_main(&collector_options, argc, argv, COLLECTOR_CONFIG_FILE, c, &done, e);
+	log_init("exhibit-collector", LOG_LEVEL_WARN, false);
+	return r < 0 ? r : done;
+}
+
+static void print_fault(void *ctx, const char *sentence)
+{
+	(void)ctx;
+	(void)puts(sentence);
+}
+
+static int check(const struct collector_config *c)
+{
+	struct store_config store;
+	struct error e = { 0 };
+	uint64_t faults = 0;
+
+	server_store_config(c, NULL, &store);
+	if (store_check(&store, print_fault, NULL, &faults, &e) < 0)
+		return fail(&e);
+	(void)fprintf(stderr, faults == 0 ? "intact: '%s'\n" : "damaged: '%s'\n", c->store_dir);
+	return faults == 0 ? EXIT_INTACT : EXIT_DAMAGED;
+}
+
+static int reindex(const struct collector_config *c)
+{
+	struct store_config store;
+	struct error e = { 0 };
+
+	server_store_config(c, NULL, &store);
+	if (store_reindex(&store, &e) < 0)
+		return fail(&e);
+	(void)fprintf(stderr, "rebuilt catalog and indexes of '%s'\n", c->store_dir);
+	return EXIT_INTACT;
+}
+
+static int run(int argc, char **argv, int (*work)(const struct collector_config *))
+{
+	struct collector_config c = { 0 };
+	struct error e = { 0 };
+	int r = read_options(argc, argv, &c, &e);
+	int status = r < 0 ? fail(&e) : r == 1 ? EXIT_INTACT : work(&c);
+
+	options_release(&collector_options, &c);
+	return status;
+}
+
+int check_main(int argc, char **argv)
+{
+	return run(argc, argv, check);
+}
+
+int reindex_main(int argc, char **argv)
+{
+	return run(argc, argv, reindex);
+}
