@@ -31,7 +31,8 @@ struct journal_tail {
 	bool has_hash; /* false: the lane is empty in this epoch */
 	struct seal_hash hash; /* of the newest header in this epoch and lane, whatever its boot */
 	uint8_t boot_id[BATCH_BOOT_LEN]; /* of that header */
-	uint64_t number, last_sequence; /* of that header; meaningful in its boot only */
+	uint64_t number; /* of that header; meaningful in its boot only */
+	uint64_t last_sequence; /* the highest in its boot, epoch and lane; 0: none yet */
 	uint64_t watermark_ns; /* of that header */
 	int64_t sealed_wall_ns;
 	uint64_t sealed_boottime_ns;
@@ -83,7 +84,7 @@ void journal_range(const struct journal *j, enum batch_lane lane, uint64_t *ret_
 uint64_t journal_next(const struct journal *j, enum batch_lane lane, uint64_t position);
 /* The frame at position. ret_bytes: owned by j until its next call. -ENOENT: acknowledged, dropped or
  * damaged meanwhile, go on at journal_next; -EBADMSG: it was changed on disk: from now on missing, its
- * file is kept as damaged, and a new epoch begins (or -EIO and others, when that fails). */
+ * file is kept as damaged, and a new epoch begins; others: nothing changed, try the same one later. */
 MUST_CHECK int journal_read(struct journal *j, enum batch_lane lane, uint64_t position, enum journal_kind *ret_kind,
 			    const uint8_t **ret_bytes, size_t *ret_len, struct error *e);
 /* Everything up to the frame with this header hash (a tombstone: its last dropped hash) is durable at
