@@ -55,16 +55,19 @@ const char *authorities_order_pem(const struct authorities *a)
 static int add_certificate(struct authority *a, X509 *cert, const char *path, struct error *e)
 {
 	if (a->n == AUTHORITIES_MAX)
-		return error_set(e, -E2BIG, "'%s' holds more than %d certificates", path, AUTHORITIES_MAX);
+		return error_set(e, -E2BIG, "'%s' holds more than %d certificates", path,
+				 AUTHORITIES_MAX);
 	if (X509_check_ca(cert) != 1)
-		return error_set(e, -EINVAL, "'%s' holds a certificate that is not an authority's", path);
+		return error_set(e, -EINVAL, "'%s' holds a certificate that is not an authority's",
+				 path);
 	if (X509_up_ref(cert) != 1)
 		return error_set(e, -ENOMEM, "cannot keep the certificate in '%s'", path);
 	a->cert[a->n++] = cert;
 	return 0;
 }
 
-static int parse_certificates(struct authority *a, const uint8_t *pem, size_t len, const char *path, struct error *e)
+static int parse_certificates(struct authority *a, const uint8_t *pem, size_t len, const char *path,
+			      struct error *e)
 {
 	AUTO(bio_free_ptr) BIO *bio = BIO_new_mem_buf(pem, (int)len);
 
@@ -82,7 +85,8 @@ static int parse_certificates(struct authority *a, const uint8_t *pem, size_t le
 	}
 	/* The end of the file is reported as "no start line" after the last one. */
 	if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
-		return error_set(e, -EINVAL, "cannot read the certificates in '%s': %s", path, openssl_reason());
+		return error_set(e, -EINVAL, "cannot read the certificates in '%s': %s", path,
+				 openssl_reason());
 	ERR_clear_error();
 	if (a->n == 0)
 		return error_set(e, -EINVAL, "'%s' holds no certificate in PEM form", path);
@@ -106,7 +110,8 @@ static int append_pem(struct authorities *a, const uint8_t *pem, size_t len, str
 	return 0;
 }
 
-static int load_one(struct authorities *a, enum identity_issuer which, const char *path, struct error *e)
+static int load_one(struct authorities *a, enum identity_issuer which, const char *path,
+		    struct error *e)
 {
 	AUTO(free_ptr) uint8_t *pem = NULL;
 	size_t len;
@@ -120,11 +125,13 @@ static int load_one(struct authorities *a, enum identity_issuer which, const cha
 	if (r >= 0)
 		r = append_pem(a, pem, len, e);
 	if (r < 0)
-		return error_wrap(e, r, "cannot load the %s authority", identity_issuer_name(which));
+		return error_wrap(e, r, "cannot load the %s authority",
+				  identity_issuer_name(which));
 	return 0;
 }
 
-int authorities_load(const char *fleet_ca_file, const char *order_ca_file, struct authorities **ret, struct error *e)
+int authorities_load(const char *fleet_ca_file, const char *order_ca_file, struct authorities **ret,
+		     struct error *e)
 {
 	AUTO(authorities_free_ptr) struct authorities *a = calloc(1, sizeof(*a));
 	int r;
@@ -150,14 +157,16 @@ static bool issued_by(X509 *leaf, const struct authority *a)
 	for (size_t i = 0; i < a->n; i++) {
 		EVP_PKEY *key = X509_get0_pubkey(a->cert[i]);
 
-		if (X509_check_issued(a->cert[i], leaf) == X509_V_OK && key != NULL && X509_verify(leaf, key) == 1)
+		if (X509_check_issued(a->cert[i], leaf) == X509_V_OK && key != NULL &&
+		    X509_verify(leaf, key) == 1)
 			return true;
 	}
 	ERR_clear_error();
 	return false;
 }
 
-static int find_issuer(X509 *leaf, const struct authorities *a, struct identity *id, struct error *e)
+static int find_issuer(X509 *leaf, const struct authorities *a, struct identity *id,
+		       struct error *e)
 {
 	static const enum identity_issuer both[] = { IDENTITY_FLEET, IDENTITY_ORDER };
 
@@ -167,7 +176,8 @@ static int find_issuer(X509 *leaf, const struct authorities *a, struct identity 
 			return 0;
 		}
 	}
-	return error_set(e, -EACCES, "the certificate was issued by neither the fleet nor the order authority");
+	return error_set(e, -EACCES,
+			 "the certificate was issued by neither the fleet nor the order authority");
 }
 
 /* Two names would let the holder choose who he is from call to call. */
@@ -186,8 +196,8 @@ static int read_name(X509 *leaf, struct identity *ret, struct error *e)
 		}
 	}
 	if (n_uris == 1)
-		r = identity_parse_spiffe((const char *)ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri),
-					  ret, e);
+		r = identity_parse_spiffe((const char *)ASN1_STRING_get0_data(uri),
+					  (size_t)ASN1_STRING_length(uri), ret, e);
 	else
 		r = error_set(e, -EACCES, "the certificate names %d URIs, one is needed", n_uris);
 	GENERAL_NAMES_free(names);
@@ -210,7 +220,9 @@ static int read_serial(X509 *leaf, struct identity *ret, struct error *e)
 	if (len > IDENTITY_SERIAL_MAX || digits[0] == '-')
 		return error_set(e, -EACCES, "the certificate's serial number is out of range");
 	for (size_t i = 0; i <= len; i++)
-		ret->serial[i] = (char)(digits[i] >= 'A' && digits[i] <= 'F' ? digits[i] + ('a' - 'A') : digits[i]);
+		ret->serial[i] = (char)(digits[i] >= 'A' && digits[i] <= 'F' ?
+						digits[i] + ('a' - 'A') :
+						digits[i]);
 	return 0;
 }
 
@@ -233,7 +245,8 @@ static int check_dates(X509 *leaf, int64_t now_s, struct identity *ret, struct e
 		return error_set(e, -EKEYEXPIRED, "the certificate expired %lld s ago",
 				 (long long)(now_s - ret->not_after_s));
 	if (now_s < ret->not_before_s)
-		return error_set(e, -EACCES, "the certificate is not valid for another %lld s, by this clock",
+		return error_set(e, -EACCES,
+				 "the certificate is not valid for another %lld s, by this clock",
 				 (long long)(ret->not_before_s - now_s));
 	return 0;
 }
@@ -292,8 +305,8 @@ static int check_issuer_may(const struct identity *id, struct error *e)
 }
 
 /* a NULL: whoever issued it is not looked at, the issuer is the one that should have. */
-static int identity_from_x509(X509 *leaf, const struct authorities *a, int64_t now_s, struct identity *ret,
-			      struct error *e)
+static int identity_from_x509(X509 *leaf, const struct authorities *a, int64_t now_s,
+			      struct identity *ret, struct error *e)
 {
 	struct identity id = { 0 };
 	int r = read_name(leaf, &id, e);
@@ -316,18 +329,20 @@ static int identity_from_x509(X509 *leaf, const struct authorities *a, int64_t n
 
 static X509 *leaf_from_pem(const char *pem, size_t len)
 {
-	AUTO(bio_free_ptr) BIO *bio = len <= AUTHORITIES_FILE_MAX ? BIO_new_mem_buf(pem, (int)len) : NULL;
+	AUTO(bio_free_ptr)
+	BIO *bio = len <= AUTHORITIES_FILE_MAX ? BIO_new_mem_buf(pem, (int)len) : NULL;
 
 	return bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
 }
 
-int identity_from_leaf(const char *pem, size_t len, const struct authorities *a, int64_t now_s, struct identity *ret,
-		       struct error *e)
+int identity_from_leaf(const char *pem, size_t len, const struct authorities *a, int64_t now_s,
+		       struct identity *ret, struct error *e)
 {
 	AUTO(x509_free_ptr) X509 *leaf = leaf_from_pem(pem, len);
 
 	if (leaf == NULL)
-		return error_set(e, -EACCES, "the certificate cannot be read: %s", openssl_reason());
+		return error_set(e, -EACCES, "the certificate cannot be read: %s",
+				 openssl_reason());
 	return identity_from_x509(leaf, a, now_s, ret, e);
 }
 
@@ -359,39 +374,48 @@ static int read_text(const char *path, char **ret, struct error *e)
 	return 0;
 }
 
-static int check_key(X509 *leaf, const char *key_pem, const char *cert_file, const char *key_file, struct error *e)
+static int check_key(X509 *leaf, const char *key_pem, const char *cert_file, const char *key_file,
+		     struct error *e)
 {
 	AUTO(bio_free_ptr) BIO *bio = BIO_new_mem_buf(key_pem, -1);
 	/* "" as the passphrase: an encrypted key fails instead of asking on the terminal. */
-	AUTO(pkey_free_ptr) EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)"") : NULL;
+	AUTO(pkey_free_ptr)
+	EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)"") : NULL;
 	char group[32];
 	size_t len;
 
 	if (key == NULL)
-		return error_set(e, -EINVAL, "cannot read the key in '%s': %s", key_file, openssl_reason());
-	if (!EVP_PKEY_is_a(key, "EC") || EVP_PKEY_get_group_name(key, group, sizeof(group), &len) != 1 ||
+		return error_set(e, -EINVAL, "cannot read the key in '%s': %s", key_file,
+				 openssl_reason());
+	if (!EVP_PKEY_is_a(key, "EC") ||
+	    EVP_PKEY_get_group_name(key, group, sizeof(group), &len) != 1 ||
 	    strcmp(group, "prime256v1") != 0) {
 		error_set(e, -EINVAL, "the key in '%s' is not a P-256 key", key_file);
-		error_hint(e, "make it with 'exhibit-collector certs' or 'openssl genpkey -algorithm EC "
-			      "-pkeyopt ec_paramgen_curve:P-256'");
+		error_hint(
+			e,
+			"make it with 'exhibit-collector certs' or 'openssl genpkey -algorithm EC "
+			"-pkeyopt ec_paramgen_curve:P-256'");
 		return -EINVAL;
 	}
 	if (X509_check_private_key(leaf, key) != 1) {
 		ERR_clear_error();
-		return error_set(e, -EINVAL, "the key in '%s' does not belong to the certificate in '%s'", key_file,
-				 cert_file);
+		return error_set(e, -EINVAL,
+				 "the key in '%s' does not belong to the certificate in '%s'",
+				 key_file, cert_file);
 	}
 	return 0;
 }
 
 static int check_pair(const struct identity_pair *p, const char *cert_file, const char *key_file,
-		      const struct authorities *a, int64_t now_s, struct identity *ret, struct error *e)
+		      const struct authorities *a, int64_t now_s, struct identity *ret,
+		      struct error *e)
 {
 	AUTO(x509_free_ptr) X509 *leaf = leaf_from_pem(p->cert_pem, strlen(p->cert_pem));
 	int r;
 
 	if (leaf == NULL)
-		return error_set(e, -EINVAL, "cannot read a certificate in '%s': %s", cert_file, openssl_reason());
+		return error_set(e, -EINVAL, "cannot read a certificate in '%s': %s", cert_file,
+				 openssl_reason());
 	r = check_key(leaf, p->key_pem, cert_file, key_file, e);
 	if (r < 0)
 		return r;
@@ -408,8 +432,8 @@ static void pair_cleanup(struct identity_pair *p)
 	identity_pair_release(p);
 }
 
-int identity_load_pair(const char *cert_file, const char *key_file, const struct authorities *a, int64_t now_s,
-		       struct identity_pair *ret, struct error *e)
+int identity_load_pair(const char *cert_file, const char *key_file, const struct authorities *a,
+		       int64_t now_s, struct identity_pair *ret, struct error *e)
 {
 	AUTO(pair_cleanup) struct identity_pair p = { 0 };
 	int r = read_text(cert_file, &p.cert_pem, e);
@@ -427,19 +451,21 @@ int identity_load_pair(const char *cert_file, const char *key_file, const struct
 
 /* ---- host records ------------------------------------------------------------------------------ */
 
-static bool verify_with(X509 *cert, const void *record, size_t len, const void *signature, size_t signature_len)
+static bool verify_with(X509 *cert, const void *record, size_t len, const void *signature,
+			size_t signature_len)
 {
 	static const char context[] = AUTHORITIES_HOST_RECORD_CONTEXT;
 	AUTO(md_ctx_free_ptr) EVP_MD_CTX *md = EVP_MD_CTX_new();
 
-	return md != NULL && EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, X509_get0_pubkey(cert)) == 1 &&
+	return md != NULL &&
+	       EVP_DigestVerifyInit(md, NULL, EVP_sha256(), NULL, X509_get0_pubkey(cert)) == 1 &&
 	       EVP_DigestVerifyUpdate(md, context, sizeof(context)) == 1 &&
 	       EVP_DigestVerifyUpdate(md, record, len) == 1 &&
 	       EVP_DigestVerifyFinal(md, signature, signature_len) == 1;
 }
 
-int authorities_verify_host_record(const struct authorities *a, const void *record, size_t len, const void *signature,
-				   size_t signature_len, struct error *e)
+int authorities_verify_host_record(const struct authorities *a, const void *record, size_t len,
+				   const void *signature, size_t signature_len, struct error *e)
 {
 	const struct authority *fleet = &a->by[IDENTITY_FLEET];
 	bool good = false;
@@ -447,5 +473,7 @@ int authorities_verify_host_record(const struct authorities *a, const void *reco
 	for (size_t i = 0; i < fleet->n && !good; i++)
 		good = verify_with(fleet->cert[i], record, len, signature, signature_len);
 	ERR_clear_error();
-	return good ? 0 : error_set(e, -EBADMSG, "the host record is not signed by the fleet authority");
+	return good ? 0 :
+		      error_set(e, -EBADMSG,
+				"the host record is not signed by the fleet authority");
 }

@@ -15,8 +15,8 @@
 struct authorities;
 
 /* order_ca_file or fleet_ca_file may be NULL: then nothing counts as issued by it. */
-MUST_CHECK int authorities_load(const char *fleet_ca_file, const char *order_ca_file, struct authorities **ret,
-				struct error *e);
+MUST_CHECK int authorities_load(const char *fleet_ca_file, const char *order_ca_file,
+				struct authorities **ret, struct error *e);
 void authorities_free(struct authorities *a); /* NULL allowed */
 static inline void authorities_free_ptr(struct authorities **a)
 {
@@ -31,8 +31,8 @@ const char *authorities_order_pem(const struct authorities *a);
  * SAN, the name, signature by one of a's authorities, that this authority may issue this kind (host: fleet;
  * others: order), dates against now_s, roles. -EACCES (-EKEYEXPIRED for a date past) with a sentence
  * that can be shown to the peer. */
-MUST_CHECK int identity_from_leaf(const char *pem, size_t len, const struct authorities *a, int64_t now_s,
-				  struct identity *ret, struct error *e);
+MUST_CHECK int identity_from_leaf(const char *pem, size_t len, const struct authorities *a,
+				  int64_t now_s, struct identity *ret, struct error *e);
 
 /* A certificate and its key as files, checked: key matches, dates, issuer, kind allowed; P-256 (RSA is
  * refused: it would bring back TLS 1.2, see rpc_guard.h). a NULL: the issuer is not checked. */
@@ -42,8 +42,9 @@ struct identity_pair {
 	char *key_pem; /* malloc'ed, cleansed on release */
 };
 
-MUST_CHECK int identity_load_pair(const char *cert_file, const char *key_file, const struct authorities *a,
-				  int64_t now_s, struct identity_pair *ret, struct error *e);
+MUST_CHECK int identity_load_pair(const char *cert_file, const char *key_file,
+				  const struct authorities *a, int64_t now_s,
+				  struct identity_pair *ret, struct error *e);
 void identity_pair_release(struct identity_pair *p);
 
 /* What stands before a host record in the bytes that are signed; its NUL is part of it. */
@@ -51,7 +52,8 @@ void identity_pair_release(struct identity_pair *p);
 
 /* Host record (proto/batch.proto): signature by a fleet authority's key over
  * "exhibit/host-record/v1\0" || record, ECDSA P-256 with SHA-256, DER. 0, or -EBADMSG with a sentence. */
-MUST_CHECK int authorities_verify_host_record(const struct authorities *a, const void *record, size_t len,
-					      const void *signature, size_t signature_len, struct error *e);
+MUST_CHECK int authorities_verify_host_record(const struct authorities *a, const void *record,
+					      size_t len, const void *signature,
+					      size_t signature_len, struct error *e);
 
 #endif

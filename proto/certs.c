@@ -61,7 +61,8 @@ int certs_write_key(EVP_PKEY *key, const char *path, struct error *e)
 	AUTO(bio_free_ptr) BIO *bio = BIO_new(BIO_s_secmem());
 
 	if (bio == NULL || PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) != 1)
-		return error_set(e, -EIO, "cannot encode the key for '%s': %s", path, openssl_reason());
+		return error_set(e, -EIO, "cannot encode the key for '%s': %s", path,
+				 openssl_reason());
 	return write_bio(bio, path, 0600, e);
 }
 
@@ -76,7 +77,8 @@ static int write_pair(EVP_PKEY *key, X509 *cert, const char *base, struct error 
 	if (path_of(base, ".key", key_path) == NULL || path_of(base, ".crt", cert_path) == NULL)
 		return error_set(e, -ENAMETOOLONG, "the path '%.128s...' is too long", base);
 	if (bio == NULL || PEM_write_bio_X509(bio, cert) != 1)
-		return error_set(e, -EIO, "cannot encode the certificate for '%s': %s", cert_path, openssl_reason());
+		return error_set(e, -EIO, "cannot encode the certificate for '%s': %s", cert_path,
+				 openssl_reason());
 	r = certs_write_key(key, key_path, e);
 	return r < 0 ? r : write_bio(bio, cert_path, 0644, e);
 }
@@ -95,8 +97,10 @@ int certs_authority_load(const char *base, struct certs_authority **ret, struct 
 	key = path_of(base, ".key", path) != NULL ? BIO_new_file(path, "r") : NULL;
 	a->key = key != NULL ? PEM_read_bio_PrivateKey(key, NULL, NULL, (void *)"") : NULL;
 	if (a->cert == NULL || a->key == NULL || X509_check_private_key(a->cert, a->key) != 1) {
-		error_set(e, -ENOKEY, "cannot load the authority '%s.crt' with its key: %s", base, openssl_reason());
-		error_hint(e, "make both authorities with 'exhibit-collector certs init --dir DIR'");
+		error_set(e, -ENOKEY, "cannot load the authority '%s.crt' with its key: %s", base,
+			  openssl_reason());
+		error_hint(e,
+			   "make both authorities with 'exhibit-collector certs init --dir DIR'");
 		return -ENOKEY;
 	}
 	*ret = TAKE(a);
@@ -115,8 +119,10 @@ static bool set_serial(X509 *cert)
 
 static bool set_name(X509_NAME *name, const char *common_name)
 {
-	return X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const unsigned char *)"Exhibit", -1, -1, 0) == 1 &&
-	       X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common_name, -1, -1, 0) == 1;
+	return X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8,
+					  (const unsigned char *)"Exhibit", -1, -1, 0) == 1 &&
+	       X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+					  (const unsigned char *)common_name, -1, -1, 0) == 1;
 }
 
 static bool add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
@@ -133,30 +139,36 @@ static bool add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
 }
 
 /* Version, serial, dates, subject, key: what every certificate has. */
-static X509 *new_certificate(EVP_PKEY *key, const char *common_name, int64_t now_s, uint64_t seconds)
+static X509 *new_certificate(EVP_PKEY *key, const char *common_name, int64_t now_s,
+			     uint64_t seconds)
 {
 	AUTO(x509_free_ptr) X509 *cert = X509_new();
 	int64_t end = now_s + (int64_t)seconds;
 
 	if (cert == NULL || X509_set_version(cert, X509_VERSION_3) != 1 || !set_serial(cert) ||
 	    ASN1_TIME_set(X509_getm_notBefore(cert), now_s - BACKDATE_S) == NULL ||
-	    ASN1_TIME_set(X509_getm_notAfter(cert), end) == NULL || !set_name(X509_get_subject_name(cert), common_name) ||
-	    X509_set_pubkey(cert, key) != 1)
+	    ASN1_TIME_set(X509_getm_notAfter(cert), end) == NULL ||
+	    !set_name(X509_get_subject_name(cert), common_name) || X509_set_pubkey(cert, key) != 1)
 		return NULL;
 	return TAKE(cert);
 }
 
-int certs_authority_make(const char *base, const char *common_name, unsigned int days, int64_t now_s, struct error *e)
+int certs_authority_make(const char *base, const char *common_name, unsigned int days,
+			 int64_t now_s, struct error *e)
 {
 	AUTO(pkey_free_ptr) EVP_PKEY *key = EVP_EC_gen("P-256");
-	AUTO(x509_free_ptr) X509 *cert =
-		key != NULL ? new_certificate(key, common_name, now_s, (uint64_t)days * 86400) : NULL;
+	AUTO(x509_free_ptr)
+	X509 *cert = key != NULL ?
+			     new_certificate(key, common_name, now_s, (uint64_t)days * 86400) :
+			     NULL;
 
 	if (cert == NULL || X509_set_issuer_name(cert, X509_get_subject_name(cert)) != 1 ||
 	    !add_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
 	    !add_extension(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign") ||
-	    !add_extension(cert, cert, NID_subject_key_identifier, "hash") || X509_sign(cert, key, EVP_sha256()) == 0)
-		return error_set(e, -EIO, "cannot make the authority '%s': %s", base, openssl_reason());
+	    !add_extension(cert, cert, NID_subject_key_identifier, "hash") ||
+	    X509_sign(cert, key, EVP_sha256()) == 0)
+		return error_set(e, -EIO, "cannot make the authority '%s': %s", base,
+				 openssl_reason());
 	return write_pair(key, cert, base, e);
 }
 
@@ -218,7 +230,8 @@ static GENERAL_NAMES *leaf_names(const struct certs_leaf *leaf)
 	char spiffe[IDENTITY_SPIFFE_MAX];
 
 	identity_spiffe(&leaf->id, spiffe);
-	if (names != NULL && push_name(names, GEN_URI, spiffe, strlen(spiffe)) && push_sans(names, leaf->sans))
+	if (names != NULL && push_name(names, GEN_URI, spiffe, strlen(spiffe)) &&
+	    push_sans(names, leaf->sans))
 		return names;
 	GENERAL_NAMES_free(names);
 	return NULL;
@@ -227,8 +240,8 @@ static GENERAL_NAMES *leaf_names(const struct certs_leaf *leaf)
 static bool add_names(X509 *cert, const struct certs_leaf *leaf)
 {
 	GENERAL_NAMES *names = leaf_names(leaf);
-	bool good = names != NULL &&
-		    X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1;
+	bool good = names != NULL && X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0,
+						       X509V3_ADD_DEFAULT) == 1;
 
 	GENERAL_NAMES_free(names);
 	return good;
@@ -275,8 +288,9 @@ static bool add_roles(X509 *cert, const struct identity *id)
 {
 	ASN1_OCTET_STRING *data = encode_roles(id);
 	ASN1_OBJECT *oid = OBJ_txt2obj(CERTS_ROLES_OID, 1);
-	X509_EXTENSION *ext =
-		data != NULL && oid != NULL ? X509_EXTENSION_create_by_OBJ(NULL, oid, 0, data) : NULL;
+	X509_EXTENSION *ext = data != NULL && oid != NULL ?
+				      X509_EXTENSION_create_by_OBJ(NULL, oid, 0, data) :
+				      NULL;
 	bool good = ext != NULL && X509_add_ext(cert, ext, -1) == 1;
 
 	X509_EXTENSION_free(ext);
@@ -285,7 +299,8 @@ static bool add_roles(X509 *cert, const struct identity *id)
 	return good;
 }
 
-static bool add_leaf_extensions(X509 *cert, const struct certs_authority *a, const struct certs_leaf *leaf)
+static bool add_leaf_extensions(X509 *cert, const struct certs_authority *a,
+				const struct certs_leaf *leaf)
 {
 	static const char *const usage[] = {
 		[IDENTITY_HOST] = "clientAuth",
@@ -296,20 +311,21 @@ static bool add_leaf_extensions(X509 *cert, const struct certs_authority *a, con
 	return add_extension(cert, a->cert, NID_basic_constraints, "critical,CA:FALSE") &&
 	       add_extension(cert, a->cert, NID_key_usage, "critical,digitalSignature") &&
 	       add_extension(cert, a->cert, NID_ext_key_usage, usage[leaf->id.kind]) &&
-	       add_extension(cert, a->cert, NID_authority_key_identifier, "keyid:always") && add_names(cert, leaf) &&
-	       (leaf->id.n_roles == 0 || add_roles(cert, &leaf->id));
+	       add_extension(cert, a->cert, NID_authority_key_identifier, "keyid:always") &&
+	       add_names(cert, leaf) && (leaf->id.n_roles == 0 || add_roles(cert, &leaf->id));
 }
 
-int certs_issue(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s, const char *base,
-		struct error *e)
+int certs_issue(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s,
+		const char *base, struct error *e)
 {
 	AUTO(pkey_free_ptr) EVP_PKEY *key = EVP_EC_gen("P-256");
-	AUTO(x509_free_ptr) X509 *cert =
-		key != NULL ? new_certificate(key, leaf->id.name, now_s, leaf->seconds) : NULL;
+	AUTO(x509_free_ptr)
+	X509 *cert = key != NULL ? new_certificate(key, leaf->id.name, now_s, leaf->seconds) : NULL;
 
 	if (cert == NULL || X509_set_issuer_name(cert, X509_get_subject_name(a->cert)) != 1 ||
 	    !add_leaf_extensions(cert, a, leaf) || X509_sign(cert, a->key, EVP_sha256()) == 0) {
-		error_set(e, -EIO, "cannot issue the certificate '%s.crt': %s", base, openssl_reason());
+		error_set(e, -EIO, "cannot issue the certificate '%s.crt': %s", base,
+			  openssl_reason());
 		error_hint(e, "check the subject alternative names given");
 		return -EIO;
 	}
@@ -329,10 +345,12 @@ static bool same_names(X509 *cert, const struct certs_leaf *leaf)
 {
 	GENERAL_NAMES *has = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
 	GENERAL_NAMES *wanted = leaf_names(leaf);
-	bool same = has != NULL && wanted != NULL && sk_GENERAL_NAME_num(has) == sk_GENERAL_NAME_num(wanted);
+	bool same = has != NULL && wanted != NULL &&
+		    sk_GENERAL_NAME_num(has) == sk_GENERAL_NAME_num(wanted);
 
 	for (int i = 0; same && i < sk_GENERAL_NAME_num(wanted); i++)
-		same = GENERAL_NAME_cmp(sk_GENERAL_NAME_value(has, i), sk_GENERAL_NAME_value(wanted, i)) == 0;
+		same = GENERAL_NAME_cmp(sk_GENERAL_NAME_value(has, i),
+					sk_GENERAL_NAME_value(wanted, i)) == 0;
 	GENERAL_NAMES_free(has);
 	GENERAL_NAMES_free(wanted);
 	return same;
@@ -354,7 +372,8 @@ static bool life_left(const struct identity *id, int64_t now_s)
 	return id->not_after_s - now_s >= (id->not_after_s - id->not_before_s) / 3;
 }
 
-bool certs_fresh(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s, const char *base)
+bool certs_fresh(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s,
+		 const char *base)
 {
 	char cert_path[PATH_MAX], key_path[PATH_MAX];
 	AUTO(x509_free_ptr) X509 *cert = NULL;

@@ -19,10 +19,11 @@
 struct certs_authority;
 
 /* Load BASE.crt and BASE.key. */
-MUST_CHECK int certs_authority_load(const char *base, struct certs_authority **ret, struct error *e);
-/* Make a P-256 key and a self-signed authority certificate as BASE.key and BASE.crt. */
-MUST_CHECK int certs_authority_make(const char *base, const char *common_name, unsigned int days, int64_t now_s,
+MUST_CHECK int certs_authority_load(const char *base, struct certs_authority **ret,
 				    struct error *e);
+/* Make a P-256 key and a self-signed authority certificate as BASE.key and BASE.crt. */
+MUST_CHECK int certs_authority_make(const char *base, const char *common_name, unsigned int days,
+				    int64_t now_s, struct error *e);
 void certs_authority_free(struct certs_authority *a); /* NULL allowed */
 static inline void certs_authority_free_ptr(struct certs_authority **a)
 {
@@ -32,24 +33,27 @@ static inline void certs_authority_free_ptr(struct certs_authority **a)
 struct certs_leaf {
 	/* domain, tenant, kind, name, roles; the rest is ignored. */
 	struct identity id;
-	const char *sans; /* "localhost,127.0.0.1": DNS names and addresses of a collector; NULL: none */
+	const char *
+		sans; /* "localhost,127.0.0.1": DNS names and addresses of a collector; NULL: none */
 	uint64_t seconds; /* from now; it begins 5 minutes ago */
 };
 
 /* Make a P-256 key and a certificate for it as BASE.key and BASE.crt. Extended key usage: clientAuth for
  * hosts and responders, serverAuth and clientAuth for collectors. Serial: 127 random bits. */
-MUST_CHECK int certs_issue(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s,
-			   const char *base, struct error *e);
+MUST_CHECK int certs_issue(const struct certs_authority *a, const struct certs_leaf *leaf,
+			   int64_t now_s, const char *base, struct error *e);
 /* Whether BASE.crt and BASE.key exist, match, were issued by a for this name, SANs and roles, and have at
  * least a third of their life left: then they can be kept. */
-bool certs_fresh(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s, const char *base);
+bool certs_fresh(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s,
+		 const char *base);
 
 /* An Ed25519 key as PKCS#8 PEM in key_file. ret_public: its raw public key. An existing file is kept and
  * read. */
-MUST_CHECK int certs_sealing_key(const char *key_file, uint8_t ret_public[static 32], struct error *e);
-/* A SignedHostRecord for id (tenant, name) as file. a must be the fleet authority. */
-MUST_CHECK int certs_host_record(const struct certs_authority *a, const struct identity *id, const char *host_name,
-				 const uint8_t sealing_public[static 32], int64_t valid_from_ns, const char *file,
+MUST_CHECK int certs_sealing_key(const char *key_file, uint8_t ret_public[static 32],
 				 struct error *e);
+/* A SignedHostRecord for id (tenant, name) as file. a must be the fleet authority. */
+MUST_CHECK int certs_host_record(const struct certs_authority *a, const struct identity *id,
+				 const char *host_name, const uint8_t sealing_public[static 32],
+				 int64_t valid_from_ns, const char *file, struct error *e);
 
 #endif

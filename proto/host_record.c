@@ -23,27 +23,30 @@ static EVP_PKEY *read_key(const char *path)
 	return bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)"") : NULL;
 }
 
-int certs_sealing_key(const char *key_file, uint8_t ret_public[static SEALING_PUBLIC_BYTES], struct error *e)
+int certs_sealing_key(const char *key_file, uint8_t ret_public[static SEALING_PUBLIC_BYTES],
+		      struct error *e)
 {
 	bool exists = access(key_file, F_OK) == 0;
-	AUTO(pkey_free_ptr) EVP_PKEY *key = exists ? read_key(key_file) : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	AUTO(pkey_free_ptr)
+	EVP_PKEY *key = exists ? read_key(key_file) : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	size_t len = SEALING_PUBLIC_BYTES;
 
 	if (key == NULL || !EVP_PKEY_is_a(key, "ED25519") ||
 	    EVP_PKEY_get_raw_public_key(key, ret_public, &len) != 1 || len != SEALING_PUBLIC_BYTES)
-		return error_set(e, -EIO, "cannot %s the sealing key '%s': %s", exists ? "read" : "make", key_file,
-				 openssl_reason());
+		return error_set(e, -EIO, "cannot %s the sealing key '%s': %s",
+				 exists ? "read" : "make", key_file, openssl_reason());
 	return exists ? 0 : certs_write_key(key, key_file, e);
 }
 
-static int sign_record(EVP_PKEY *key, const uint8_t *record, size_t len, uint8_t *signature, size_t *signature_len,
-		       struct error *e)
+static int sign_record(EVP_PKEY *key, const uint8_t *record, size_t len, uint8_t *signature,
+		       size_t *signature_len, struct error *e)
 {
 	static const char context[] = AUTHORITIES_HOST_RECORD_CONTEXT;
 	AUTO(md_ctx_free_ptr) EVP_MD_CTX *md = EVP_MD_CTX_new();
 
 	if (md == NULL || EVP_DigestSignInit(md, NULL, EVP_sha256(), NULL, key) != 1 ||
-	    EVP_DigestSignUpdate(md, context, sizeof(context)) != 1 || EVP_DigestSignUpdate(md, record, len) != 1 ||
+	    EVP_DigestSignUpdate(md, context, sizeof(context)) != 1 ||
+	    EVP_DigestSignUpdate(md, record, len) != 1 ||
 	    EVP_DigestSignFinal(md, signature, signature_len) != 1)
 		return error_set(e, -EIO, "cannot sign the host record: %s", openssl_reason());
 	return 0;
@@ -55,7 +58,8 @@ static ProtobufCBinaryData borrowed(const void *data, size_t len)
 	return (ProtobufCBinaryData){ .data = (uint8_t *)data, .len = len };
 }
 
-static int write_signed(EVP_PKEY *key, const uint8_t *record, size_t len, const char *file, struct error *e)
+static int write_signed(EVP_PKEY *key, const uint8_t *record, size_t len, const char *file,
+			struct error *e)
 {
 	Exhibit__V1__SignedHostRecord message = EXHIBIT__V1__SIGNED_HOST_RECORD__INIT;
 	uint8_t signature[SIGNATURE_MAX], packed[RECORD_MAX + SIGNATURE_MAX + 16];
@@ -66,12 +70,14 @@ static int write_signed(EVP_PKEY *key, const uint8_t *record, size_t len, const 
 		return r;
 	message.record = borrowed(record, len);
 	message.signature = borrowed(signature, signature_len);
-	return files_replace(file, packed, exhibit__v1__signed_host_record__pack(&message, packed), 0644, e);
+	return files_replace(file, packed, exhibit__v1__signed_host_record__pack(&message, packed),
+			     0644, e);
 }
 
-int certs_host_record(const struct certs_authority *a, const struct identity *id, const char *host_name,
-		      const uint8_t sealing_public[static SEALING_PUBLIC_BYTES], int64_t valid_from_ns,
-		      const char *file, struct error *e)
+int certs_host_record(const struct certs_authority *a, const struct identity *id,
+		      const char *host_name,
+		      const uint8_t sealing_public[static SEALING_PUBLIC_BYTES],
+		      int64_t valid_from_ns, const char *file, struct error *e)
 {
 	Exhibit__V1__HostRecord record = EXHIBIT__V1__HOST_RECORD__INIT;
 	uint8_t digest[EVP_MAX_MD_SIZE], packed[RECORD_MAX];
@@ -86,6 +92,8 @@ int certs_host_record(const struct certs_authority *a, const struct identity *id
 	record.key_id = borrowed(digest, KEY_ID_BYTES);
 	record.valid_from_ns = valid_from_ns;
 	if (exhibit__v1__host_record__get_packed_size(&record) > sizeof(packed))
-		return error_set(e, -EMSGSIZE, "the name of host '%s' is too long for a host record", id->name);
-	return write_signed(certs_authority_key(a), packed, exhibit__v1__host_record__pack(&record, packed), file, e);
+		return error_set(e, -EMSGSIZE,
+				 "the name of host '%s' is too long for a host record", id->name);
+	return write_signed(certs_authority_key(a), packed,
+			    exhibit__v1__host_record__pack(&record, packed), file, e);
 }

@@ -25,8 +25,8 @@ const char *identity_issuer_name(enum identity_issuer issuer)
 /* Locale-free on purpose: isalnum would follow the environment. */
 static bool part_char(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-	       c == '-';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '.' || c == '_' || c == '-';
 }
 
 bool identity_part_valid(const char *part, size_t len)
@@ -84,7 +84,8 @@ static bool parse_parts(struct reader *r, struct identity *id)
 			return false;
 	}
 	return copy_part(id->domain, part[0], len[0]) && copy_part(id->tenant, part[1], len[1]) &&
-	       parse_kind(part[2], len[2], &id->kind) && copy_part(id->name, part[3], len[3]) && reader_done(r);
+	       parse_kind(part[2], len[2], &id->kind) && copy_part(id->name, part[3], len[3]) &&
+	       reader_done(r);
 }
 
 int identity_parse_spiffe(const char *text, size_t len, struct identity *ret, struct error *e)
@@ -94,7 +95,8 @@ int identity_parse_spiffe(const char *text, size_t len, struct identity *ret, st
 	const uint8_t *head = reader_bytes(&r, sizeof(scheme) - 1);
 	struct identity id = { 0 };
 
-	if (head == NULL || memcmp(head, scheme, sizeof(scheme) - 1) != 0 || !parse_parts(&r, &id)) {
+	if (head == NULL || memcmp(head, scheme, sizeof(scheme) - 1) != 0 ||
+	    !parse_parts(&r, &id)) {
 		return error_set(e, -EINVAL,
 				 "'%.*s' is not a name of the form "
 				 "spiffe://DOMAIN/TENANT/{host|responder|collector}/NAME",
@@ -116,8 +118,8 @@ const char *identity_spiffe(const struct identity *id, char buf[static IDENTITY_
 
 bool identity_same_name(const struct identity *a, const struct identity *b)
 {
-	return a->kind == b->kind && strcmp(a->domain, b->domain) == 0 && strcmp(a->tenant, b->tenant) == 0 &&
-	       strcmp(a->name, b->name) == 0;
+	return a->kind == b->kind && strcmp(a->domain, b->domain) == 0 &&
+	       strcmp(a->tenant, b->tenant) == 0 && strcmp(a->name, b->name) == 0;
 }
 
 bool identity_has_role(const struct identity *id, const char *role)
@@ -134,7 +136,8 @@ bool identity_role_valid(const char *role, size_t len)
 	if (len == 0 || len > IDENTITY_ROLE_MAX)
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		if (!((role[i] >= 'a' && role[i] <= 'z') || (role[i] >= '0' && role[i] <= '9') || role[i] == '-'))
+		if (!((role[i] >= 'a' && role[i] <= 'z') || (role[i] >= '0' && role[i] <= '9') ||
+		      role[i] == '-'))
 			return false;
 	}
 	return true;

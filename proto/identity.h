@@ -9,7 +9,8 @@
 #include "proto/base/error.h"
 
 #define IDENTITY_PART_MAX 96 /* bytes of domain, tenant and name, without the NUL */
-#define IDENTITY_SPIFFE_MAX (9 + 3 * (IDENTITY_PART_MAX + 1) + 16) /* of the whole name with its NUL */
+#define IDENTITY_SPIFFE_MAX                                                                        \
+	(9 + 3 * (IDENTITY_PART_MAX + 1) + 16) /* of the whole name with its NUL */
 #define IDENTITY_SERIAL_MAX 40 /* hex digits: 20 octets (RFC 5280 4.1.2.2) */
 #define IDENTITY_ROLE_MAX 32
 #define IDENTITY_ROLES_MAX 8
@@ -37,7 +38,8 @@ const char *identity_issuer_name(enum identity_issuer issuer); /* "fleet", "orde
 MUST_CHECK bool identity_part_valid(const char *part, size_t len);
 /* spiffe://DOMAIN/TENANT/{host|responder|collector}/NAME, len bytes, nothing before or after it.
  * Fuzzed. -EINVAL with a sentence. ret: zeroed but for the four. */
-MUST_CHECK int identity_parse_spiffe(const char *text, size_t len, struct identity *ret, struct error *e);
+MUST_CHECK int identity_parse_spiffe(const char *text, size_t len, struct identity *ret,
+				     struct error *e);
 /* buf: IDENTITY_SPIFFE_MAX bytes. Returns buf. */
 const char *identity_spiffe(const struct identity *id, char buf[static IDENTITY_SPIFFE_MAX]);
 /* Same domain, tenant, kind and name. */

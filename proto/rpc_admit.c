@@ -41,7 +41,8 @@ static bool within_rate(struct rpc_server *server, struct rpc_stream *s, const s
 
 	if (rpc_limit_allow(server->limit, name, len, clock_monotonic_ns()))
 		return true;
-	error_set(&ret->why, -EDQUOT, "more than %u calls in a second", server->config.calls_per_second);
+	error_set(&ret->why, -EDQUOT, "more than %u calls in a second",
+		  server->config.calls_per_second);
 	if (rpc_endpoint_parse(s->remote, &peer) && rpc_sockets_cut(server->port, &peer))
 		atomic_fetch_add(&server->count.cut_rate, 1);
 	ret->status = RPC_RESOURCE_EXHAUSTED;
@@ -58,8 +59,8 @@ static bool identify(struct rpc_server *server, struct rpc_stream *s, const stru
 		error_set(&ret->why, -EACCES, "no certificate was shown");
 		return refuse(ret, RPC_UNAUTHENTICATED, &server->count.refused_identity);
 	}
-	if (identity_from_leaf(shown->leaf->value, shown->leaf->value_length, trust->authorities, now_s, &s->peer,
-			       &ret->why) < 0)
+	if (identity_from_leaf(shown->leaf->value, shown->leaf->value_length, trust->authorities,
+			       now_s, &s->peer, &ret->why) < 0)
 		return refuse(ret, RPC_UNAUTHENTICATED, &server->count.refused_identity);
 	if (rpc_deny_matches(trust->deny, &s->peer)) {
 		error_set(&ret->why, -EACCES, "this %s or its certificate is on the deny list",
@@ -69,8 +70,8 @@ static bool identify(struct rpc_server *server, struct rpc_stream *s, const stru
 	return true;
 }
 
-static bool find_method(struct rpc_server *server, struct rpc_stream *s, const struct rpc_method **ret_row,
-			struct rpc_refusal *ret)
+static bool find_method(struct rpc_server *server, struct rpc_stream *s,
+			const struct rpc_method **ret_row, struct rpc_refusal *ret)
 {
 	for (size_t i = 0; i < server->n_methods; i++) {
 		const struct rpc_method *row = &server->method[i];
@@ -78,8 +79,8 @@ static bool find_method(struct rpc_server *server, struct rpc_stream *s, const s
 		if (strcmp(row->path, s->path) != 0)
 			continue;
 		if ((row->allow & (1u << s->peer.kind)) == 0) {
-			error_set(&ret->why, -EACCES, "a %s may not call %s", identity_kind_name(s->peer.kind),
-				  s->path);
+			error_set(&ret->why, -EACCES, "a %s may not call %s",
+				  identity_kind_name(s->peer.kind), s->path);
 			return refuse(ret, RPC_PERMISSION_DENIED, &server->count.refused_identity);
 		}
 		*ret_row = row;
@@ -103,8 +104,8 @@ static bool admit(struct rpc_server *server, struct rpc_stream *s, const struct 
 	return good && find_method(server, s, ret_row, ret);
 }
 
-static void log_refusal(struct rpc_server *server, const struct rpc_stream *s, const struct shown *shown,
-			const struct rpc_refusal *refusal)
+static void log_refusal(struct rpc_server *server, const struct rpc_stream *s,
+			const struct shown *shown, const struct rpc_refusal *refusal)
 {
 	uint64_t held;
 
@@ -113,8 +114,8 @@ static void log_refusal(struct rpc_server *server, const struct rpc_stream *s, c
 	log_warn("refused a call", KV_STR("why", refusal->why.text),
 		 KV_BYTES("peer", shown->spiffe != NULL ? shown->spiffe->value : "",
 			  shown->spiffe != NULL ? shown->spiffe->value_length : 0),
-		 KV_STR("serial", s->peer.serial), KV_STR("remote", s->remote), KV_STR("method", s->path),
-		 KV_U64("held_back", held));
+		 KV_STR("serial", s->peer.serial), KV_STR("remote", s->remote),
+		 KV_STR("method", s->path), KV_U64("held_back", held));
 }
 
 bool rpc_admit(struct rpc_server *server, struct rpc_stream *s, const struct rpc_method **ret_row,

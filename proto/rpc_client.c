@@ -87,9 +87,11 @@ static int check_collector(const struct verifier *v, const char *pem, struct err
 	if (r < 0)
 		return r;
 	if (id.kind != IDENTITY_COLLECTOR)
-		return error_set(e, -EACCES, "it is a %s's certificate, not a collector's", identity_kind_name(id.kind));
+		return error_set(e, -EACCES, "it is a %s's certificate, not a collector's",
+				 identity_kind_name(id.kind));
 	if (v->domain != NULL && strcmp(v->domain, id.domain) != 0)
-		return error_set(e, -EACCES, "it is of trust domain '%s', not '%s'", id.domain, v->domain);
+		return error_set(e, -EACCES, "it is of trust domain '%s', not '%s'", id.domain,
+				 v->domain);
 	return 0;
 }
 
@@ -136,7 +138,8 @@ static void watch(struct channel *ch)
 		return;
 	ch->watched = true;
 	c->watches++;
-	grpc_channel_watch_connectivity_state(ch->core, ch->seen, gpr_inf_future(GPR_CLOCK_REALTIME),
+	grpc_channel_watch_connectivity_state(ch->core, ch->seen,
+					      gpr_inf_future(GPR_CLOCK_REALTIME),
 					      rpc_loop_queue(c->loop), &ch->tag_watch);
 }
 
@@ -298,17 +301,20 @@ static void release(struct rpc_client *c)
 
 static int fill(struct rpc_client *c, const struct rpc_client_config *config, struct error *e)
 {
-	const struct rpc_tls_files files = { config->cert_file, config->key_file, config->fleet_ca_file,
-					     config->order_ca_file, NULL };
+	const struct rpc_tls_files files = { config->cert_file, config->key_file,
+					     config->fleet_ca_file, config->order_ca_file, NULL };
 	int r;
 
 	if (config->order_ca_file == NULL)
-		return error_set(e, -EINVAL, "the order authority's certificate is needed to know the collector by");
-	if (!copy_text(&c->address, config->address) || !copy_text(&c->server_name, config->server_name) ||
+		return error_set(
+			e, -EINVAL,
+			"the order authority's certificate is needed to know the collector by");
+	if (!copy_text(&c->address, config->address) ||
+	    !copy_text(&c->server_name, config->server_name) ||
 	    !copy_text(&c->domain, config->domain))
 		return error_set(e, -ENOMEM, "cannot make a client: %m");
-	c->connect_timeout_ms =
-		config->connect_timeout_ms != 0 ? config->connect_timeout_ms : CONNECT_TIMEOUT_MS_DEFAULT;
+	c->connect_timeout_ms = config->connect_timeout_ms != 0 ? config->connect_timeout_ms :
+								  CONNECT_TIMEOUT_MS_DEFAULT;
 	if (c->connect_timeout_ms > INT32_MAX)
 		c->connect_timeout_ms = INT32_MAX;
 	c->on_state = config->on_state;
@@ -317,8 +323,8 @@ static int fill(struct rpc_client *c, const struct rpc_client_config *config, st
 	return r < 0 ? r : renew_channel(c, e);
 }
 
-int rpc_client_new(struct rpc_loop *l, const struct rpc_client_config *config, struct rpc_client **ret,
-		   struct error *e)
+int rpc_client_new(struct rpc_loop *l, const struct rpc_client_config *config,
+		   struct rpc_client **ret, struct error *e)
 {
 	struct rpc_client *c = calloc(1, sizeof(*c));
 	int r;
@@ -364,7 +370,8 @@ static gpr_timespec deadline_of(const struct rpc_call *call)
 			    gpr_time_from_millis((int64_t)call->deadline_ms, GPR_TIMESPAN));
 }
 
-static struct rpc_stream *make_stream(struct rpc_client *c, const struct rpc_call *call, struct channel *ch)
+static struct rpc_stream *make_stream(struct rpc_client *c, const struct rpc_call *call,
+				      struct channel *ch)
 {
 	struct rpc_stream *s = rpc_stream_new(c->loop, false);
 
@@ -376,13 +383,16 @@ static struct rpc_stream *make_stream(struct rpc_client *c, const struct rpc_cal
 	s->on_released = channel_unref;
 	(void)snprintf(s->path, sizeof(s->path), "%s", call->path);
 	(void)snprintf(s->remote, sizeof(s->remote), "%s", c->address);
-	s->call = grpc_channel_create_call(ch->core, NULL, GRPC_PROPAGATE_DEFAULTS, rpc_loop_queue(c->loop),
-					   grpc_slice_from_copied_string(call->path), NULL, deadline_of(call), NULL);
+	s->call = grpc_channel_create_call(ch->core, NULL, GRPC_PROPAGATE_DEFAULTS,
+					   rpc_loop_queue(c->loop),
+					   grpc_slice_from_copied_string(call->path), NULL,
+					   deadline_of(call), NULL);
 	return s;
 }
 
 /* On failure the references to stream and channel are gone, and no callback comes. */
-static int start_stream(struct rpc_client *c, const struct rpc_call *call, struct rpc_stream *s, struct error *e)
+static int start_stream(struct rpc_client *c, const struct rpc_call *call, struct rpc_stream *s,
+			struct error *e)
 {
 	int r;
 
@@ -397,7 +407,8 @@ static int start_stream(struct rpc_client *c, const struct rpc_call *call, struc
 	return 0;
 }
 
-int rpc_client_open(struct rpc_client *c, const struct rpc_call *call, struct rpc_stream **ret, struct error *e)
+int rpc_client_open(struct rpc_client *c, const struct rpc_call *call, struct rpc_stream **ret,
+		    struct error *e)
 {
 	struct channel *ch = current_channel(c);
 	struct rpc_stream *s = make_stream(c, call, ch);
@@ -405,7 +416,8 @@ int rpc_client_open(struct rpc_client *c, const struct rpc_call *call, struct rp
 
 	if (s == NULL) {
 		channel_unref(ch);
-		return error_set(e, -ENOMEM, "cannot call '%s' at '%s': %m", call->path, c->address);
+		return error_set(e, -ENOMEM, "cannot call '%s' at '%s': %m", call->path,
+				 c->address);
 	}
 	*ret = rpc_stream_ref(s);
 	r = start_stream(c, call, s, e);
@@ -457,22 +469,29 @@ static int explain_unavailable(const struct rpc_client *c, const char *text, str
 		const char *in_text, *hint;
 	} rows[] = {
 		{ "Connection refused", "is the collector running, and is this its address?" },
-		{ "Socket closed", "if this repeats, the collector probably refuses this certificate: its log says why" },
-		{ "recvmsg", "if this repeats, the collector probably refuses this certificate: its log says why" },
-		{ "is not in peer certificate", "dial a name that stands in the collector's certificate, or set the "
-						"server name" },
-		{ "CERTIFICATE_VERIFY_FAILED", "is the order authority's file the one that issued the collector's "
-					       "certificate?" },
-		{ "certificate verify failed", "is the order authority's file the one that issued the collector's "
-					       "certificate?" },
+		{ "Socket closed",
+		  "if this repeats, the collector probably refuses this certificate: its log says why" },
+		{ "recvmsg",
+		  "if this repeats, the collector probably refuses this certificate: its log says why" },
+		{ "is not in peer certificate",
+		  "dial a name that stands in the collector's certificate, or set the "
+		  "server name" },
+		{ "CERTIFICATE_VERIFY_FAILED",
+		  "is the order authority's file the one that issued the collector's "
+		  "certificate?" },
+		{ "certificate verify failed",
+		  "is the order authority's file the one that issued the collector's "
+		  "certificate?" },
 		{ "DNS", "check the name in the address" },
 	};
 	char refused[ERROR_TEXT_MAX];
 
 	why_refused(c, refused);
 	if (refused[0] != '\0')
-		return error_set(e, -EACCES, "the collector at '%s' shows a certificate that is refused here: %s",
-				 c->address, refused);
+		return error_set(
+			e, -EACCES,
+			"the collector at '%s' shows a certificate that is refused here: %s",
+			c->address, refused);
 	error_set(e, -ECONNREFUSED, "no connection to the collector at '%s': %s", c->address, text);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		if (strstr(text, rows[i].in_text) != NULL) {
@@ -483,7 +502,8 @@ static int explain_unavailable(const struct rpc_client *c, const char *text, str
 	return -ECONNREFUSED;
 }
 
-int rpc_client_explain(const struct rpc_client *c, enum rpc_status status, const char *text, struct error *e)
+int rpc_client_explain(const struct rpc_client *c, enum rpc_status status, const char *text,
+		       struct error *e)
 {
 	static const int codes[] = {
 		[RPC_CANCELLED] = -ECANCELED,
@@ -502,14 +522,15 @@ int rpc_client_explain(const struct rpc_client *c, enum rpc_status status, const
 		[RPC_DATA_LOSS] = -EIO,
 		[RPC_UNAUTHENTICATED] = -EACCES,
 	};
-	int code = (size_t)status < ARRAY_LEN(codes) && codes[status] != 0 ? codes[status] : -EPROTO;
+	int code = (size_t)status < ARRAY_LEN(codes) && codes[status] != 0 ? codes[status] :
+									     -EPROTO;
 
 	if (status == RPC_OK)
 		return 0;
 	if (status == RPC_UNAVAILABLE)
 		return explain_unavailable(c, text, e);
-	error_set(e, code, "the collector at '%s' ended the call: %s%s%s", c->address, rpc_status_name(status),
-		  text[0] != '\0' ? ": " : "", text);
+	error_set(e, code, "the collector at '%s' ended the call: %s%s%s", c->address,
+		  rpc_status_name(status), text[0] != '\0' ? ": " : "", text);
 	if (status == RPC_DEADLINE_EXCEEDED)
 		error_hint(e, "is the collector reachable and not overloaded?");
 	return code;

@@ -12,7 +12,12 @@
 
 struct rpc_client;
 
-enum rpc_client_state { RPC_CLIENT_IDLE, RPC_CLIENT_CONNECTING, RPC_CLIENT_READY, RPC_CLIENT_FAILING };
+enum rpc_client_state {
+	RPC_CLIENT_IDLE,
+	RPC_CLIENT_CONNECTING,
+	RPC_CLIENT_READY,
+	RPC_CLIENT_FAILING
+};
 
 /* All strings are copied. */
 struct rpc_client_config {
@@ -49,8 +54,8 @@ struct rpc_call {
 
 /* Begin a call. The caller gets its own reference; callbacks may come before this returns. A server-streaming call: open, rpc_stream_send once,
  * rpc_stream_close_send, rpc_stream_want_read(true). Any thread. */
-MUST_CHECK int rpc_client_open(struct rpc_client *c, const struct rpc_call *call, struct rpc_stream **ret,
-			       struct error *e);
+MUST_CHECK int rpc_client_open(struct rpc_client *c, const struct rpc_call *call,
+			       struct rpc_stream **ret, struct error *e);
 /* Take certificate and key from their files again, checked first; on failure all stays as it was. New
  * calls use a new connection; open streams keep the old one until they end. */
 MUST_CHECK int rpc_client_replace_identity(struct rpc_client *c, struct error *e);
@@ -62,6 +67,7 @@ void rpc_client_free(struct rpc_client *c);
  * certificate that the collector refuses shows under TLS 1.3 only as "Socket closed"; the hint says so.
  * Returns the negative errno that it puts into e (0 for RPC_OK, e untouched). For an agent
  * RPC_UNAVAILABLE is a reconnect: log the first, count the rest. */
-int rpc_client_explain(const struct rpc_client *c, enum rpc_status status, const char *text, struct error *e);
+int rpc_client_explain(const struct rpc_client *c, enum rpc_status status, const char *text,
+		       struct error *e);
 
 #endif

@@ -95,7 +95,8 @@ static int parse(struct rpc_deny *d, const char *path, char *text, struct error 
 
 		number++;
 		if (d->n == RPC_DENY_MAX)
-			return error_set(e, -E2BIG, "%s:%u: more than %d entries", path, number, RPC_DENY_MAX);
+			return error_set(e, -E2BIG, "%s:%u: more than %d entries", path, number,
+					 RPC_DENY_MAX);
 		r = parse_line(line, &d->entry[d->n]);
 		if (r < 0) {
 			error_set(e, r, "%s:%u: not an entry of a deny list", path, number);
@@ -160,5 +161,6 @@ static bool listed(const struct rpc_deny *d, char kind, const char *value)
 
 bool rpc_deny_matches(const struct rpc_deny *d, const struct identity *id)
 {
-	return listed(d, 's', id->serial) || (id->kind == IDENTITY_HOST && listed(d, 'h', id->name));
+	return listed(d, 's', id->serial) ||
+	       (id->kind == IDENTITY_HOST && listed(d, 'h', id->name));
 }

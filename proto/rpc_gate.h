@@ -15,6 +15,7 @@ struct rpc_gate {
 };
 
 /* ret_held: how many were held back since the last one that passed. */
-MUST_CHECK bool rpc_gate_pass(struct rpc_gate *g, unsigned int per_second, uint64_t now_ns, uint64_t *ret_held);
+MUST_CHECK bool rpc_gate_pass(struct rpc_gate *g, unsigned int per_second, uint64_t now_ns,
+			      uint64_t *ret_held);
 
 #endif

@@ -57,7 +57,8 @@ static int compare_inode(const void *a, const void *b)
 static uint64_t seen_since(const struct rpc_governor *g, uint64_t inode, uint64_t now_ns)
 {
 	struct seen key = { .inode = inode };
-	const struct seen *found = bsearch(&key, g->seen, g->n_seen, sizeof(*g->seen), compare_inode);
+	const struct seen *found =
+		bsearch(&key, g->seen, g->n_seen, sizeof(*g->seen), compare_inode);
 
 	return found != NULL ? found->since_ns : now_ns;
 }
@@ -96,7 +97,8 @@ static void sweep(struct rpc_governor *g, uint64_t max_age_ns, uint64_t now_ns)
 	g->n_seen = g->n_next;
 	g->next = old;
 	if (s.cut > 0) {
-		log_warn("descriptors run out: connections without a stream were cut", KV_U64("cut", s.cut));
+		log_warn("descriptors run out: connections without a stream were cut",
+			 KV_U64("cut", s.cut));
 		g->config.on_cut(g->config.ctx, s.cut);
 	}
 }
@@ -139,7 +141,8 @@ static void watch_memory(struct rpc_governor *g, uint64_t now_ns)
 {
 	uint64_t limit = g->config.memory_limit_bytes;
 
-	if (limit == 0 || now_ns - g->trimmed_ns < TRIM_EVERY_NS || resident_bytes() < limit / 4 * 3)
+	if (limit == 0 || now_ns - g->trimmed_ns < TRIM_EVERY_NS ||
+	    resident_bytes() < limit / 4 * 3)
 		return;
 	g->trimmed_ns = now_ns;
 	(void)malloc_trim(0);
@@ -147,7 +150,8 @@ static void watch_memory(struct rpc_governor *g, uint64_t now_ns)
 
 static void watch_port(struct rpc_governor *g, uint64_t now_ns)
 {
-	static const char why[] = "the port no longer accepts connections; only a new process can serve it";
+	static const char why[] =
+		"the port no longer accepts connections; only a new process can serve it";
 
 	if (!rpc_probe_step(&g->probe, now_ns) || g->told_wedged)
 		return;
@@ -162,7 +166,8 @@ static void watch_port(struct rpc_governor *g, uint64_t now_ns)
 static bool sleep_second(struct rpc_governor *g)
 {
 	uint64_t until = clock_monotonic_ns() + NSEC_PER_SEC;
-	struct timespec t = { .tv_sec = (time_t)(until / NSEC_PER_SEC), .tv_nsec = (long)(until % NSEC_PER_SEC) };
+	struct timespec t = { .tv_sec = (time_t)(until / NSEC_PER_SEC),
+			      .tv_nsec = (long)(until % NSEC_PER_SEC) };
 	bool stop;
 	int r = 0;
 
@@ -224,7 +229,8 @@ static struct rpc_governor *governor_new(const struct rpc_governor_config *confi
 	return NULL;
 }
 
-int rpc_governor_start(const struct rpc_governor_config *config, struct rpc_governor **ret, struct error *e)
+int rpc_governor_start(const struct rpc_governor_config *config, struct rpc_governor **ret,
+		       struct error *e)
 {
 	struct rpc_governor *g = governor_new(config);
 	sigset_t all, old;

@@ -26,8 +26,8 @@ struct rpc_governor_config {
 	void *ctx;
 };
 
-MUST_CHECK int rpc_governor_start(const struct rpc_governor_config *config, struct rpc_governor **ret,
-				  struct error *e);
+MUST_CHECK int rpc_governor_start(const struct rpc_governor_config *config,
+				  struct rpc_governor **ret, struct error *e);
 /* Ends the thread. NULL allowed. */
 void rpc_governor_stop(struct rpc_governor *g);
 

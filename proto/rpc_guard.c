@@ -53,10 +53,15 @@ static int remove_first_unwanted(struct error *e)
 		if (!unwanted(*v, len))
 			continue;
 		if (len >= sizeof(name))
-			return error_set(e, -E2BIG, "the environment holds a variable with a name of %zu bytes", len);
+			return error_set(
+				e, -E2BIG,
+				"the environment holds a variable with a name of %zu bytes", len);
 		memcpy(name, *v, len);
 		name[len] = '\0';
-		return unsetenv(name) == 0 ? 1 : error_set(e, -errno, "cannot remove '%s' from the environment: %m", name);
+		return unsetenv(name) == 0 ?
+			       1 :
+			       error_set(e, -errno, "cannot remove '%s' from the environment: %m",
+					 name);
 	}
 	return 0;
 }

@@ -32,7 +32,8 @@ static void reply(struct rpc_stream *s, enum health status)
 		rpc_stream_finish(s, RPC_UNAVAILABLE, "the answer cannot be sent");
 }
 
-static enum health look_up(const struct rpc_server *server, const uint8_t *data, size_t len, bool *ret_good)
+static enum health look_up(const struct rpc_server *server, const uint8_t *data, size_t len,
+			   bool *ret_good)
 {
 	const char *name;
 	size_t name_len;
@@ -40,7 +41,8 @@ static enum health look_up(const struct rpc_server *server, const uint8_t *data,
 	*ret_good = parse_request(data, len, &name, &name_len);
 	if (!*ret_good)
 		return SERVICE_UNKNOWN;
-	return name_len == 0 || rpc_server_has_service(server, name, name_len) ? SERVING : SERVICE_UNKNOWN;
+	return name_len == 0 || rpc_server_has_service(server, name, name_len) ? SERVING :
+										 SERVICE_UNKNOWN;
 }
 
 static void check(struct rpc_stream *s, uint8_t *data, size_t len, void *ctx)

@@ -65,7 +65,8 @@ void rpc_loop_undo(struct rpc_loop *l)
 	op_done(l);
 }
 
-int rpc_loop_batch(struct rpc_loop *l, grpc_call *call, const grpc_op *ops, size_t n, struct rpc_tag *tag)
+int rpc_loop_batch(struct rpc_loop *l, grpc_call *call, const grpc_op *ops, size_t n,
+		   struct rpc_tag *tag)
 {
 	int r = rpc_loop_begin(l);
 
@@ -193,7 +194,8 @@ static gpr_timespec next_deadline(struct rpc_loop *l)
 	if (due == UINT64_MAX || atomic_load(&l->stopping))
 		return gpr_inf_future(GPR_CLOCK_MONOTONIC);
 	return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-			    gpr_time_from_nanos(due > now_ns ? (int64_t)(due - now_ns) : 0, GPR_TIMESPAN));
+			    gpr_time_from_nanos(due > now_ns ? (int64_t)(due - now_ns) : 0,
+						GPR_TIMESPAN));
 }
 
 static void *loop_thread(void *arg)
@@ -236,16 +238,20 @@ int rpc_loop_start(struct rpc_loop *l, struct error *e)
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = start_threads(l);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return r < 0 ? error_set(e, r, "cannot start thread %u of the network loop: %m", l->n_threads + 1) : 0;
+	return r < 0 ? error_set(e, r, "cannot start thread %u of the network loop: %m",
+				 l->n_threads + 1) :
+		       0;
 }
 
 static int make_lame_call(struct rpc_loop *l)
 {
-	l->lame_channel = grpc_lame_client_channel_create("wake", GRPC_STATUS_UNAVAILABLE, "goes nowhere");
+	l->lame_channel =
+		grpc_lame_client_channel_create("wake", GRPC_STATUS_UNAVAILABLE, "goes nowhere");
 	if (l->lame_channel != NULL)
-		l->lame_call = grpc_channel_create_call(l->lame_channel, NULL, GRPC_PROPAGATE_DEFAULTS, l->queue,
-							grpc_slice_from_static_string("/wake"), NULL,
-							gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+		l->lame_call =
+			grpc_channel_create_call(l->lame_channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+						 l->queue, grpc_slice_from_static_string("/wake"),
+						 NULL, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 	return l->lame_call != NULL ? 0 : -ENOMEM;
 }
 
@@ -265,8 +271,8 @@ int rpc_loop_new(unsigned int threads, struct rpc_loop **ret, struct error *e)
 	struct rpc_loop *l;
 
 	if (threads < 1 || threads > RPC_LOOP_THREADS_MAX)
-		return error_set(e, -EINVAL, "a network loop has 1 to %d threads, not %u", RPC_LOOP_THREADS_MAX,
-				 threads);
+		return error_set(e, -EINVAL, "a network loop has 1 to %d threads, not %u",
+				 RPC_LOOP_THREADS_MAX, threads);
 	l = calloc(1, sizeof(*l));
 	if (l == NULL || rpc_timers_init(&l->timers, RPC_LOOP_TIMERS_MAX) < 0) {
 		free(l);

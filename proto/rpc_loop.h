@@ -36,7 +36,8 @@ static inline void rpc_loop_free_ptr(struct rpc_loop **l)
 MUST_CHECK int rpc_loop_post(struct rpc_loop *l, rpc_loop_fn *fn, void *arg);
 /* Run fn(arg) once, ms from now. Any thread. ret_id: for cancelling, may be NULL.
  * -ENOSPC: RPC_LOOP_TIMERS_MAX are set; -ESHUTDOWN as above. */
-MUST_CHECK int rpc_loop_after(struct rpc_loop *l, uint64_t ms, rpc_loop_fn *fn, void *arg, uint64_t *ret_id);
+MUST_CHECK int rpc_loop_after(struct rpc_loop *l, uint64_t ms, rpc_loop_fn *fn, void *arg,
+			      uint64_t *ret_id);
 /* true: fn will not run. false: it ran, runs just now, or there is no such timer. */
 bool rpc_loop_cancel(struct rpc_loop *l, uint64_t id);
 

@@ -22,13 +22,16 @@ void rpc_probe_init(struct rpc_probe *p, const char *host, uint16_t port)
 	char remote[96];
 
 	*p = (struct rpc_probe){ .fd = -1, .spare_fd = -1 };
-	(void)snprintf(remote, sizeof(remote), "%s:%s:%u", host[0] == '[' ? "ipv6" : "ipv4", host, port);
+	(void)snprintf(remote, sizeof(remote), "%s:%s:%u", host[0] == '[' ? "ipv6" : "ipv4", host,
+		       port);
 	if (!rpc_endpoint_parse(remote, &at) || IN6_IS_ADDR_UNSPECIFIED(&at.address) ||
 	    strcmp(host, "0.0.0.0") == 0) {
 		(void)snprintf(remote, sizeof(remote), "ipv4:127.0.0.1:%u", port);
 		(void)!rpc_endpoint_parse(remote, &at);
 	}
-	p->to = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = at.address };
+	p->to = (struct sockaddr_in6){ .sin6_family = AF_INET6,
+				       .sin6_port = htons(port),
+				       .sin6_addr = at.address };
 	reserve(p);
 }
 
@@ -68,7 +71,8 @@ static void dial(struct rpc_probe *p, uint64_t now_ns)
 		/* No IPv6 in this kernel or no descriptor: says nothing about the server. */
 		reserve(p);
 		p->next_ns = now_ns + RPC_PROBE_EVERY_NS;
-	} else if (connect(p->fd, (const struct sockaddr *)&p->to, sizeof(p->to)) < 0 && errno != EINPROGRESS) {
+	} else if (connect(p->fd, (const struct sockaddr *)&p->to, sizeof(p->to)) < 0 &&
+		   errno != EINPROGRESS) {
 		answered(p, false, now_ns);
 	}
 }

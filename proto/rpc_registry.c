@@ -52,7 +52,8 @@ void rpc_registry_remove(struct rpc_registry *r, struct rpc_link *link)
 	pthread_mutex_unlock(&r->lock);
 }
 
-void rpc_registry_each(struct rpc_registry *r, void (*fn)(struct rpc_stream *s, void *arg), void *arg)
+void rpc_registry_each(struct rpc_registry *r, void (*fn)(struct rpc_stream *s, void *arg),
+		       void *arg)
 {
 	pthread_mutex_lock(&r->lock);
 	for (struct rpc_link *l = r->head.next; l != &r->head; l = l->next)
@@ -64,7 +65,8 @@ static struct timespec deadline_after(uint64_t ms)
 {
 	uint64_t ns = clock_monotonic_ns() + ms * NSEC_PER_MSEC;
 
-	return (struct timespec){ .tv_sec = (time_t)(ns / NSEC_PER_SEC), .tv_nsec = (long)(ns % NSEC_PER_SEC) };
+	return (struct timespec){ .tv_sec = (time_t)(ns / NSEC_PER_SEC),
+				  .tv_nsec = (long)(ns % NSEC_PER_SEC) };
 }
 
 bool rpc_registry_wait_empty(struct rpc_registry *r, uint64_t ms)

@@ -26,10 +26,12 @@ struct rpc_registry {
 void rpc_registry_init(struct rpc_registry *r, size_t max);
 void rpc_registry_release(struct rpc_registry *r);
 /* false: max are open. */
-MUST_CHECK bool rpc_registry_add(struct rpc_registry *r, struct rpc_link *link, struct rpc_stream *s);
+MUST_CHECK bool rpc_registry_add(struct rpc_registry *r, struct rpc_link *link,
+				 struct rpc_stream *s);
 void rpc_registry_remove(struct rpc_registry *r, struct rpc_link *link);
 /* fn is called with the lock held: it may use the stream, not the registry. */
-void rpc_registry_each(struct rpc_registry *r, void (*fn)(struct rpc_stream *s, void *arg), void *arg);
+void rpc_registry_each(struct rpc_registry *r, void (*fn)(struct rpc_stream *s, void *arg),
+		       void *arg);
 /* Wait until no stream is open, at most ms (UINT64_MAX: for ever). false: some still are. */
 bool rpc_registry_wait_empty(struct rpc_registry *r, uint64_t ms);
 size_t rpc_registry_count(struct rpc_registry *r);

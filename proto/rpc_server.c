@@ -80,10 +80,12 @@ static void make_core(struct rpc_server *s)
 	grpc_server_register_completion_queue(s->core, rpc_loop_queue(s->loop), NULL);
 }
 
-static int fill(struct rpc_server *s, struct rpc_loop *l, const struct rpc_server_config *config, struct error *e)
+static int fill(struct rpc_server *s, struct rpc_loop *l, const struct rpc_server_config *config,
+		struct error *e)
 {
-	const struct rpc_tls_files files = { config->cert_file, config->key_file, config->fleet_ca_file,
-					     config->order_ca_file, config->deny_file };
+	const struct rpc_tls_files files = { config->cert_file, config->key_file,
+					     config->fleet_ca_file, config->order_ca_file,
+					     config->deny_file };
 
 	s->loop = l;
 	s->config = *config;
@@ -110,8 +112,8 @@ static void release(struct rpc_server *s)
 	free(s);
 }
 
-int rpc_server_new(struct rpc_loop *l, const struct rpc_server_config *config, struct rpc_server **ret,
-		   struct error *e)
+int rpc_server_new(struct rpc_loop *l, const struct rpc_server_config *config,
+		   struct rpc_server **ret, struct error *e)
 {
 	struct rpc_server *s = calloc(1, sizeof(*s));
 	int r;
@@ -139,7 +141,8 @@ int rpc_server_method(struct rpc_server *s, const struct rpc_method *row, struct
 
 	for (size_t i = 0; i < s->n_methods; i++) {
 		if (strcmp(s->method[i].path, row->path) == 0)
-			return error_set(e, -EEXIST, "the method '%s' is served already", row->path);
+			return error_set(e, -EEXIST, "the method '%s' is served already",
+					 row->path);
 	}
 	if (s->n_methods == RPC_METHODS_MAX || strlen(row->path) >= RPC_PATH_MAX)
 		return error_set(e, -ENOSPC, "there is no room for the method '%s'", row->path);
@@ -156,7 +159,8 @@ bool rpc_server_has_service(const struct rpc_server *server, const char *name, s
 	for (size_t i = 0; i < server->n_methods; i++) {
 		const char *path = server->method[i].path;
 
-		if (strlen(path) > len + 1 && memcmp(path + 1, name, len) == 0 && path[len + 1] == '/')
+		if (strlen(path) > len + 1 && memcmp(path + 1, name, len) == 0 &&
+		    path[len + 1] == '/')
 			return true;
 	}
 	return false;
@@ -347,14 +351,17 @@ static int start_governor(struct rpc_server *s, struct error *e)
 		.ctx = s,
 	};
 
-	(void)snprintf(host, sizeof(host), "%.*s", colon != NULL ? (int)(colon - s->address) : 0, s->address);
+	(void)snprintf(host, sizeof(host), "%.*s", colon != NULL ? (int)(colon - s->address) : 0,
+		       s->address);
 	return rpc_governor_start(&config, &s->governor, e);
 }
 
 static int bind_port(struct rpc_server *s, struct error *e)
 {
 	grpc_server_credentials *credentials = rpc_tls_server_credentials(s->tls);
-	int port = credentials != NULL ? grpc_server_add_http2_port(s->core, s->address, credentials) : 0;
+	int port = credentials != NULL ?
+			   grpc_server_add_http2_port(s->core, s->address, credentials) :
+			   0;
 
 	if (credentials != NULL)
 		grpc_server_credentials_release(credentials);
@@ -363,7 +370,9 @@ static int bind_port(struct rpc_server *s, struct error *e)
 		return 0;
 	}
 	error_set(e, -EADDRINUSE, "cannot listen on '%s'", s->address);
-	error_hint(e, "is the address one of this machine's, HOST:PORT, and does no other program listen there?");
+	error_hint(
+		e,
+		"is the address one of this machine's, HOST:PORT, and does no other program listen there?");
 	return -EADDRINUSE;
 }
 
@@ -392,7 +401,8 @@ static void cancel_denied(struct rpc_stream *stream, void *arg)
 		return;
 	log_warn("cancelled a stream: its peer is now denied", KV_STR("name", stream->peer.name),
 		 KV_STR("serial", stream->peer.serial), KV_STR("remote", stream->remote));
-	rpc_stream_abort(stream, RPC_PERMISSION_DENIED, "the certificate or host is on the deny list");
+	rpc_stream_abort(stream, RPC_PERMISSION_DENIED,
+			 "the certificate or host is on the deny list");
 }
 
 int rpc_server_reload(struct rpc_server *s, struct error *e)
@@ -499,5 +509,6 @@ void rpc_server_stats(struct rpc_server *s, struct rpc_server_stats *ret)
 		.open = rpc_registry_count(&s->streams),
 	};
 	for (unsigned int why = 0; why < RPC_HANDSHAKE_FAILURES; why++)
-		ret->handshakes_failed += rpc_guard_handshake_failures((enum rpc_handshake_failure)why);
+		ret->handshakes_failed +=
+			rpc_guard_handshake_failures((enum rpc_handshake_failure)why);
 }

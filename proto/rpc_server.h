@@ -36,9 +36,9 @@ struct rpc_server_config {
 };
 
 enum { /* who may call a method; bits */
-	RPC_ALLOW_HOST = 1 << 0,
-	RPC_ALLOW_RESPONDER = 1 << 1,
-	RPC_ALLOW_COLLECTOR = 1 << 2,
+       RPC_ALLOW_HOST = 1 << 0,
+       RPC_ALLOW_RESPONDER = 1 << 1,
+       RPC_ALLOW_COLLECTOR = 1 << 2,
 };
 
 struct rpc_method {
@@ -62,7 +62,8 @@ void rpc_stream_serve(struct rpc_stream *s, const struct rpc_stream_ops *ops, vo
 MUST_CHECK int rpc_server_new(struct rpc_loop *l, const struct rpc_server_config *config,
 			      struct rpc_server **ret, struct error *e);
 /* Before start. -EEXIST, -ENOSPC. */
-MUST_CHECK int rpc_server_method(struct rpc_server *s, const struct rpc_method *row, struct error *e);
+MUST_CHECK int rpc_server_method(struct rpc_server *s, const struct rpc_method *row,
+				 struct error *e);
 /* Bind and serve. ret_port: the actual one. The loop must have been started. */
 MUST_CHECK int rpc_server_start(struct rpc_server *s, uint16_t *ret_port, struct error *e);
 /* Take certificates, authorities and deny list from their files again. All is checked first: on any

@@ -15,8 +15,8 @@
 #include <stdatomic.h>
 
 struct rpc_counters {
-	_Atomic(uint64_t) calls, refused_identity, refused_denied, refused_full, unimplemented, cut_rate,
-		cut_descriptors, idle_cancelled;
+	_Atomic(uint64_t) calls, refused_identity, refused_denied, refused_full, unimplemented,
+		cut_rate, cut_descriptors, idle_cancelled;
 };
 
 struct rpc_server {
@@ -49,8 +49,8 @@ struct rpc_refusal {
 
 /* Who calls, may he, and what: fills s->peer and *ret_row. false: refused, and *ret says why; counted and
  * logged. */
-MUST_CHECK bool rpc_admit(struct rpc_server *server, struct rpc_stream *s, const struct rpc_method **ret_row,
-			  struct rpc_refusal *ret);
+MUST_CHECK bool rpc_admit(struct rpc_server *server, struct rpc_stream *s,
+			  const struct rpc_method **ret_row, struct rpc_refusal *ret);
 /* grpc.health.v1.Health: adds its two methods. */
 MUST_CHECK int rpc_health_add(struct rpc_server *server, struct error *e);
 /* Whether any method of this service ("exhibit.v1.Agent") is registered. */

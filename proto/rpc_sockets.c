@@ -64,7 +64,8 @@ static bool parse_host(const char *remote, const char *colon, struct rpc_endpoin
 	struct in_addr v4;
 
 	if (strncmp(remote, "ipv6:", 5) == 0)
-		return strip_brackets(remote + 5, len, host) && inet_pton(AF_INET6, host, &ret->address) == 1;
+		return strip_brackets(remote + 5, len, host) &&
+		       inet_pton(AF_INET6, host, &ret->address) == 1;
 	if (len >= sizeof(host))
 		return false;
 	memcpy(host, remote + 5, len);
@@ -80,7 +81,8 @@ bool rpc_endpoint_parse(const char *remote, struct rpc_endpoint *ret)
 	const char *colon = strrchr(remote, ':');
 
 	*ret = (struct rpc_endpoint){ 0 };
-	if ((strncmp(remote, "ipv4:", 5) != 0 && strncmp(remote, "ipv6:", 5) != 0) || colon < remote + 5)
+	if ((strncmp(remote, "ipv4:", 5) != 0 && strncmp(remote, "ipv6:", 5) != 0) ||
+	    colon < remote + 5)
 		return false;
 	return parse_port(colon + 1, &ret->port) && parse_host(remote, colon, ret);
 }
@@ -122,7 +124,8 @@ static bool connected_to(int fd, uint16_t local_port, struct rpc_endpoint *ret)
 	socklen_t len = sizeof(a);
 	struct rpc_endpoint own;
 
-	if (getsockname(fd, (struct sockaddr *)&a, &len) < 0 || !endpoint_of(&a, &own) || own.port != local_port)
+	if (getsockname(fd, (struct sockaddr *)&a, &len) < 0 || !endpoint_of(&a, &own) ||
+	    own.port != local_port)
 		return false;
 	len = sizeof(a);
 	return getpeername(fd, (struct sockaddr *)&a, &len) == 0 && endpoint_of(&a, ret);
@@ -187,7 +190,8 @@ static void if_connected(int fd, void *arg)
 		w->fn(fd, st.st_ino, &peer, w->arg);
 }
 
-int rpc_sockets_each(uint16_t local_port, void (*fn)(int fd, uint64_t inode, const struct rpc_endpoint *peer, void *arg),
+int rpc_sockets_each(uint16_t local_port,
+		     void (*fn)(int fd, uint64_t inode, const struct rpc_endpoint *peer, void *arg),
 		     void *arg)
 {
 	struct walk w = { local_port, fn, arg };

@@ -24,7 +24,8 @@ int rpc_endpoint_compare(const void *a, const void *b);
 /* Call fn for each connected TCP socket of this process whose own port is local_port, with an identity of
  * the socket that no later one has (st_ino). -errno when /proc/self/fd cannot be read. */
 MUST_CHECK int rpc_sockets_each(uint16_t local_port,
-				void (*fn)(int fd, uint64_t inode, const struct rpc_endpoint *peer, void *arg),
+				void (*fn)(int fd, uint64_t inode, const struct rpc_endpoint *peer,
+					   void *arg),
 				void *arg);
 /* Cut the connection to peer. false: no such socket. */
 bool rpc_sockets_cut(uint16_t local_port, const struct rpc_endpoint *peer);

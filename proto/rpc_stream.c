@@ -31,7 +31,8 @@ static const char *const status_names[] = {
 
 const char *rpc_status_name(enum rpc_status status)
 {
-	return (size_t)status < ARRAY_LEN(status_names) ? status_names[status] : status_names[RPC_UNKNOWN];
+	return (size_t)status < ARRAY_LEN(status_names) ? status_names[status] :
+							  status_names[RPC_UNKNOWN];
 }
 
 /* ---- references -------------------------------------------------------------------------------- */
@@ -163,7 +164,8 @@ static int begin_server(struct rpc_stream *s)
 static int begin_client(struct rpc_stream *s, bool wait_for_ready)
 {
 	grpc_op status = { .op = GRPC_OP_RECV_STATUS_ON_CLIENT };
-	grpc_op headers[2] = { { .op = GRPC_OP_SEND_INITIAL_METADATA }, { .op = GRPC_OP_RECV_INITIAL_METADATA } };
+	grpc_op headers[2] = { { .op = GRPC_OP_SEND_INITIAL_METADATA },
+			       { .op = GRPC_OP_RECV_INITIAL_METADATA } };
 	int r;
 
 	status.data.recv_status_on_client.trailing_metadata = &s->trailing;
@@ -388,7 +390,8 @@ void rpc_stream_abort(struct rpc_stream *s, enum rpc_status status, const char *
 		}
 		rpc_stream_break(s);
 		if (s->call != NULL)
-			(void)grpc_call_cancel_with_status(s->call, (grpc_status_code)status, text, NULL);
+			(void)grpc_call_cancel_with_status(s->call, (grpc_status_code)status, text,
+							   NULL);
 	}
 	kick(s); /* for a message that holds back on_closed */
 	pthread_mutex_unlock(&s->lock);
@@ -421,11 +424,13 @@ bool rpc_stream_check_idle(struct rpc_stream *s, uint64_t now_ns)
 	pthread_mutex_lock(&s->lock);
 	limit_ms = s->any_message ? s->idle_ms : s->first_message_ms;
 	over = limit_ms != 0 && s->want && s->armed && !s->ending && !s->ended && !s->aborted &&
-	       now_ns > s->waiting_since_ns && now_ns - s->waiting_since_ns > limit_ms * NSEC_PER_MSEC;
+	       now_ns > s->waiting_since_ns &&
+	       now_ns - s->waiting_since_ns > limit_ms * NSEC_PER_MSEC;
 	pthread_mutex_unlock(&s->lock);
 	if (!over)
 		return false;
-	(void)snprintf(text, sizeof(text), "no whole message came for %llu s", (unsigned long long)(limit_ms / 1000));
+	(void)snprintf(text, sizeof(text), "no whole message came for %llu s",
+		       (unsigned long long)(limit_ms / 1000));
 	rpc_stream_abort(s, RPC_DEADLINE_EXCEEDED, text);
 	return true;
 }

@@ -11,7 +11,8 @@
 
 #include "proto/base/base.h"
 
-#define RPC_MESSAGE_MAX (MiB(5) / 4) /* 1.25 MiB; one byte more kills the whole stream at the peer */
+#define RPC_MESSAGE_MAX                                                                            \
+	(MiB(5) / 4) /* 1.25 MiB; one byte more kills the whole stream at the peer */
 #define RPC_SEND_QUEUE_MAX 8 /* messages */
 
 struct identity;
@@ -52,7 +53,8 @@ struct rpc_stream_ops {
 	void (*on_read_end)(struct rpc_stream *s, void *ctx);
 	/* The end, whatever its reason. text: borrowed for the call, never NULL. Server: RPC_CANCELLED
 	 * when the peer went away before our status reached it. */
-	void (*on_closed)(struct rpc_stream *s, enum rpc_status status, const char *text, void *ctx);
+	void (*on_closed)(struct rpc_stream *s, enum rpc_status status, const char *text,
+			  void *ctx);
 };
 
 struct rpc_stream *rpc_stream_ref(struct rpc_stream *s); /* returns s */

@@ -87,7 +87,8 @@ bool rpc_stream_check_idle(struct rpc_stream *s, uint64_t now_ns);
 void rpc_stream_deliver(struct rpc_stream *s);
 
 /* With the lock held. Start operations (each holds a reference until rpc_stream_op_end). */
-MUST_CHECK int rpc_stream_start(struct rpc_stream *s, const grpc_op *ops, size_t n, struct rpc_tag *tag);
+MUST_CHECK int rpc_stream_start(struct rpc_stream *s, const grpc_op *ops, size_t n,
+				struct rpc_tag *tag);
 /* Send the next thing that is due, if any. */
 void rpc_stream_pump(struct rpc_stream *s);
 /* Free what is queued; nothing more is sent. */

@@ -26,7 +26,8 @@ static uint8_t *flatten(grpc_byte_buffer *buffer, size_t *ret_len)
 	uint8_t *data;
 
 	if (len > RPC_MESSAGE_MAX || buffer->type != GRPC_BB_RAW ||
-	    buffer->data.raw.compression != GRPC_COMPRESS_NONE || !grpc_byte_buffer_reader_init(&reader, buffer))
+	    buffer->data.raw.compression != GRPC_COMPRESS_NONE ||
+	    !grpc_byte_buffer_reader_init(&reader, buffer))
 		return NULL;
 	data = malloc(len + 1);
 	while (data != NULL && grpc_byte_buffer_reader_peek(&reader, &slice)) {
@@ -63,7 +64,8 @@ void rpc_stream_received(void *owner, bool ok)
 	s->read_end_told = s->read_ended && !ok; /* broken, not half-closed: on_closed will tell */
 	pthread_mutex_unlock(&s->lock);
 	if (refuse)
-		rpc_stream_abort(s, RPC_RESOURCE_EXHAUSTED, "a message is compressed, too long, or there is no memory");
+		rpc_stream_abort(s, RPC_RESOURCE_EXHAUSTED,
+				 "a message is compressed, too long, or there is no memory");
 	rpc_stream_deliver(s);
 	rpc_stream_op_end(s);
 }

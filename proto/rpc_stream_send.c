@@ -94,7 +94,8 @@ static int check_room(struct rpc_stream *s, size_t len)
 
 static void push(struct rpc_stream *s, grpc_slice slice)
 {
-	s->queue[(s->queue_at + s->queue_len++) % RPC_SEND_QUEUE_MAX] = grpc_raw_byte_buffer_create(&slice, 1);
+	s->queue[(s->queue_at + s->queue_len++) % RPC_SEND_QUEUE_MAX] =
+		grpc_raw_byte_buffer_create(&slice, 1);
 	grpc_slice_unref(slice);
 	rpc_stream_pump(s);
 }

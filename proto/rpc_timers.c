@@ -47,11 +47,13 @@ static void sift_down(struct rpc_timers *t, size_t i)
 	}
 }
 
-int rpc_timers_add(struct rpc_timers *t, uint64_t due_ns, void (*fn)(void *), void *arg, uint64_t *ret_id)
+int rpc_timers_add(struct rpc_timers *t, uint64_t due_ns, void (*fn)(void *), void *arg,
+		   uint64_t *ret_id)
 {
 	if (t->n == t->max)
 		return -ENOSPC;
-	t->heap[t->n] = (struct rpc_timer){ .due_ns = due_ns, .id = ++t->last_id, .fn = fn, .arg = arg };
+	t->heap[t->n] =
+		(struct rpc_timer){ .due_ns = due_ns, .id = ++t->last_id, .fn = fn, .arg = arg };
 	sift_up(t, t->n++);
 	if (ret_id != NULL)
 		*ret_id = t->last_id;

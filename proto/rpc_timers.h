@@ -21,7 +21,8 @@ struct rpc_timers {
 MUST_CHECK int rpc_timers_init(struct rpc_timers *t, size_t max);
 void rpc_timers_release(struct rpc_timers *t);
 /* -ENOSPC when max are set. ret_id: may be NULL. Timers due at the same instant run in no order. */
-MUST_CHECK int rpc_timers_add(struct rpc_timers *t, uint64_t due_ns, void (*fn)(void *), void *arg, uint64_t *ret_id);
+MUST_CHECK int rpc_timers_add(struct rpc_timers *t, uint64_t due_ns, void (*fn)(void *), void *arg,
+			      uint64_t *ret_id);
 /* false: no such timer. */
 bool rpc_timers_cancel(struct rpc_timers *t, uint64_t id);
 /* When the first one is due; UINT64_MAX: none is set. */

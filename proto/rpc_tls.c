@@ -94,8 +94,8 @@ static bool copy_path(char **ret, const char *path)
 static bool copy_paths(struct rpc_tls *t, const struct rpc_tls_files *files)
 {
 	return copy_path(&t->cert, files->cert) && copy_path(&t->key, files->key) &&
-	       copy_path(&t->fleet_ca, files->fleet_ca) && copy_path(&t->order_ca, files->order_ca) &&
-	       copy_path(&t->deny, files->deny);
+	       copy_path(&t->fleet_ca, files->fleet_ca) &&
+	       copy_path(&t->order_ca, files->order_ca) && copy_path(&t->deny, files->deny);
 }
 
 int rpc_tls_new(const struct rpc_tls_files *files, struct rpc_tls **ret, struct error *e)
@@ -109,7 +109,8 @@ int rpc_tls_new(const struct rpc_tls_files *files, struct rpc_tls **ret, struct 
 	if (t == NULL)
 		return error_set(e, -ENOMEM, "cannot load the certificates: %m");
 	(void)pthread_mutex_init(&t->lock, NULL);
-	r = copy_paths(t, files) ? rpc_tls_reload(t, e) : error_set(e, -ENOMEM, "cannot load the certificates: %m");
+	r = copy_paths(t, files) ? rpc_tls_reload(t, e) :
+				   error_set(e, -ENOMEM, "cannot load the certificates: %m");
 	if (r < 0) {
 		rpc_tls_free(t);
 		return r;
@@ -135,18 +136,22 @@ void rpc_tls_free(struct rpc_tls *t)
 /* ---- core's credentials ------------------------------------------------------------------------ */
 
 /* Core asks before each handshake. It keeps what it had unless it is told of something new. */
-static grpc_ssl_certificate_config_reload_status fetch(void *ctx, grpc_ssl_server_certificate_config **ret)
+static grpc_ssl_certificate_config_reload_status fetch(void *ctx,
+						       grpc_ssl_server_certificate_config **ret)
 {
 	struct rpc_tls *t = ctx;
-	grpc_ssl_certificate_config_reload_status status = GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+	grpc_ssl_certificate_config_reload_status status =
+		GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
 	grpc_ssl_pem_key_cert_pair pair;
 
 	pthread_mutex_lock(&t->lock);
 	if (t->served_generation != t->current->generation) {
 		pair.private_key = t->current->pair.key_pem;
 		pair.cert_chain = t->current->pair.cert_pem;
-		*ret = grpc_ssl_server_certificate_config_create(authorities_pem(t->current->authorities), &pair, 1);
-		status = *ret != NULL ? GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW : GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_FAIL;
+		*ret = grpc_ssl_server_certificate_config_create(
+			authorities_pem(t->current->authorities), &pair, 1);
+		status = *ret != NULL ? GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW :
+					GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_FAIL;
 		if (*ret != NULL)
 			t->served_generation = t->current->generation;
 	}
@@ -164,7 +169,8 @@ grpc_server_credentials *rpc_tls_server_credentials(struct rpc_tls *t)
 }
 
 grpc_channel_credentials *rpc_tls_channel_credentials(struct rpc_tls *t,
-						      int (*verify)(const char *target, const char *pem, void *ctx),
+						      int (*verify)(const char *target,
+								    const char *pem, void *ctx),
 						      void *ctx, void (*destroy)(void *ctx))
 {
 	AUTO(unref_trust) struct rpc_trust *trust = rpc_tls_current(t);
@@ -174,8 +180,8 @@ grpc_channel_credentials *rpc_tls_channel_credentials(struct rpc_tls *t,
 		.verify_peer_callback_userdata = ctx,
 		.verify_peer_destruct = destroy,
 	};
-	grpc_channel_credentials *credentials =
-		grpc_ssl_credentials_create_ex(authorities_order_pem(trust->authorities), &pair, &options, NULL);
+	grpc_channel_credentials *credentials = grpc_ssl_credentials_create_ex(
+		authorities_order_pem(trust->authorities), &pair, &options, NULL);
 
 	if (credentials == NULL)
 		destroy(ctx);

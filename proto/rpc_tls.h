@@ -27,7 +27,8 @@ struct rpc_trust {
 struct rpc_tls;
 
 /* Copies the strings and loads for the first time. */
-MUST_CHECK int rpc_tls_new(const struct rpc_tls_files *files, struct rpc_tls **ret, struct error *e);
+MUST_CHECK int rpc_tls_new(const struct rpc_tls_files *files, struct rpc_tls **ret,
+			   struct error *e);
 void rpc_tls_free(struct rpc_tls *t); /* NULL allowed; credentials made from it must be gone */
 /* On failure what was there stays. */
 MUST_CHECK int rpc_tls_reload(struct rpc_tls *t, struct error *e);
@@ -39,7 +40,8 @@ grpc_server_credentials *rpc_tls_server_credentials(struct rpc_tls *t);
 /* verify, ctx: called in each handshake with the server's leaf (PEM); non-zero refuses. destroy(ctx) once core
  * no longer needs it, on failure at once. NULL: failed. */
 grpc_channel_credentials *rpc_tls_channel_credentials(struct rpc_tls *t,
-						      int (*verify)(const char *target, const char *pem, void *ctx),
+						      int (*verify)(const char *target,
+								    const char *pem, void *ctx),
 						      void *ctx, void (*destroy)(void *ctx));
 
 #endif

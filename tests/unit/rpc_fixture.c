@@ -8,8 +8,8 @@
 #include <dirent.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
-#include <stdarg.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -54,11 +54,13 @@ void pki_remove(struct pki *p)
 	assert_int_equal(rmdir(p->dir), 0);
 }
 
-void pki_issue(const struct pki *p, const char *authority, enum identity_kind kind, const char *id, const char *name,
-	       int64_t seconds)
+void pki_issue(const struct pki *p, const char *authority, enum identity_kind kind, const char *id,
+	       const char *name, int64_t seconds)
 {
-	struct certs_leaf leaf = { .id = { .domain = FIXTURE_DOMAIN, .tenant = FIXTURE_TENANT, .kind = kind },
-				   .seconds = seconds > 0 ? (uint64_t)seconds : 60 };
+	struct certs_leaf leaf = {
+		.id = { .domain = FIXTURE_DOMAIN, .tenant = FIXTURE_TENANT, .kind = kind },
+		.seconds = seconds > 0 ? (uint64_t)seconds : 60
+	};
 	int64_t now = time(NULL) + (seconds > 0 ? 0 : seconds - 60);
 	AUTO(certs_authority_free_ptr) struct certs_authority *a = NULL;
 	struct error e = { 0 };
@@ -89,7 +91,8 @@ static EVP_PKEY *read_key(const char *path)
 	return key;
 }
 
-void pki_alter(const struct pki *p, const char *authority, const char *name, int nid, const char *value)
+void pki_alter(const struct pki *p, const char *authority, const char *name, int nid,
+	       const char *value)
 {
 	AUTO(x509_free_ptr) X509 *cert = read_cert(pki_path(p, name, ".crt"));
 	AUTO(pkey_free_ptr) EVP_PKEY *key = read_key(pki_path(p, authority, ".key"));
@@ -111,7 +114,8 @@ void pki_identity(const struct pki *p, const char *name, struct identity *ret)
 	struct identity_pair pair;
 	struct error e = { 0 };
 
-	if (identity_load_pair(pki_path(p, name, ".crt"), pki_path(p, name, ".key"), NULL, time(NULL), &pair, &e) < 0)
+	if (identity_load_pair(pki_path(p, name, ".crt"), pki_path(p, name, ".key"), NULL,
+			       time(NULL), &pair, &e) < 0)
 		fail_msg("%s", e.text);
 	*ret = pair.id;
 	identity_pair_release(&pair);

@@ -26,7 +26,8 @@ const char *pki_path(const struct pki *p, const char *name, const char *suffix);
 void pki_issue(const struct pki *p, const char *authority, enum identity_kind kind, const char *id,
 	       const char *name, int64_t seconds);
 /* Replace one extension of dir/name.crt (an OpenSSL NID, a value as in openssl.cnf) and sign it again. */
-void pki_alter(const struct pki *p, const char *authority, const char *name, int nid, const char *value);
+void pki_alter(const struct pki *p, const char *authority, const char *name, int nid,
+	       const char *value);
 /* What stands in the certificate. */
 void pki_identity(const struct pki *p, const char *name, struct identity *ret);
 

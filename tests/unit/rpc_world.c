@@ -34,7 +34,8 @@ static void echo_message(struct rpc_stream *s, uint8_t *data, size_t len, void *
 
 static void echo_open(struct rpc_stream *s, void *ctx)
 {
-	static const struct rpc_stream_ops ops = { .on_message = echo_message, .on_closed = count_closed };
+	static const struct rpc_stream_ops ops = { .on_message = echo_message,
+						   .on_closed = count_closed };
 
 	rpc_stream_serve(s, &ops, ctx);
 	rpc_stream_want_read(s, true);
@@ -53,7 +54,8 @@ static void sink_message(struct rpc_stream *s, uint8_t *data, size_t len, void *
 
 static void sink_open(struct rpc_stream *s, void *ctx)
 {
-	static const struct rpc_stream_ops ops = { .on_message = sink_message, .on_closed = count_closed };
+	static const struct rpc_stream_ops ops = { .on_message = sink_message,
+						   .on_closed = count_closed };
 	struct world *w = ctx;
 
 	rpc_stream_serve(s, &ops, ctx);
@@ -123,9 +125,15 @@ static void flood_open(struct rpc_stream *s, void *ctx)
 static void add_methods(struct world *w)
 {
 	const struct rpc_method rows[] = {
-		{ .path = "/test.T/Echo", .allow = RPC_ALLOW_HOST | RPC_ALLOW_RESPONDER, .on_open = echo_open, .ctx = w },
+		{ .path = "/test.T/Echo",
+		  .allow = RPC_ALLOW_HOST | RPC_ALLOW_RESPONDER,
+		  .on_open = echo_open,
+		  .ctx = w },
 		{ .path = "/test.T/Sink", .allow = RPC_ALLOW_HOST, .on_open = sink_open, .ctx = w },
-		{ .path = "/test.T/Flood", .allow = RPC_ALLOW_HOST, .on_open = flood_open, .ctx = w },
+		{ .path = "/test.T/Flood",
+		  .allow = RPC_ALLOW_HOST,
+		  .on_open = flood_open,
+		  .ctx = w },
 		{ .path = "/test.T/Patient",
 		  .allow = RPC_ALLOW_HOST,
 		  .on_open = echo_open,
@@ -248,7 +256,8 @@ static void got_closed(struct rpc_stream *s, enum rpc_status status, const char 
 void caller_open(struct caller *c, struct rpc_client *client, const char *path, bool wait_for_ready,
 		 uint64_t deadline_ms)
 {
-	static const struct rpc_stream_ops ops = { got_message, got_sendable, got_read_end, got_closed };
+	static const struct rpc_stream_ops ops = { got_message, got_sendable, got_read_end,
+						   got_closed };
 	const struct rpc_call call = { .path = path,
 				       .ops = &ops,
 				       .ctx = c,
@@ -303,8 +312,8 @@ void caller_wait_messages(struct caller *c, unsigned int n)
 	got = c->messages;
 	pthread_mutex_unlock(&c->lock);
 	if (got < n)
-		fail_msg("%u messages of %u came; closed %u: %s %s", got, n, c->closed, rpc_status_name(c->status),
-			 c->text);
+		fail_msg("%u messages of %u came; closed %u: %s %s", got, n, c->closed,
+			 rpc_status_name(c->status), c->text);
 }
 
 void caller_wait_closed(struct caller *c)

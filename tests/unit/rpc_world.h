@@ -43,7 +43,8 @@ struct caller {
 };
 
 /* change: may alter the server's configuration; NULL. The loop has 3 threads. */
-void world_start(struct world *w, void (*change)(struct rpc_server_config *config, struct world *w));
+void world_start(struct world *w,
+		 void (*change)(struct rpc_server_config *config, struct world *w));
 void world_stop(struct world *w);
 
 /* A client with dir/name.{crt,key}. */

@@ -167,7 +167,10 @@ static void message_above_the_cap_is_refused_before_sending(void **state)
 static const struct size_row {
 	const char *name;
 	size_t len;
-} size_rows[] = { { "empty", 0 }, { "one byte", 1 }, { "64 KiB and one", 65537 }, { "the cap", RPC_MESSAGE_MAX } };
+} size_rows[] = { { "empty", 0 },
+		  { "one byte", 1 },
+		  { "64 KiB and one", 65537 },
+		  { "the cap", RPC_MESSAGE_MAX } };
 
 static void echo_comes_back(void **state)
 {
@@ -215,7 +218,8 @@ static void full_queue_says_again_then_sendable(void **state)
 	(void)state;
 	atomic_store(&world.sink_reads, false);
 	caller_connect(&c, &world, "host", "/test.T/Sink");
-	for (; sent < 1000 && (r = rpc_stream_send_copy(c.stream, block, sizeof(block))) == 0; sent++)
+	for (; sent < 1000 && (r = rpc_stream_send_copy(c.stream, block, sizeof(block))) == 0;
+	     sent++)
 		(void)usleep(1000);
 	assert_int_equal(r, -EAGAIN);
 	assert_int_equal(rpc_stream_queued(c.stream), RPC_SEND_QUEUE_MAX);
