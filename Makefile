@@ -61,6 +61,10 @@ PROBE_FLAGS := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wformat-signednes
 	-fno-common -fno-strict-aliasing \
 	-fstack-protector-strong -fstack-clash-protection -fcf-protection \
 	-mbranch-protection=standard -ftrivial-auto-var-init=zero
+# clang's -Wextra counts against libseccomp's SCMP_A0 and GNU C what gcc's does not.
+ifneq ($(findstring clang,$(CC)),)
+PROBE_FLAGS += -Wno-missing-field-initializers -Wno-gnu-variable-sized-type-not-at-end
+endif
 FLAGS_MK := $(B)/obj/flags-$(notdir $(firstword $(CC))).mk
 ifneq ($(BUILDING),)
 -include $(FLAGS_MK)
