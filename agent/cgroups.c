@@ -210,6 +210,11 @@ static int worth(const struct node *n)
 	return n->workload.unit.len ? 2 : n->path_len > 1;
 }
 
+static bool tells(const struct workload *w)
+{
+	return w->container_id.len || w->unit.len;
+}
+
 static struct cgroup from_proc(struct cgroups *c, uint32_t pid)
 {
 	char path[PATH_MAX];
@@ -236,11 +241,12 @@ struct cgroup cgroups_find(struct cgroups *c, const struct cgroup_ask *ask, uint
 	if (best) {
 		g.path = (struct bytes){ .at = best->path, .len = best->path_len };
 		g.workload = best->workload;
-	} else if (ask->pid) {
-		g = from_proc(c, ask->pid);
 	}
-	if (!g.workload.container_id.len && !g.workload.unit.len)
+	if (!tells(&g.workload))
 		g.workload = workload_parse(ask->name);
+	/* Last, since it costs several system calls each time. */
+	if (!best && !tells(&g.workload) && ask->pid)
+		g = from_proc(c, ask->pid);
 	return g;
 }
 
