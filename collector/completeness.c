@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collector/completeness.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/actions.h"
+#include "proto/base/clock.h"
+
+void missing_release(struct missing_list *l)
+{
+	free(l->items);
+	*l = (struct missing_list){ 0 };
+}
+
+struct missing *missing_add(struct missing_list *l, const struct batch_name *host_id,
+			    const struct batch_name *host_name)
+{
+	l->total++;
+	if (l->n == l->cap && l->cap < MISSING_MAX) {
+		size_t cap = l->cap ? l->cap * 2 : 16;
+		struct missing *items;
+
+		cap = cap < MISSING_MAX ? cap : MISSING_MAX;
+		items = reallocarray(l->items, cap, sizeof(*items));
+		if (!items)
+			return NULL;
+		l->items = items;
+		l->cap = cap;
+	}
+	if (l->n == l->cap)
+		return NULL;
+	l->items[l->n] = (struct missing){ 0 };
+	if (host_id)
+		l->items[l->n].host_id = *host_id;
+	if (host_name)
+		l->items[l->n].host_name = *host_name;
+	return &l->items[l->n++];
+}
+
+static bool same_name(const struct batch_name *a, const struct batch_name *b)
+{
+	return a->len == b->len && memcmp(a->b, b->b, a->len) == 0;
+}
+
+/* Of the lane: the stream that is being written now, by receipt. NULL: none. */
+static const struct store_stream *current_stream(const struct completeness_question *q, unsigned int lane)
+{
+	const struct store_stream *newest = NULL;
+
+	for (size_t i = 0; i < q->n_streams; i++) {
+		const struct store_stream *s = &q->streams[i];
+
+		if (s->lane != lane)
+			continue;
+		if (!newest || s->received_ns > newest->received_ns ||
+		    (s->received_ns == newest->received_ns && s->watermark_wall_ns > newest->watermark_wall_ns))
+			newest = s;
+	}
+	return newest;
+}
+
+/* The stream's own faults, where they can touch the time asked for. current: it goes on, so anything after
+ * its watermark is still to come rather than lost. */
+static void check_stream(const struct completeness_question *q, const struct host_info *host,
+			 const struct store_stream *s, const struct store_stream *current, struct missing_list *l)
+{
+	bool ended_before = s != current && current && current->first_wall_ns <= q->since_ns;
+	bool began_after = s->first_wall_ns >= q->until_ns;
+	struct missing *m;
+
+	if (began_after || ended_before)
+		return;
+	if (s->contiguous < s->newest && s->watermark_wall_ns < q->until_ns) {
+		m = missing_add(l, &host->host_id, &host->host_name);
+		if (m) {
+			m->from_ns = s->watermark_wall_ns;
+			(void)snprintf(m->reason, sizeof(m->reason),
+				       "batch %" PRIu64 " and perhaps others up to %" PRIu64
+				       " of the %s lane have not arrived",
+				       s->contiguous + 1, s->newest - 1, lane_name(s->lane));
+		}
+	}
+	if (s->conflicts) {
+		m = missing_add(l, &host->host_id, &host->host_name);
+		if (m) {
+			m->has_count = true;
+			m->count = s->conflicts;
+			(void)snprintf(m->reason, sizeof(m->reason),
+				       "%" PRIu64 " batches of the %s lane came with a number that was taken and another "
+				       "content; both are kept: a journal was restored or a key copied",
+				       s->conflicts, lane_name(s->lane));
+		}
+	}
+	if (s->chain_breaks) {
+		m = missing_add(l, &host->host_id, &host->host_name);
+		if (m) {
+			m->has_count = true;
+			m->count = s->chain_breaks;
+			(void)snprintf(m->reason, sizeof(m->reason),
+				       "the chain of the %s lane's batches is broken in %" PRIu64 " places",
+				       lane_name(s->lane), s->chain_breaks);
+		}
+	}
+}
+
+static void say_behind(const struct completeness_question *q, const struct host_info *host, unsigned int lane,
+		       int64_t reached_ns, struct missing_list *l)
+{
+	struct missing *m = missing_add(l, &host->host_id, &host->host_name);
+	char at[CLOCK_TEXT_MAX];
+
+	if (!m)
+		return;
+	m->from_ns = reached_ns;
+	m->to_ns = q->until_ns < q->now_ns ? q->until_ns : q->now_ns;
+	(void)snprintf(m->reason, sizeof(m->reason), "%s: its %s lane is known only up to %s",
+		       host->connected ? "the host is behind" : "the host is not connected", lane_name(lane),
+		       clock_format(reached_ns, at));
+}
+
+static void say_never(const struct host_info *host, struct missing_list *l)
+{
+	struct missing *m = missing_add(l, &host->host_id, &host->host_name);
+
+	if (m)
+		(void)snprintf(m->reason, sizeof(m->reason), "the host is enrolled and has never sent anything");
+}
+
+/* Enrolled only after the time asked for, so that nothing can be missed of it. */
+static bool enrolled_later(const struct completeness_question *q, const struct host_info *host)
+{
+	return host->first_seen_ns && host->first_seen_ns >= q->until_ns;
+}
+
+/* Returns how far the host's lane is complete. */
+static int64_t check_lane(const struct completeness_question *q, const struct host_info *host, unsigned int lane,
+			  struct missing_list *l)
+{
+	const struct store_stream *current = current_stream(q, lane);
+	int64_t end = q->until_ns < q->now_ns ? q->until_ns : q->now_ns, reached;
+	bool live;
+
+	for (size_t i = 0; i < q->n_streams; i++)
+		if (q->streams[i].lane == lane)
+			check_stream(q, host, &q->streams[i], current, l);
+	reached = current ? current->watermark_wall_ns : 0;
+	live = host->connected && end == q->now_ns && reached + COMPLETENESS_LAG_NS >= q->now_ns;
+	if (!current || (reached < end && !live))
+		say_behind(q, host, lane, reached, l);
+	return reached < end ? reached : end;
+}
+
+/* The run of streams of one host (store_streams keeps them together). hint: where the run before ended, so
+ * that hosts in the same order are found at once. Returns its length. */
+static size_t streams_of(const struct completeness_question *q, const struct host_info *host, size_t *hint)
+{
+	size_t n = 0, first = *hint;
+
+	for (size_t tried = 0; tried < q->n_streams; tried++, first++) {
+		if (first >= q->n_streams)
+			first = 0;
+		if (same_name(&q->streams[first].host_id, &host->host_id))
+			break;
+	}
+	while (first + n < q->n_streams && same_name(&q->streams[first + n].host_id, &host->host_id))
+		n++;
+	*hint = first + n;
+	return n;
+}
+
+static int64_t check_host(const struct completeness_question *q, const struct host_info *host, struct missing_list *l)
+{
+	int64_t least = INT64_MAX;
+
+	for (unsigned int lane = BATCH_LANE_CRITICAL; lane <= BATCH_LANES; lane++) {
+		int64_t reached;
+
+		if (!(q->lanes & 1u << lane))
+			continue;
+		reached = check_lane(q, host, lane, l);
+		least = reached < least ? reached : least;
+	}
+	return least;
+}
+
+void completeness_compute(const struct completeness_question *q, struct completeness *ret, struct missing_list *missing)
+{
+	size_t hint = 0;
+
+	*ret = (struct completeness){ .since_ns = q->since_ns,
+				      .until_ns = q->until_ns < q->now_ns ? q->until_ns : q->now_ns };
+	for (size_t i = 0; i < q->n_hosts; i++) {
+		const struct host_info *host = &q->hosts[i];
+		struct completeness_question own = *q;
+		int64_t reached = 0;
+
+		own.n_streams = streams_of(q, host, &hint);
+		own.streams = q->streams + (hint - own.n_streams);
+		if (!own.n_streams && enrolled_later(q, host))
+			continue;
+		ret->hosts++;
+		if (own.n_streams)
+			reached = check_host(&own, host, missing);
+		else
+			say_never(host, missing);
+		if (reached < ret->until_ns)
+			ret->until_ns = reached;
+	}
+}

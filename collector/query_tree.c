@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tree: the ancestors and descendants of a process. Found by asking the index round by round: for the parent
+ * one up, for the children of all that are known, for the other images of each. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "collector/process_graph.h"
+#include "collector/query_scope.h"
+#include "collector/refs.h"
+#include "collector/tokens.h"
+#include "proto/actions.h"
+#include "proto/base/writer.h"
+
+#define ANCESTORS_MAX 1024
+#define ROUNDS_MAX 256
+#define ROUND_TOKENS_MAX 1024 /* in one question to the index */
+#define TREE_BATCHES_MAX 20000 /* read for one tree */
+
+struct tree {
+	struct query_scope scope;
+	struct answer *answer;
+	struct graph *graph;
+	struct entity focus;
+	struct entity looking; /* the process whose events are wanted though it is not in the graph yet */
+	uint32_t pid; /* asked for by pid: 0 once the focus is known */
+	bool asked_image; /* the focus is one image, by its entity id */
+	bool cut;
+	int64_t at_ns; /* INT64_MAX: now */
+	struct batch_name host;
+	bool has_host;
+	uint64_t tokens[ROUND_TOKENS_MAX];
+	size_t n_tokens;
+};
+
+/* ---- asking the index --------------------------------------------------------------------------------- */
+
+static void add_entity(struct tree *t, enum token_family family, const struct entity *id)
+{
+	uint8_t buf[ENTITY_ENCODED_LEN];
+
+	entity_encode(id, buf);
+	t->tokens[t->n_tokens++] = token_hash(family, buf, sizeof(buf));
+}
+
+static void add_pid(struct tree *t, uint32_t pid)
+{
+	uint8_t buf[4];
+	struct writer w = writer_init(buf, sizeof(buf));
+
+	writer_u32(&w, pid);
+	t->tokens[t->n_tokens++] = token_hash(TOKEN_PID, buf, sizeof(buf));
+}
+
+static uint64_t action_token(uint32_t action)
+{
+	uint8_t buf[4];
+	struct writer w = writer_init(buf, sizeof(buf));
+
+	writer_u32(&w, action);
+	return token_hash(TOKEN_ACTION, buf, sizeof(buf));
+}
+
+struct batch_walk {
+	struct tree *tree;
+	const struct store_ref *ref;
+	struct row_set set;
+};
+
+/* Is the event about a process of the tree, the ancestor that is looked for, or a child of one whose children
+ * belong to the tree? */
+static bool wanted(struct tree *t, const struct sighting *s)
+{
+	const struct graph_process *parent;
+
+	if (t->pid)
+		return s->id.pid == t->pid;
+	if (entity_same_process(&s->id, &t->looking) || graph_find(t->graph, &s->id))
+		return true;
+	parent = s->has_parent ? graph_find(t->graph, &s->parent) : NULL;
+	return parent && parent->descend;
+}
+
+static void entity_of(struct entity *id, const struct store_ref *ref, const Exhibit__V1__ImageKey *key)
+{
+	*id = (struct entity){ .pid = key->pid, .start_ns = key->start_ns, .exec_id = key->exec_id };
+	memcpy(id->boot_id, ref->boot_id, ENTITY_BOOT_LEN);
+}
+
+static bool sighting_of(const struct store_ref *ref, const struct scan_row *row, struct sighting *ret)
+{
+	const Exhibit__V1__Process *p = row->subject.process;
+
+	if (!p || !p->key)
+		return false;
+	*ret = (struct sighting){
+		.has_parent = p->parent && p->parent->pid,
+		.action = (uint32_t)row->subject.event->action,
+		.time_ns = row->time_ns,
+		.start_ns = (int64_t)((uint64_t)ref->offset_ns + p->key->start_ns),
+	};
+	entity_of(&ret->id, ref, p->key);
+	if (ret->has_parent)
+		entity_of(&ret->parent, ref, p->parent);
+	return true;
+}
+
+static int see_row(void *ctx, const struct scan_row *row)
+{
+	struct batch_walk *w = ctx;
+	struct row **slot;
+	struct row_key key;
+	struct sighting s;
+	int r;
+
+	if (!sighting_of(w->ref, row, &s) || !wanted(w->tree, &s))
+		return 0;
+	r = graph_see(w->tree->graph, &s, &slot);
+	if (r == -ENOSPC) {
+		w->tree->cut = true;
+		return 0;
+	}
+	if (r < 0 || !slot)
+		return r;
+	key = row_key_of(row->time_ns, row->subject.event->sequence, row->index, w->ref);
+	r = row_set_add(&w->set, row, &key);
+	if (r < 0)
+		return r;
+	row_free(*slot);
+	*slot = row_set_take(&w->set);
+	return 0;
+}
+
+/* Once the focus is known, what another boot or host says of the same pid is somebody else's. */
+static bool in_reach(const struct tree *t, const struct store_ref *ref)
+{
+	return t->pid || memcmp(ref->boot_id, t->focus.boot_id, ENTITY_BOOT_LEN) == 0;
+}
+
+static int read_batches(struct tree *t, const struct store_ref *refs, size_t n, struct error *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct batch_walk w = { .tree = t, .ref = &refs[i], .set = { .ref = &refs[i] } };
+		int r;
+
+		if (refs[i].kind != STORE_BATCH || !in_reach(t, &refs[i]))
+			continue;
+		if (t->scope.reading.batches >= TREE_BATCHES_MAX) {
+			t->cut = true;
+			return 0;
+		}
+		r = reading_batch(&t->scope.reading, &refs[i], false, see_row, &w, e);
+		row_set_release(&w.set);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Read what the collected tokens point at. intro: only where processes begin or end, which spares the many
+ * batches in which a busy process merely does something. */
+static int ask(struct tree *t, bool intro, struct error *e)
+{
+	const uint64_t actions[] = { action_token(ACTION_EXEC), action_token(ACTION_FORK), action_token(ACTION_PROCESS),
+				     action_token(ACTION_EXIT) };
+	const struct store_group groups[] = { { t->tokens, t->n_tokens }, { actions, ARRAY_LEN(actions) } };
+	int64_t until_ns = t->at_ns == INT64_MAX ? INT64_MAX : t->at_ns + 1;
+	struct store_question q = scope_question(&t->scope, INT64_MIN, until_ns);
+	struct refs_walk walk;
+	int r;
+
+	if (!t->n_tokens)
+		return 0;
+	if (t->has_host) {
+		q.hosts = &t->host;
+		q.n_hosts = 1;
+	}
+	q.groups = groups;
+	q.n_groups = intro ? 2 : 1;
+	refs_begin(&walk, t->scope.reading.store, &q, false);
+	for (;;) {
+		AUTO(free_ptr) struct store_ref *refs = NULL;
+		int64_t since_ns, end_ns;
+		size_t n;
+
+		r = refs_next(&walk, &refs, &n, &since_ns, &end_ns, e);
+		if (r <= 0)
+			break;
+		r = read_batches(t, refs, n, e);
+		if (r < 0)
+			break;
+	}
+	t->n_tokens = 0;
+	return r;
+}
+
+/* ---- the focus ------------------------------------------------------------------------------------------ */
+
+static int nobody(struct tree *t, struct error *e)
+{
+	char text[ENTITY_TEXT_MAX];
+
+	if (t->pid)
+		(void)error_set(e, -ENOENT, "no process %" PRIu32 " is recorded on this host%s", t->pid,
+				t->at_ns == INT64_MAX ? "" : " for that time");
+	else
+		(void)error_set(e, -ENOENT, "no process '%s' is recorded", entity_format(&t->focus, text));
+	error_hint(e, "'exhibit events' shows process.entity_id, and 'exhibit coverage' what is seen at all");
+	return -ENOENT;
+}
+
+/* Of all that had the pid: the one that began last and, where a time is given, lived then. */
+static int choose(struct tree *t, struct error *e)
+{
+	const struct graph_process *best = NULL;
+
+	for (size_t i = 0; i < graph_size(t->graph); i++) {
+		const struct graph_process *p = graph_at(t->graph, i);
+		bool lived = t->at_ns == INT64_MAX ||
+			     (p->begin_ns <= t->at_ns && (!p->exited_ns || p->exited_ns > t->at_ns));
+
+		if (lived && (!best || p->begin_ns > best->begin_ns))
+			best = p;
+	}
+	if (!best)
+		return nobody(t, e);
+	t->focus = best->id;
+	t->pid = 0;
+	return 0;
+}
+
+/* The hosts that have the entity: it must be one. */
+static int find_host(struct tree *t, struct error *e)
+{
+	const struct store_group group = { t->tokens, t->n_tokens };
+	struct store_question q = scope_question(&t->scope, INT64_MIN, INT64_MAX);
+	AUTO(free_ptr) struct store_ref *refs = NULL;
+	size_t n = 0;
+	int r;
+
+	q.groups = &group;
+	q.n_groups = 1;
+	q.max = REFS_MAX;
+	r = store_find(t->scope.reading.store, &q, &refs, &n, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		if (refs[i].kind != STORE_BATCH || memcmp(refs[i].boot_id, t->focus.boot_id, ENTITY_BOOT_LEN) != 0)
+			continue;
+		if (t->has_host && (t->host.len != refs[i].host_id.len ||
+				    memcmp(t->host.b, refs[i].host_id.b, t->host.len) != 0)) {
+			(void)error_set(e, -EINVAL, "more than one host claims this process");
+			error_hint(e, "add --host");
+			return -EINVAL;
+		}
+		t->host = refs[i].host_id;
+		t->has_host = true;
+	}
+	return t->has_host ? 0 : nobody(t, e);
+}
+
+static int find_focus(struct tree *t, const Exhibit__V1__TreeQuery *m, struct error *e)
+{
+	int r;
+
+	if (m->entity_id.len) {
+		add_entity(t, TOKEN_ENTITY, &t->focus);
+		r = find_host(t, e);
+		if (r == 0)
+			r = ask(t, true, e);
+		/* Its beginning may have been lost: anything that names it will do. */
+		if (r == 0 && !graph_find(t->graph, &t->focus)) {
+			add_entity(t, TOKEN_ENTITY, &t->focus);
+			r = ask(t, false, e);
+		}
+	} else {
+		add_pid(t, t->pid);
+		r = ask(t, true, e);
+		if (r == 0 && graph_size(t->graph) == 0) {
+			add_pid(t, t->pid);
+			r = ask(t, false, e);
+		}
+		if (r == 0)
+			r = choose(t, e);
+	}
+	if (r == 0 && !graph_find(t->graph, &t->focus))
+		r = nobody(t, e);
+	return r;
+}
+
+/* ---- up and down ------------------------------------------------------------------------------------------ */
+
+static int note_lost_parent(struct tree *t, const struct entity *parent)
+{
+	struct missing *m = missing_add(&t->scope.missing, &t->host, NULL);
+	char text[ENTITY_TEXT_MAX];
+
+	if (m)
+		(void)snprintf(m->reason, sizeof(m->reason), "the ancestor with pid %" PRIu32 " (%s) is not in the record",
+			       parent->pid, entity_format(parent, text));
+	return 0;
+}
+
+static int find_one(struct tree *t, const struct entity *id, struct error *e)
+{
+	int r;
+
+	t->looking = *id;
+	add_pid(t, id->pid);
+	r = ask(t, true, e);
+	if (r == 0 && !graph_find(t->graph, id)) {
+		add_entity(t, TOKEN_ENTITY, id);
+		r = ask(t, false, e);
+	}
+	return r;
+}
+
+static int climb(struct tree *t, struct error *e)
+{
+	struct entity at = t->focus;
+
+	for (int i = 0; i < ANCESTORS_MAX; i++) {
+		const struct graph_process *p = graph_find(t->graph, &at);
+		const struct entity *up = p ? graph_parent(p) : NULL;
+		int r;
+
+		if (!up)
+			return 0;
+		at = *up;
+		if (!graph_find(t->graph, &at)) {
+			r = find_one(t, &at, e);
+			if (r < 0)
+				return r;
+		}
+		if (!graph_find(t->graph, &at))
+			return note_lost_parent(t, &at);
+	}
+	return 0;
+}
+
+/* Collect what has not been asked yet of the processes that belong below the focus. */
+static void collect(struct tree *t)
+{
+	for (size_t i = 0; i < graph_size(t->graph); i++) {
+		struct graph_process *p = graph_at(t->graph, i);
+
+		if (!p->descend || t->n_tokens + 1 + p->n_images > ROUND_TOKENS_MAX)
+			continue;
+		if (!p->asked)
+			add_pid(t, p->id.pid);
+		p->asked = true;
+		for (size_t k = 0; k < p->n_images; k++) {
+			if (!p->images[k].asked)
+				add_entity(t, TOKEN_PARENT, &p->images[k].id);
+			p->images[k].asked = true;
+		}
+	}
+}
+
+/* Whoever has a parent whose children belong to the tree belongs to it. */
+static bool joins(struct tree *t, const struct graph_process *p)
+{
+	for (size_t i = 0; i < p->n_images; i++) {
+		const struct graph_process *parent =
+			p->images[i].has_parent ? graph_find(t->graph, &p->images[i].parent) : NULL;
+
+		if (parent && parent->descend)
+			return true;
+	}
+	return false;
+}
+
+static void spread(struct tree *t)
+{
+	bool more = true;
+
+	while (more) {
+		more = false;
+		for (size_t i = 0; i < graph_size(t->graph); i++) {
+			struct graph_process *p = graph_at(t->graph, i);
+
+			if (p->descend || !joins(t, p))
+				continue;
+			p->descend = true;
+			more = true;
+		}
+	}
+}
+
+static int descend(struct tree *t, struct error *e)
+{
+	graph_find(t->graph, &t->focus)->descend = true;
+	for (int i = 0; i < ROUNDS_MAX; i++) {
+		int r;
+
+		spread(t);
+		collect(t);
+		if (!t->n_tokens)
+			return 0;
+		r = ask(t, true, e);
+		if (r < 0)
+			return r;
+		if (t->cut)
+			return 0;
+	}
+	t->cut = true;
+	return 0;
+}
+
+/* ---- the answer --------------------------------------------------------------------------------------------- */
+
+static int emit(void *ctx, const struct graph_process *p, const struct graph_image *image, uint32_t depth, bool focus)
+{
+	struct tree *t = ctx;
+	struct answer_row out = { .depth = depth, .focus = focus, .exited_ns = p->exited_ns };
+
+	/* Asked for one image without a time: that one, though it ran another later. */
+	for (size_t i = 0; focus && t->asked_image && t->at_ns == INT64_MAX && i < p->n_images; i++)
+		if (p->images[i].id.exec_id == t->focus.exec_id && p->images[i].row)
+			image = &p->images[i];
+	out.context = &image->row->context->message;
+	out.event = image->row->event;
+	out.event_len = image->row->event_len;
+	out.process = image->row->process ? image->row->process->bytes : NULL;
+	out.process_len = image->row->process ? image->row->process->len : 0;
+	return answer_row(t->answer, &out);
+}
+
+static int begin(struct tree *t, const struct query *query, const Exhibit__V1__TreeQuery *m, struct error *e)
+{
+	int r;
+
+	if (m->entity_id.len && entity_parse(m->entity_id.data, m->entity_id.len, &t->focus) < 0) {
+		(void)error_set(e, -EINVAL, "'%.*s' is not an entity id",
+				(int)(m->entity_id.len < 128 ? m->entity_id.len : 128),
+				(const char *)m->entity_id.data);
+		error_hint(e, "take process.entity_id from 'exhibit events --json'");
+		return -EINVAL;
+	}
+	if (!m->entity_id.len && (!m->pid || !m->host.len)) {
+		(void)error_set(e, -EINVAL, "a tree needs an entity id, or a host and a pid");
+		error_hint(e, "exhibit tree --host NAME --pid N");
+		return -EINVAL;
+	}
+	r = scope_init(&t->scope, query, &m->host, m->host.len ? 1 : 0, e);
+	if (r < 0)
+		return r;
+	if (m->host.len && t->scope.n_hosts > 1) {
+		(void)error_set(e, -EINVAL, "%zu hosts have this name", t->scope.n_hosts);
+		error_hint(e, "give the host's id; 'exhibit hosts' lists them");
+		return -EINVAL;
+	}
+	if (m->host.len) {
+		t->host = t->scope.hosts[0].host_id;
+		t->has_host = true;
+	}
+	t->pid = m->entity_id.len ? 0 : m->pid;
+	t->looking = t->focus;
+	t->asked_image = m->entity_id.len > 0;
+	t->at_ns = m->at_ns ? m->at_ns : INT64_MAX;
+	t->graph = graph_new();
+	if (!t->graph)
+		return error_set(e, -ENOMEM, "cannot answer: out of memory");
+	return answer_new(&query->sink, &t->answer, e);
+}
+
+static int complete(struct tree *t, struct error *e)
+{
+	const uint32_t classes = 1u << CLASS_EXEC | 1u << CLASS_FORK | 1u << CLASS_EXIT;
+	struct completeness c;
+	struct missing *m;
+	int r;
+
+	if (t->cut) {
+		m = missing_add(&t->scope.missing, &t->host, NULL);
+		if (m)
+			(void)snprintf(m->reason, sizeof(m->reason),
+				       "the tree has more than %d processes or lies in more than %d batches; it is cut",
+				       GRAPH_PROCESSES_MAX, TREE_BATCHES_MAX);
+	}
+	r = scope_complete(&t->scope, 0, t->at_ns == INT64_MAX ? INT64_MAX : t->at_ns + 1, classes, &c, e);
+	return r < 0 ? r : answer_complete(t->answer, &c, &t->scope.missing, t->cut);
+}
+
+static int run(struct tree *t, const struct query *query, const Exhibit__V1__TreeQuery *m, struct error *e)
+{
+	int r = begin(t, query, m, e);
+
+	if (r == 0)
+		r = find_focus(t, m, e);
+	if (r == 0)
+		r = find_one(t, &t->focus, e); /* its other images */
+	if (r == 0)
+		r = climb(t, e);
+	if (r == 0)
+		r = descend(t, e);
+	if (r == 0)
+		r = graph_walk(t->graph, &t->focus, t->at_ns, emit, t);
+	return r < 0 ? r : complete(t, e);
+}
+
+int query_tree(const struct query *query, const Exhibit__V1__TreeQuery *m, struct error *e)
+{
+	struct tree *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return error_set(e, -ENOMEM, "cannot answer: out of memory");
+	r = run(t, query, m, e);
+	answer_free(t->answer);
+	graph_free(t->graph);
+	scope_release(&t->scope);
+	free(t);
+	return r;
+}
