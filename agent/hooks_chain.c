@@ -49,7 +49,7 @@ static const struct hooks_row chain[] = {
 	  { "exh_udp_create", "exh_udp_release", "exh_udp_out", "exh_udp_in" }, NULL, true },
 
 	{ REC_CLASS_STOCK_PROCESS, 1, HOOK_ITER, "iter.s/task", "iter_task", { "exh_stock_task" }, NULL, false },
-	{ REC_CLASS_STOCK_PROCESS, 1, HOOK_ITER, "iter/task", "iter_task", { "exh_stock_task_a" },
+	{ REC_CLASS_STOCK_PROCESS, 1, HOOK_ITER, "iter/task", "iter_task", { "exh_stock_plain" },
 	  ARGS_LATER, false },
 	{ REC_CLASS_STOCK_SOCKET, 1, HOOK_ITER, "iter/task_file", "iter_file", { "exh_stock_file" }, NULL, false },
 };

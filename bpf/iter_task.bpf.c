@@ -39,7 +39,7 @@ int exh_stock_task(struct bpf_iter__task *ctx)
 }
 
 SEC("iter/task")
-int exh_stock_task_a(struct bpf_iter__task *ctx)
+int exh_stock_plain(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 	uint32_t index = 0, at;

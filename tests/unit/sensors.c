@@ -23,109 +23,109 @@ struct sensors {
 	struct rec_header *record[SENSORS_RECORDS_MAX];
 };
 
-struct hooks *sensors_hooks(struct sensors *l)
+struct hooks *sensors_hooks(struct sensors *s)
 {
-	return l->hooks;
+	return s->hooks;
 }
 
 int sensors_take(void *ctx, const void *record, size_t len)
 {
-	struct sensors *l = ctx;
+	struct sensors *s = ctx;
 	const struct rec_header *h = record;
 
 	assert_true(len >= sizeof(*h));
-	assert_true(l->n < SENSORS_RECORDS_MAX);
+	assert_true(s->n < SENSORS_RECORDS_MAX);
 	assert_int_equal(h->len, len);
 	assert_int_equal(h->layout, REC_LAYOUT);
-	l->record[l->n] = malloc(len);
-	assert_non_null(l->record[l->n]);
-	memcpy(l->record[l->n++], record, len);
+	s->record[s->n] = malloc(len);
+	assert_non_null(s->record[s->n]);
+	memcpy(s->record[s->n++], record, len);
 	return 0;
 }
 
 static int from_ring(void *ctx, const void *record, size_t len)
 {
-	struct sensors *l = ctx;
+	struct sensors *s = ctx;
 	const struct rec_header *h = record;
 	struct loss_hole hole;
 
 	assert_true(h->ring < REC_RINGS);
-	l->received[h->ring]++;
-	if (loss_feed(l->loss[h->ring], h->cpu, h->seq, h->boottime_ns, &hole))
-		l->holes[h->ring] += hole.count;
+	s->received[h->ring]++;
+	if (loss_feed(s->loss[h->ring], h->cpu, h->seq, h->boottime_ns, &hole))
+		s->holes[h->ring] += hole.count;
 	return sensors_take(ctx, record, len);
 }
 
 struct sensors *sensors_open(const struct hooks_config *config)
 {
 	static const char *const maps[REC_RINGS] = { "exh_critical", "exh_bulk" };
-	struct sensors *l = calloc(1, sizeof(*l));
+	struct sensors *s = calloc(1, sizeof(*s));
 	struct error e = { 0 };
 
-	assert_non_null(l);
+	assert_non_null(s);
 	if (hooks_check(NULL, 0, &e) < 0) {
 		print_message("skipped: %s\n", e.text);
-		free(l);
+		free(s);
 		skip();
 	}
-	if (hooks_open(config, &l->hooks, &e) < 0)
+	if (hooks_open(config, &s->hooks, &e) < 0)
 		fail_msg("%s", e.text);
 	for (size_t i = 0; i < REC_RINGS; i++) {
-		int r = ring_open(hooks_map_fd(l->hooks, maps[i]), from_ring, l, &l->ring[i], &e);
+		int r = ring_open(hooks_map_fd(s->hooks, maps[i]), from_ring, s, &s->ring[i], &e);
 
 		if (r < 0)
 			fail_msg("%s", e.text);
-		l->loss[i] = loss_new(counters_cpus(), clock_boottime_ns());
-		assert_non_null(l->loss[i]);
+		s->loss[i] = loss_new(counters_cpus(), clock_boottime_ns());
+		assert_non_null(s->loss[i]);
 	}
-	return l;
+	return s;
 }
 
-void sensors_close(struct sensors *l)
+void sensors_close(struct sensors *s)
 {
 	for (size_t i = 0; i < REC_RINGS; i++) {
-		ring_close(l->ring[i]);
-		loss_free(l->loss[i]);
+		ring_close(s->ring[i]);
+		loss_free(s->loss[i]);
 	}
-	hooks_close(l->hooks);
-	for (size_t i = 0; i < l->n; i++)
-		free(l->record[i]);
-	free(l);
+	hooks_close(s->hooks);
+	for (size_t i = 0; i < s->n; i++)
+		free(s->record[i]);
+	free(s);
 }
 
-size_t sensors_drain(struct sensors *l, uint32_t ring)
+size_t sensors_drain(struct sensors *s, uint32_t ring)
 {
 	for (size_t i = 0; i < REC_RINGS; i++) {
 		int r = SLICE;
 
 		while (r >= SLICE)
-			r = ring_drain(l->ring[i], SLICE);
+			r = ring_drain(s->ring[i], SLICE);
 		assert_true(r >= 0);
 	}
-	return l->received[ring];
+	return s->received[ring];
 }
 
-uint64_t sensors_holes(struct sensors *l, uint32_t ring)
+uint64_t sensors_holes(struct sensors *s, uint32_t ring)
 {
 	size_t n = counters_cpus();
 	AUTO(free_ptr) uint64_t *numbers = calloc(n, sizeof(*numbers));
 	struct loss_hole hole;
 
 	assert_non_null(numbers);
-	assert_int_equal(counters_numbers(l->hooks, ring, numbers, n, NULL), 0);
+	assert_int_equal(counters_numbers(s->hooks, ring, numbers, n, NULL), 0);
 	(void)usleep(PAUSE_US); /* what was numbered has been sent by then */
-	(void)sensors_drain(l, ring);
+	(void)sensors_drain(s, ring);
 	for (uint32_t cpu = 0; cpu < n; cpu++)
-		if (loss_settle(l->loss[ring], cpu, numbers[cpu], clock_boottime_ns(), &hole))
-			l->holes[ring] += hole.count;
-	assert_int_equal(loss_late(l->loss[ring]), 0);
-	return l->holes[ring];
+		if (loss_settle(s->loss[ring], cpu, numbers[cpu], clock_boottime_ns(), &hole))
+			s->holes[ring] += hole.count;
+	assert_int_equal(loss_late(s->loss[ring]), 0);
+	return s->holes[ring];
 }
 
-static const struct rec_header *nth(const struct sensors *l, uint16_t type, pid_t pid, size_t i)
+static const struct rec_header *nth(const struct sensors *s, uint16_t type, pid_t pid, size_t i)
 {
-	for (size_t at = 0; at < l->n; at++) {
-		const struct rec_header *h = l->record[at];
+	for (size_t at = 0; at < s->n; at++) {
+		const struct rec_header *h = s->record[at];
 
 		if (h->type == type && h->actor.image.pid == (uint32_t)pid && i-- == 0)
 			return h;
@@ -133,33 +133,42 @@ static const struct rec_header *nth(const struct sensors *l, uint16_t type, pid_
 	return NULL;
 }
 
-const void *sensors_find(struct sensors *l, uint16_t type, pid_t pid, size_t i)
+const void *sensors_find(struct sensors *s, uint16_t type, pid_t pid, size_t i)
 {
-	(void)sensors_drain(l, REC_RING_BULK);
-	return nth(l, type, pid, i);
+	(void)sensors_drain(s, REC_RING_BULK);
+	return nth(s, type, pid, i);
 }
 
-const void *sensors_wait(struct sensors *l, uint16_t type, pid_t pid, size_t i)
+const void *sensors_wait(struct sensors *s, uint16_t type, pid_t pid, size_t i)
 {
 	uint64_t deadline = clock_monotonic_ns() + SENSORS_WAIT_MS * NSEC_PER_MSEC;
-	const void *found = sensors_find(l, type, pid, i);
+	const void *found = sensors_find(s, type, pid, i);
 
 	while (!found && clock_monotonic_ns() < deadline) {
 		(void)usleep(PAUSE_US);
-		found = sensors_find(l, type, pid, i);
+		found = sensors_find(s, type, pid, i);
 	}
 	if (!found)
 		fail_msg("record %zu of type %u of process %d did not come", i, type, pid);
 	return found;
 }
 
-size_t sensors_count(struct sensors *l, uint16_t type, pid_t pid)
+size_t sensors_count(struct sensors *s, uint16_t type, pid_t pid)
 {
 	size_t n = 0;
 
-	(void)sensors_drain(l, REC_RING_BULK);
-	while (nth(l, type, pid, n))
+	(void)sensors_drain(s, REC_RING_BULK);
+	while (nth(s, type, pid, n))
 		n++;
+	return n;
+}
+
+uint64_t sensors_received(const struct sensors *s, enum rec_class class)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		n += s->record[i]->class == class;
 	return n;
 }
 
@@ -229,7 +238,7 @@ void sensors_remove_tree(const char *dir)
 	assert_int_equal(status, 0);
 }
 
-void sensors_expect_balance(struct sensors *l)
+void sensors_expect_balance(struct sensors *s)
 {
 	uint64_t deadline = clock_monotonic_ns() + SENSORS_WAIT_MS * NSEC_PER_MSEC;
 	struct counters c;
@@ -237,7 +246,7 @@ void sensors_expect_balance(struct sensors *l)
 
 	/* A record under way on another CPU makes it untrue for an instant. */
 	while (balanced < REC_CLASSES && clock_monotonic_ns() < deadline) {
-		assert_int_equal(counters_read(l->hooks, &c, NULL), 0);
+		assert_int_equal(counters_read(s->hooks, &c, NULL), 0);
 		for (balanced = 0; balanced < REC_CLASSES; balanced++)
 			if (!counters_balanced(&c.class[balanced]))
 				break;
