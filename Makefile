@@ -51,6 +51,7 @@ UNIT_BINARIES := $(addprefix $(B)/tests/,$(if $(T),$(addprefix test_,$(T)),$(UNI
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BINARIES := $(addprefix $(B)/fuzz/,$(if $(T),$(addprefix fuzz_,$(T)),$(FUZZ)))
 SHIMS := $(patsubst tests/system/%.c,$(B)/tests/%.so,$(wildcard tests/system/shim_*.c))
+DRIVERS := $(patsubst tests/system/%.c,$(B)/tests/%,$(wildcard tests/system/driver_*.c))
 BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
 
 # ---- flags ---------------------------------------------------------------------------------------
@@ -215,6 +216,11 @@ $(B)/tests/shim_%.so: tests/system/shim_%.c $(B)/obj/command
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) $(CPPFLAGS_ALL) $(filter-out -fPIE,$(CFLAGS_ALL)) -fPIC -shared -MMD -MP -MF $(@:.so=.d) $< -o $@ -ldl -lpthread
 
+# Drivers do one module's work under a shim.
+$(DRIVERS): $(B)/tests/%: $(B)/obj/tests/system/%.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)$(link) $(LIBS_ALL)
+
 $(B)/bench/%: $(B)/obj/tests/bench/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link) $(LIBS_ALL)
@@ -231,7 +237,7 @@ fuzz-replay: fuzz-build
 fuzz-run: fuzz-build
 	@FOUND=$(FOUND) SECONDS_EACH=$(SECONDS_EACH) tests/fuzz/run.sh fuzz $(FUZZ_BINARIES)
 
-system-build: all $(SHIMS) $(PB_PY)
+system-build: all $(SHIMS) $(DRIVERS) $(PB_PY)
 system: system-build
 ifneq ($(wildcard tests/system/test_*.py),)
 	PYTHONDONTWRITEBYTECODE=1 EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) -m pytest -p no:cacheprovider \
