@@ -313,7 +313,9 @@ lint-text:
 	@tests/lint.sh
 
 lint-format:
-	$(call say,FORMAT,$(words $(OURS_C)) files)clang-format --dry-run -Werror $(OURS_C)
+	$(call say,FORMAT,$(words $(OURS_C)) files)bad=0; for f in $(OURS_C); do \
+		clang-format --dry-run -Werror $$f 2>/dev/null || { \
+			echo "$$f: not formatted; run 'make format'"; bad=1; }; done; exit $$bad
 
 # One file at a time: clang-tidy 14 confuses va_list across files.
 TIDY_FLAGS = -std=gnu11 $(CPPFLAGS_ALL) -include proto/base/banned.h
