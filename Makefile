@@ -241,7 +241,7 @@ system-build: all $(SHIMS) $(DRIVERS) $(PB_PY)
 system: system-build
 ifneq ($(wildcard tests/system/test_*.py),)
 	PYTHONDONTWRITEBYTECODE=1 EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) -m pytest -p no:cacheprovider \
-		--timeout=300 -q tests/system $(PYTEST)
+		--timeout=$(if $(EXHIBIT_FULL),3600,300) -q tests/system $(PYTEST)
 else
 	@echo "system tests: none here yet"
 endif
@@ -324,7 +324,7 @@ lint-tidy: $(PB_H) $(SKELETONS)
 		sh -c 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null' tidy
 
 clean:
-	rm -rf $(B) $(B)-asan $(B)-fuzz $(B)-coverage
+	rm -rf $(B) $(B)-asan $(B)-clang $(B)-coverage $(B)-fuzz
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man1 \
