@@ -374,6 +374,7 @@ static struct rpc_stream *make_stream(struct rpc_client *c, const struct rpc_cal
 				      struct channel *ch)
 {
 	struct rpc_stream *s = rpc_stream_new(c->loop, false);
+	grpc_slice method;
 
 	if (s == NULL)
 		return NULL;
@@ -383,10 +384,11 @@ static struct rpc_stream *make_stream(struct rpc_client *c, const struct rpc_cal
 	s->on_released = channel_unref;
 	(void)snprintf(s->path, sizeof(s->path), "%s", call->path);
 	(void)snprintf(s->remote, sizeof(s->remote), "%s", c->address);
+	method = grpc_slice_from_copied_string(call->path);
 	s->call = grpc_channel_create_call(ch->core, NULL, GRPC_PROPAGATE_DEFAULTS,
-					   rpc_loop_queue(c->loop),
-					   grpc_slice_from_copied_string(call->path), NULL,
-					   deadline_of(call), NULL);
+					   rpc_loop_queue(c->loop), method, NULL, deadline_of(call),
+					   NULL);
+	grpc_slice_unref(method);
 	return s;
 }
 

@@ -73,13 +73,14 @@ enum rpc_status raw_call(struct world *w, const char *name, const char *path,
 	grpc_channel *channel = raw_channel(w, name);
 	gpr_timespec limit = gpr_time_add(gpr_now(GPR_CLOCK_REALTIME),
 					  gpr_time_from_seconds(WAIT_S, GPR_TIMESPAN));
+	grpc_slice method = grpc_slice_from_copied_string(path);
 	grpc_call *call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue,
-						   grpc_slice_from_copied_string(path), NULL, limit,
-						   NULL);
+						   method, NULL, limit, NULL);
 	struct raw_result r = { .text = grpc_empty_slice() };
 
 	grpc_metadata_array_init(&r.first);
 	grpc_metadata_array_init(&r.last);
+	grpc_slice_unref(method);
 	run_call(call, queue, &r);
 	(void)snprintf(ret_text, RAW_TEXT_MAX, "%.*s", (int)GRPC_SLICE_LENGTH(r.text),
 		       (const char *)GRPC_SLICE_START_PTR(r.text));

@@ -348,6 +348,7 @@ static void collector_with_a_wrong_name_is_refused(void **state)
 		.order_ca_file = pki_path(&world.pki, "order", ".crt"),
 		.connect_timeout_ms = 10000,
 	};
+	struct rpc_client *client = NULL;
 	struct caller c = { 0 };
 	struct error e = { 0 };
 	const char *domain = *state;
@@ -356,10 +357,13 @@ static void collector_with_a_wrong_name_is_refused(void **state)
 		config.domain = domain + 1;
 	else
 		config.server_name = domain;
-	assert_int_equal(rpc_client_new(world.loop, &config, &c.client, &e), 0);
-	caller_open(&c, c.client, "/test.T/Echo", false, WAIT_S * 1000);
+	assert_int_equal(rpc_client_new(world.loop, &config, &client, &e), 0);
+	caller_open(&c, client, "/test.T/Echo", false, WAIT_S * 1000);
 	caller_wait_closed(&c);
 	assert_int_equal(c.status, RPC_UNAVAILABLE);
+	assert_true(rpc_client_explain(client, c.status, c.text, &e) < 0);
+	assert_non_null(strstr(e.text, world.address));
+	c.client = client;
 	caller_release(&c);
 }
 
