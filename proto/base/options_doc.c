@@ -46,7 +46,8 @@ void options_help(const struct option_table *t)
 		printf("\nExamples:\n");
 	for (const char *const *x = t->examples; x && x[0] && x[1]; x += 2)
 		printf("  %s\n      %s\n", x[0], x[1]);
-	printf("\nFlags (the dotted ones are keys of the configuration file, too):\n");
+	printf("\nFlags (all but the last %zu are keys of the configuration file, too):\n",
+	       ARRAY_LEN(builtins));
 	for (size_t i = 0; i < t->n_rows; i++)
 		help_line(t->rows[i].name, shown_metavar(&t->rows[i]), t->rows[i].help,
 			  t->rows[i].def);
