@@ -16,6 +16,7 @@
 struct fanotify_config {
 	const char *mountinfo; /* "/proc/self/mountinfo" */
 	bool bounded; /* do not ask for FAN_UNLIMITED_QUEUE */
+	bool before_5_17; /* tests: do without FAN_RENAME and FAN_REPORT_TARGET_FID */
 	const char *only; /* tests: mark only the file system mounted there; NULL: all */
 	/* What the agent and a collector beside it write is filtered and counted. */
 	const char *own_folders[FANOTIFY_OWN_MAX]; /* absolute; NULL ends */
@@ -33,7 +34,8 @@ MUST_CHECK int fanotify_own_pid(struct fanotify *f, uint32_t pid);
 
 /* Take at most budget events and hand each to fn, which must not keep ev's pointers: ev->image.pid is
  * the process (0: outside of our pid namespace), enrich_event completes it; gaps have no process.
- * Also looks for new mounts. Returns the number handed over; fn may be called for gaps beyond it. */
+ * Also looks for new mounts. Returns the number of kernel events taken (up to a buffer more than
+ * budget): 0 when none waited, at least budget when more may wait. */
 size_t fanotify_drain(struct fanotify *f, uint64_t now_ns, size_t budget,
 		      void (*fn)(void *ctx, struct event *ev), void *ctx);
 /* Readable when events wait, for poll; owned by f. */

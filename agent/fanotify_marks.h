@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside fanotify: which file systems there are, and a mark on each that can have one. Nothing is kept
+ * open on them, so that they can be unmounted; a mark goes with its file system. */
+#ifndef AGENT_FANOTIFY_MARKS_H
+#define AGENT_FANOTIFY_MARKS_H
+
+#include "agent/fanotify.h"
+
+#define FANOTIFY_FS_MAX 4096
+
+struct fanotify_fs {
+	uint32_t dev_major, dev_minor;
+	uint8_t fsid[8]; /* statfs' f_fsid; meaningful when marked */
+	int code; /* 0: marked, else a negative errno */
+	bool whole; /* point is a mount of the whole file system: all its paths lie below */
+	char *point, *type;
+};
+
+struct fanotify_marks;
+
+/* group: fanotify descriptor, borrowed. only: see fanotify_config; both paths are copied. */
+MUST_CHECK int fanotify_marks_open(int group, uint64_t mask, const char *mountinfo, const char *only,
+				   struct fanotify_marks **ret_m, struct error *e);
+void fanotify_marks_close(struct fanotify_marks *m); /* NULL allowed */
+/* Readable with POLLPRI when the mounts changed. */
+int fanotify_marks_fd(const struct fanotify_marks *m);
+/* Read the mounts again and mark all (again: one may have gone and come back). true: the coverage is
+ * another one than before. What cannot be read leaves everything as it was. */
+bool fanotify_marks_refresh(struct fanotify_marks *m);
+/* NULL: no marked file system has this id. Valid until the next refresh. */
+const struct fanotify_fs *fanotify_marks_find(const struct fanotify_marks *m, const uint8_t fsid[static 8]);
+void fanotify_marks_coverage(const struct fanotify_marks *m, struct fanotify_coverage *ret);
+
+#endif
