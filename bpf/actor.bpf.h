@@ -74,9 +74,21 @@ static __always_inline void fill_actor(struct rec_actor *actor, struct task_stru
 	READ_INTO(&actor->comm, task, comm);
 }
 
-static __always_inline uint32_t io_uring_flag(struct task_struct *task)
+/* Is io_uring doing this for the current task: in a worker or poller thread, or inside io_uring_enter?
+ * For tracing programs, where the task's registers can be had (from 5.15). */
+static __always_inline uint32_t io_uring_flag(void)
 {
-	return READ(task, flags) & PF_IO_WORKER ? REC_IO_URING : 0;
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (READ(task, flags) & PF_IO_WORKER)
+		return REC_IO_URING;
+#ifndef EXH_PLAIN
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	if (READ(regs, orig_ax) == SYS_IO_URING_ENTER)
+		return REC_IO_URING;
+#endif
+	return 0;
 }
 
 #endif

@@ -100,7 +100,7 @@ static __always_inline void file_open_body(struct task_struct *task, long fd, ui
 	}
 	__builtin_memset(&rec, 0, sizeof(rec));
 	begin(&rec.h, REC_FILE_OPEN, REC_CLASS_FILE_OPEN, REC_RING_BULK);
-	rec.h.flags = flags | io_uring_flag(task);
+	rec.h.flags = flags;
 	rec.op = mode & FMODE_CREATED ? REC_FILE_CREATE : REC_FILE_OPEN_WRITE;
 	rec.inode = READ(inode, i_ino);
 	dev = READ(inode, i_sb, s_dev);

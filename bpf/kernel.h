@@ -38,6 +38,7 @@
 #define SOCK_DONE_BIT 1 /* enum sock_flags: the peer's FIN has arrived */
 #define TS_COMPAT 0x2
 #define X32_BIT 0x40000000
+#define SYS_IO_URING_ENTER 426 /* on every architecture */
 #define KERNEL_MAJOR(dev) ((dev) >> 20)
 #define KERNEL_MINOR(dev) ((dev)&0xfffff)
 

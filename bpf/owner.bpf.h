@@ -13,8 +13,9 @@ struct owner {
 	struct rec_actor actor; /* image.pid 0: not known (yet); net_ns: the socket's */
 	uint64_t opened_ns;
 	struct rec_flow_key first; /* UDP: its first flow, flushed when the socket is closed */
+	uint16_t flags; /* REC_IO_URING, REC_COMPAT: how it was opened */
 	uint8_t role; /* enum rec_role */
-	uint8_t pad[7];
+	uint8_t pad[5];
 };
 
 /* Full: later records say REC_OWNER_NONE, none is missing. */
@@ -43,7 +44,7 @@ static __always_inline struct sock *plain_sock(void *context_sock)
 }
 
 static __always_inline void own_socket(struct sock *sk, const struct rec_actor *actor,
-				       uint32_t role, uint64_t opened_ns)
+				       uint32_t role, uint64_t opened_ns, uint32_t flags)
 {
 	uint64_t key = (uint64_t)sk;
 	struct owner owner, *old = bpf_map_lookup_elem(&exh_owners, &key);
@@ -51,12 +52,14 @@ static __always_inline void own_socket(struct sock *sk, const struct rec_actor *
 	if (old) {
 		old->actor = *actor;
 		old->role = role;
+		old->flags = flags;
 		return;
 	}
 	__builtin_memset(&owner, 0, sizeof(owner));
 	owner.actor = *actor;
 	owner.opened_ns = opened_ns;
 	owner.role = role;
+	owner.flags = flags;
 	bpf_map_update_elem(&exh_owners, &key, &owner, BPF_ANY);
 }
 

@@ -115,7 +115,7 @@ static __always_inline void stock_socket_body(struct task_struct *task, struct s
 			return;
 		stock_count(REC_CLASS_STOCK_SOCKET, true);
 	}
-	own_socket(sk, &rec.h.actor, REC_ROLE_UNKNOWN, 0);
+	own_socket(sk, &rec.h.actor, REC_ROLE_UNKNOWN, 0, 0);
 }
 
 #endif

@@ -94,7 +94,7 @@ static __always_inline void accept_body(struct task_struct *task, long fd, uint3
 		COUNT(REC_CLASS_TCP_ACCEPT, filtered);
 		return;
 	}
-	tcp_call_body(sk, task, REC_TCP_ACCEPT, REC_CLASS_TCP_ACCEPT, flags);
+	tcp_call_body(sk, task, REC_TCP_ACCEPT, REC_ROLE_ACCEPTER, REC_CLASS_TCP_ACCEPT, flags);
 }
 
 static __always_inline void sys_exit_body(struct pt_regs *regs, long nr, long ret)

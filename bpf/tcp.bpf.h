@@ -31,27 +31,63 @@ static __always_inline void fill_tcp(struct rec_tcp *rec, struct sock *sk)
 	rec->h.actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
+static __always_inline void send_call(struct rec_tcp *rec, struct sock *sk, uint32_t class)
+{
+	fill_tcp(rec, sk);
+	if (is_own())
+		COUNT(class, filtered);
+	else
+		emit(&rec->h, sizeof(*rec), class, REC_RING_BULK);
+}
+
 /* In the context of the process that calls. */
 static __always_inline void tcp_call_body(struct sock *sk, struct task_struct *task, uint32_t op,
-					  uint32_t class, uint32_t flags)
+					  uint32_t role, uint32_t class, uint32_t flags)
 {
 	struct rec_tcp rec;
 
 	__builtin_memset(&rec, 0, sizeof(rec));
 	begin(&rec.h, REC_TCP, class, REC_RING_BULK);
-	rec.h.flags = flags | io_uring_flag(task);
+	rec.h.flags = flags;
 	rec.op = op;
+	rec.role = role;
 	fill_actor(&rec.h.actor, task);
-	fill_tcp(&rec, sk);
-	if (op == REC_TCP_CONNECT)
-		rec.role = REC_ROLE_OPENER;
-	if (op == REC_TCP_ACCEPT)
-		rec.role = REC_ROLE_ACCEPTER;
-	own_socket(sk, &rec.h.actor, rec.role, rec.h.boottime_ns);
-	if (is_own())
-		COUNT(class, filtered);
-	else
-		emit(&rec.h, sizeof(rec), class, REC_RING_BULK);
+	rec.h.actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
+	own_socket(sk, &rec.h.actor, role, rec.h.boottime_ns, flags);
+	send_call(&rec, sk, class);
+}
+
+/* SYN_SENT: only who it is; the record follows with the local port. */
+static __always_inline void tcp_connecting(struct sock *sk, struct task_struct *task)
+{
+	struct rec_actor actor;
+
+	__builtin_memset(&actor, 0, sizeof(actor));
+	fill_actor(&actor, task);
+	actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
+	own_socket(sk, &actor, REC_ROLE_OPENER, bpf_ktime_get_boot_ns(), io_uring_flag());
+	COUNT(REC_CLASS_TCP, filtered);
+}
+
+/* From sockops, still in the context of the process that connects. */
+static __always_inline void tcp_connect_body(struct sock *sk)
+{
+	uint64_t key = (uint64_t)sk;
+	struct owner *owner = bpf_map_lookup_elem(&exh_owners, &key);
+	struct rec_tcp rec;
+
+	COUNT(REC_CLASS_TCP, seen);
+	__builtin_memset(&rec, 0, sizeof(rec));
+	begin(&rec.h, REC_TCP, REC_CLASS_TCP, REC_RING_BULK);
+	rec.op = REC_TCP_CONNECT;
+	rec.role = REC_ROLE_OPENER;
+	if (owner) {
+		rec.h.actor = owner->actor;
+		rec.h.flags = owner->flags;
+	} else { /* its table was full */
+		fill_actor(&rec.h.actor, (void *)bpf_get_current_task());
+	}
+	send_call(&rec, sk, REC_CLASS_TCP);
 }
 
 /* Bytes of payload: what was sent less what was sent again; what came in order less the peer's FIN,
@@ -125,24 +161,19 @@ static __always_inline void tcp_state_body(struct sock *sk, int old_state, int n
 		return;
 	COUNT(REC_CLASS_TCP, seen);
 	if (new_state == TCP_SYN_SENT && ports_later)
-		COUNT(REC_CLASS_TCP, filtered);
+		tcp_connecting(sk, task);
 	else if (new_state == TCP_SYN_SENT)
-		tcp_call_body(sk, task, REC_TCP_CONNECT, REC_CLASS_TCP, 0);
+		tcp_call_body(sk, task, REC_TCP_CONNECT, REC_ROLE_OPENER, REC_CLASS_TCP,
+			      io_uring_flag());
 	else if (new_state == TCP_LISTEN)
-		tcp_call_body(sk, task, REC_TCP_LISTEN, REC_CLASS_TCP, 0);
+		tcp_call_body(sk, task, REC_TCP_LISTEN, REC_ROLE_UNKNOWN, REC_CLASS_TCP,
+			      io_uring_flag());
 	else if (new_state == TCP_CLOSE)
 		tcp_close_body(sk, old_state);
 	else if (new_state == TCP_ESTABLISHED && old_state == TCP_SYN_RECV)
 		tcp_arrived(sk);
 	else
 		COUNT(REC_CLASS_TCP, filtered);
-}
-
-/* From sockops, in the context of the process that connects. */
-static __always_inline void tcp_connect_body(struct sock *sk)
-{
-	COUNT(REC_CLASS_TCP, seen);
-	tcp_call_body(sk, (void *)bpf_get_current_task(), REC_TCP_CONNECT, REC_CLASS_TCP, 0);
 }
 
 #endif

@@ -181,7 +181,7 @@ static __always_inline void udp_create_body(struct bpf_sock *ctx)
 	__builtin_memset(&actor, 0, sizeof(actor));
 	fill_actor(&actor, task);
 	actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
-	own_socket(sk, &actor, REC_ROLE_UNKNOWN, bpf_ktime_get_boot_ns());
+	own_socket(sk, &actor, REC_ROLE_UNKNOWN, bpf_ktime_get_boot_ns(), 0);
 }
 
 static __always_inline void udp_release_body(struct bpf_sock *ctx)
