@@ -209,10 +209,10 @@ static int emit_first(struct merge *m, merge_emit_fn *emit, void *ctx)
 {
 	struct row_set *s = m->heap[0];
 	size_t before_bytes = s->bytes;
-	struct row *row = row_set_take(s);
+	struct kept_row *row = row_set_take(s);
 	int r = emit(ctx, row);
 
-	row_free(row);
+	kept_row_free(row);
 	m->bytes -= before_bytes - s->bytes;
 	if (row_set_left(s) == 0) {
 		m->bytes -= s->bytes < m->bytes ? s->bytes : m->bytes;

@@ -11,7 +11,7 @@
 #define MERGE_BUDGET MiB(24)
 
 /* 0 to go on; anything else ends the merge and is returned. row: borrowed. */
-typedef int merge_emit_fn(void *ctx, const struct row *row);
+typedef int merge_emit_fn(void *ctx, const struct kept_row *row);
 
 struct merge_question {
 	const struct store_ref *refs; /* ordered by first_wall_ns */

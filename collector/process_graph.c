@@ -26,7 +26,7 @@ void graph_free(struct graph *g)
 		return;
 	for (size_t i = 0; i < g->n; i++) {
 		for (size_t k = 0; k < g->processes[i].n_images; k++)
-			row_free(g->processes[i].images[k].row);
+			kept_row_free(g->processes[i].images[k].row);
 		free(g->processes[i].images);
 	}
 	free(g->processes);
@@ -97,7 +97,7 @@ static int image_of(struct graph_process *p, const struct sighting *s, struct gr
 	}
 	if (p->n_images == GRAPH_IMAGES_MAX) {
 		/* The middle of a long series of execs is the least interesting. */
-		row_free(p->images[GRAPH_IMAGES_MAX / 2].row);
+		kept_row_free(p->images[GRAPH_IMAGES_MAX / 2].row);
 		memmove(&p->images[GRAPH_IMAGES_MAX / 2], &p->images[GRAPH_IMAGES_MAX / 2 + 1],
 			(GRAPH_IMAGES_MAX - GRAPH_IMAGES_MAX / 2 - 1) * sizeof(*images));
 		p->n_images--;
@@ -119,7 +119,7 @@ static bool introduces(uint32_t action)
 	return action == ACTION_EXEC || action == ACTION_FORK || action == ACTION_PROCESS;
 }
 
-int graph_see(struct graph *g, const struct sighting *s, struct row ***ret_slot)
+int graph_see(struct graph *g, const struct sighting *s, struct kept_row ***ret_slot)
 {
 	struct graph_process *p = NULL;
 	struct graph_image *image = NULL;

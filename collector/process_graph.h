@@ -26,7 +26,7 @@ struct graph_image {
 	bool introduced; /* its exec, fork or stock-taking was seen */
 	bool asked; /* its children were asked for */
 	int64_t begin_ns; /* Unix time */
-	struct row *row; /* the event that introduced it, or any that names it; owned */
+	struct kept_row *row; /* the event that introduced it, or any that names it; owned */
 };
 
 struct graph_process {
@@ -54,7 +54,7 @@ struct graph_process *graph_at(struct graph *g, size_t i); /* in order of arriva
 struct graph_process *graph_find(struct graph *g, const struct entity *id);
 /* Note one sighting. ret_slot: where the event's row is wanted (free what is there), or NULL when a better one is
  * held; valid until the next call. -ENOSPC: GRAPH_PROCESSES_MAX; -ENOMEM. */
-MUST_CHECK int graph_see(struct graph *g, const struct sighting *s, struct row ***ret_slot);
+MUST_CHECK int graph_see(struct graph *g, const struct sighting *s, struct kept_row ***ret_slot);
 /* Who made the process: the parent of its earliest image. NULL: not known or none. */
 const struct entity *graph_parent(const struct graph_process *p);
 /* The image that ran at at_ns; the last one for INT64_MAX. NULL: it had not begun. */

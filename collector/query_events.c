@@ -52,7 +52,7 @@ static int check_question(const Exhibit__V1__EventsQuery *m, struct error *e)
 	return 0;
 }
 
-static int emit(void *ctx, const struct row *row)
+static int emit(void *ctx, const struct kept_row *row)
 {
 	struct events *q = ctx;
 	struct answer_row out = {

@@ -109,7 +109,7 @@ static bool sighting_of(const struct store_ref *ref, const struct scan_row *row,
 static int see_row(void *ctx, const struct scan_row *row)
 {
 	struct batch_walk *w = ctx;
-	struct row **slot;
+	struct kept_row **slot;
 	struct row_key key;
 	struct sighting s;
 	int r;
@@ -127,7 +127,7 @@ static int see_row(void *ctx, const struct scan_row *row)
 	r = row_set_add(&w->set, row, &key);
 	if (r < 0)
 		return r;
-	row_free(*slot);
+	kept_row_free(*slot);
 	*slot = row_set_take(&w->set);
 	return 0;
 }

@@ -37,12 +37,12 @@ static void process_drop(struct row_process *p)
 }
 
 /* Memory that goes when the row goes: its process counts for whoever holds it last. */
-static size_t weight(const struct row *r)
+static size_t weight(const struct kept_row *r)
 {
 	return sizeof(*r) + r->event_len + sizeof(void *) + (r->process && r->process->users == 1 ? r->process->len : 0);
 }
 
-void row_free(struct row *r)
+void kept_row_free(struct kept_row *r)
 {
 	if (!r)
 		return;
@@ -77,7 +77,7 @@ static int share_process(struct row_set *s, const struct scan_row *row, struct r
 static int make_room(struct row_set *s)
 {
 	size_t cap = s->cap ? s->cap * 2 : 16;
-	struct row **rows;
+	struct kept_row **rows;
 
 	if (s->n < s->cap)
 		return 0;
@@ -91,7 +91,7 @@ static int make_room(struct row_set *s)
 
 int row_set_add(struct row_set *s, const struct scan_row *row, const struct row_key *key)
 {
-	struct row *r;
+	struct kept_row *r;
 
 	if (!s->context)
 		s->context = context_new(s->ref, row->subject.context);
@@ -100,7 +100,7 @@ int row_set_add(struct row_set *s, const struct scan_row *row, const struct row_
 	r = malloc(sizeof(*r) + row->event_len);
 	if (!r)
 		return -ENOMEM;
-	*r = (struct row){ .key = *key, .event_len = row->event_len };
+	*r = (struct kept_row){ .key = *key, .event_len = row->event_len };
 	if (share_process(s, row, &r->process) < 0) {
 		free(r);
 		return -ENOMEM;
@@ -115,7 +115,7 @@ int row_set_add(struct row_set *s, const struct scan_row *row, const struct row_
 
 static int by_key(const void *a, const void *b)
 {
-	return row_key_compare(&(*(struct row *const *)a)->key, &(*(struct row *const *)b)->key);
+	return row_key_compare(&(*(struct kept_row *const *)a)->key, &(*(struct kept_row *const *)b)->key);
 }
 
 void row_set_sort(struct row_set *s)
@@ -127,16 +127,16 @@ void row_set_sort(struct row_set *s)
 		qsort(s->rows, s->n, sizeof(*s->rows), by_key);
 }
 
-static void lighten(struct row_set *s, const struct row *r)
+static void lighten(struct row_set *s, const struct kept_row *r)
 {
 	size_t w = weight(r);
 
 	s->bytes -= w < s->bytes ? w : s->bytes;
 }
 
-struct row *row_set_take(struct row_set *s)
+struct kept_row *row_set_take(struct row_set *s)
 {
-	struct row *r;
+	struct kept_row *r;
 
 	if (s->next == s->n)
 		return NULL;
@@ -148,17 +148,17 @@ struct row *row_set_take(struct row_set *s)
 void row_set_cut(struct row_set *s, const struct row_key *key)
 {
 	while (s->n > s->next && row_key_compare(&s->rows[s->n - 1]->key, key) >= 0) {
-		struct row *r = s->rows[--s->n];
+		struct kept_row *r = s->rows[--s->n];
 
 		lighten(s, r);
-		row_free(r);
+		kept_row_free(r);
 	}
 }
 
 void row_set_release(struct row_set *s)
 {
 	for (; s->next < s->n; s->next++)
-		row_free(s->rows[s->next]);
+		kept_row_free(s->rows[s->next]);
 	process_drop(s->last);
 	context_drop(s->context);
 	free(s->rows);

@@ -22,7 +22,7 @@ struct row_process {
 	uint8_t bytes[];
 };
 
-struct row {
+struct kept_row {
 	struct row_key key;
 	struct row_context *context;
 	struct row_process *process; /* NULL: none */
@@ -32,7 +32,7 @@ struct row {
 
 /* The rows of one batch, sorted by key; next is the first that is still there. */
 struct row_set {
-	struct row **rows;
+	struct kept_row **rows;
 	size_t n, cap, next;
 	size_t bytes; /* memory that its rows hold */
 	struct row_context *context;
@@ -45,12 +45,12 @@ struct row_set {
 MUST_CHECK int row_set_add(struct row_set *s, const struct scan_row *row, const struct row_key *key);
 /* After the batch's last row. */
 void row_set_sort(struct row_set *s);
-/* Take the first row out; the caller frees it with row_free. NULL: none left. */
-struct row *row_set_take(struct row_set *s);
+/* Take the first row out; the caller frees it with kept_row_free. NULL: none left. */
+struct kept_row *row_set_take(struct row_set *s);
 /* Drop the rows from key on. */
 void row_set_cut(struct row_set *s, const struct row_key *key);
 void row_set_release(struct row_set *s);
-void row_free(struct row *r); /* NULL allowed */
+void kept_row_free(struct kept_row *r); /* NULL allowed */
 static inline size_t row_set_left(const struct row_set *s)
 {
 	return s->n - s->next;
