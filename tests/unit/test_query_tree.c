@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Trees out of batches that tell, bit by bit, this story (boottime in ns, pid:start):
+ *   1:1 init exists, 10:5 bash exists; at 20 bash forks 30:20, which execs ls at 21 and exits at 25; at 40 bash
+ *   forks 30:40 (the same pid again), which execs sh at 41, which forks 50:50 at 50, whose parent then ends
+ *   at 60, so that its exec of sleep at 70 names init as parent; 50 never exits. */
+#include "tests/unit/fake_store.h"
+
+#include "collector/query.h"
+#include "proto/entity.h"
+
+struct line {
+	uint32_t depth;
+	uint32_t pid;
+	uint64_t exec_id;
+	bool focus;
+	int64_t exited_ns;
+};
+
+struct world {
+	struct store *store;
+	struct hosts hosts;
+	struct fake_builder *builder;
+	struct line lines[64];
+	size_t n;
+	uint64_t missing;
+	char reason[256];
+};
+
+static ProtobufCBinaryData text(const char *s)
+{
+	return (ProtobufCBinaryData){ strlen(s), (uint8_t *)(uintptr_t)s };
+}
+
+struct told {
+	uint64_t at;
+	int action;
+	uint32_t pid;
+	uint64_t start, exec_id;
+	uint32_t parent_pid;
+	uint64_t parent_start, parent_exec;
+	const char *name;
+};
+
+static void tell(struct fake_builder *b, const struct told *t)
+{
+	Exhibit__V1__ImageKey key = EXHIBIT__V1__IMAGE_KEY__INIT, parent = EXHIBIT__V1__IMAGE_KEY__INIT;
+	Exhibit__V1__Process p = EXHIBIT__V1__PROCESS__INIT;
+	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
+
+	key.pid = t->pid;
+	key.start_ns = t->start;
+	key.exec_id = t->exec_id;
+	parent.pid = t->parent_pid;
+	parent.start_ns = t->parent_start;
+	parent.exec_id = t->parent_exec;
+	p.key = &key;
+	p.parent = t->parent_pid ? &parent : NULL;
+	p.name = text(t->name);
+	e.action = (Exhibit__V1__Action)t->action;
+	e.class_ = (Exhibit__V1__Class)action_by_number((uint32_t)t->action)->class;
+	e.boottime_ns = t->at;
+	e.process = fake_process(b, &p);
+	fake_event(b, &e);
+}
+
+static const struct told story[] = {
+	{ 10, ACTION_PROCESS, 1, 1, 1, 0, 0, 0, "init" },
+	{ 10, ACTION_PROCESS, 10, 5, 3, 1, 1, 1, "bash" },
+	{ 20, ACTION_FORK, 30, 20, 3, 10, 5, 3, "bash" },
+	{ 21, ACTION_EXEC, 30, 20, 4, 10, 5, 3, "ls" },
+	{ 25, ACTION_EXIT, 30, 20, 4, 10, 5, 3, "ls" },
+	{ 40, ACTION_FORK, 30, 40, 3, 10, 5, 3, "bash" },
+	{ 41, ACTION_EXEC, 30, 40, 4, 10, 5, 3, "sh" },
+	{ 50, ACTION_FORK, 50, 50, 4, 30, 40, 4, "sh" },
+	{ 60, ACTION_EXIT, 30, 40, 4, 10, 5, 3, "sh" },
+	{ 70, ACTION_EXEC, 50, 50, 5, 1, 1, 1, "sleep" },
+};
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	w->store = fake_store_new();
+	w->builder = calloc(1, sizeof(*w->builder));
+	/* A batch for each, on two hosts whose boots differ, so that nothing is found by luck. */
+	for (unsigned int host = 0; host < 2; host++) {
+		const char name[] = { (char)('a' + host), '\0' };
+
+		for (size_t i = 0; i < ARRAY_LEN(story); i++) {
+			fake_begin(w->builder, name, (uint8_t)(host + 1), BATCH_LANE_CRITICAL, i + 1, i + 1);
+			tell(w->builder, &story[i]);
+			fake_end(w->builder, w->store);
+		}
+		w->hosts.items[w->hosts.n++] = (struct host_info){ .host_id = fake_name(name), .host_name = fake_name(name),
+								    .registered = true, .connected = true };
+		w->store->streams[w->store->n_streams++] = (struct store_stream){
+			.host_id = fake_name(name), .lane = BATCH_LANE_CRITICAL, .contiguous = 9, .newest = 9,
+			.first_wall_ns = FAKE_OFFSET, .watermark_wall_ns = FAKE_OFFSET + 1000, .received_ns = 1 };
+	}
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	fake_store_free(w->store);
+	free(w->builder);
+	free(w);
+	return 0;
+}
+
+static int take(void *ctx, uint8_t *data, size_t len)
+{
+	struct world *w = ctx;
+	Exhibit__V1__EventsAnswer *a = exhibit__v1__events_answer__unpack(NULL, len, data);
+
+	for (size_t i = 0; i < a->n_pages; i++) {
+		for (size_t k = 0; k < a->pages[i]->n_rows; k++) {
+			const Exhibit__V1__Row *row = a->pages[i]->rows[k];
+			Exhibit__V1__Process *p = exhibit__v1__process__unpack(NULL, row->process.len, row->process.data);
+
+			assert_true(w->n < ARRAY_LEN(w->lines));
+			w->lines[w->n++] = (struct line){ row->depth, p->key->pid, p->key->exec_id, row->focus, row->exited_ns };
+			exhibit__v1__process__free_unpacked(p, NULL);
+		}
+	}
+	if (a->completeness) {
+		w->missing = a->completeness->missing_total;
+		if (a->completeness->n_missing)
+			(void)snprintf(w->reason, sizeof(w->reason), "%.*s", (int)a->completeness->missing[0]->reason.len,
+				       (const char *)a->completeness->missing[0]->reason.data);
+	}
+	exhibit__v1__events_answer__free_unpacked(a, NULL);
+	free(data);
+	return 0;
+}
+
+static int64_t now(void)
+{
+	return FAKE_OFFSET + 1000;
+}
+
+static int ask(struct world *w, const char *entity, const char *host, uint32_t pid, uint64_t at, struct error *e)
+{
+	struct query_env env = { .store = w->store, .hosts = &w->hosts, .now = now };
+	struct query q = { .env = &env, .tenant = fake_name("t"), .sink = { take, NULL, w } };
+	Exhibit__V1__TreeQuery m = EXHIBIT__V1__TREE_QUERY__INIT;
+
+	w->n = 0;
+	w->missing = 0;
+	m.entity_id = text(entity);
+	m.host = text(host);
+	m.pid = pid;
+	m.at_ns = at ? (int64_t)at + FAKE_OFFSET : 0;
+	return query_tree(&q, &m, e);
+}
+
+#define BOOT_A "01010101010101010101010101010101"
+#define GONE(at) ((at) + FAKE_OFFSET)
+
+static const struct row {
+	const char *name;
+	const char *entity, *host;
+	uint32_t pid;
+	uint64_t at;
+	const char *error; /* NULL: a tree */
+	size_t n;
+	struct line want[8];
+} rows[] = {
+	{ "nothing asked", "", "", 0, 0, .error = "needs an entity id, or a host and a pid" },
+	{ "pid without host", "", "", 30, 0, .error = "needs an entity id, or a host and a pid" },
+	{ "no entity id", "xyz", "", 0, 0, .error = "'xyz' is not an entity id" },
+	{ "unknown host", "", "zz", 30, 0, .error = "no host is called 'zz'" },
+	{ "nobody with this pid", "", "a", 99, 0, .error = "no process 99 is recorded on this host" },
+	{ "not running then", "", "a", 30, 30, .error = "no process 30 is recorded on this host for that time" },
+	{ "nobody with this id", BOOT_A "-99-1-1", "", 0, 0, .error = "is recorded" },
+	{ "the newest with the pid, all its life", "", "a", 30, 0, .n = 4,
+	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, true, GONE(60) }, { 3, 50, 5, false, 0 } } },
+	{ "the earlier one with the pid", "", "a", 30, 22, .n = 3,
+	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, true, 0 } } },
+	{ "before its exec", "", "a", 30, 20, .n = 3,
+	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 3, true, 0 } } },
+	{ "one image by its id", BOOT_A "-30-20-3", "", 0, 0, .n = 3,
+	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 3, true, GONE(25) } } },
+	{ "with child, at a time", "", "a", 30, 55, .n = 4,
+	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, true, 0 }, { 3, 50, 4, false, 0 } } },
+	{ "who made the orphan", "", "a", 50, 0, .n = 4,
+	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, false, GONE(60) }, { 3, 50, 5, true, 0 } } },
+	{ "from the top", "", "a", 1, 0, .n = 5,
+	  .want = { { 0, 1, 1, true, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, false, GONE(25) },
+		    { 2, 30, 4, false, GONE(60) }, { 3, 50, 5, false, 0 } } },
+	{ "on the other host", BOOT_A "-30-40-4", "b", 0, 0, .error = "is recorded" },
+};
+
+static void run_row(void **state)
+{
+	const struct row *row = *state;
+	void *world = NULL;
+	struct world *w;
+	struct error e = { 0 };
+	int r;
+
+	assert_int_equal(setup(&world), 0);
+	w = world;
+	r = ask(w, row->entity, row->host, row->pid, row->at, &e);
+	if (row->error) {
+		assert_true(r < 0);
+		if (!strstr(e.text, row->error))
+			fail_msg("%s", e.text);
+	} else {
+		if (r < 0)
+			fail_msg("%s", e.text);
+		for (size_t i = 0; i < w->n && i < 8; i++)
+			if (memcmp(&w->lines[i], &row->want[i], sizeof(row->want[i])) != 0)
+				fail_msg("line %zu: depth %u pid %u exec %lu focus %d exited %ld", i, w->lines[i].depth,
+					 w->lines[i].pid, (unsigned long)w->lines[i].exec_id, w->lines[i].focus,
+					 (long)w->lines[i].exited_ns);
+		assert_int_equal(w->n, row->n);
+		assert_int_equal(w->missing, 0);
+	}
+	assert_int_equal(teardown(&world), 0);
+}
+
+static void a_lost_ancestor_is_told(void **state)
+{
+	void *world = NULL;
+	struct world *w;
+
+	(void)state;
+	assert_int_equal(setup(&world), 0);
+	w = world;
+	/* bash's only mention, on both hosts, goes. */
+	w->store->batches[1].ref.host_id = fake_name("c");
+	w->store->batches[1 + ARRAY_LEN(story)].ref.host_id = fake_name("c");
+	assert_int_equal(ask(w, "", "a", 30, 0, NULL), 0);
+	assert_int_equal(w->n, 2);
+	assert_int_equal(w->missing, 1);
+	assert_non_null(strstr(w->reason, "the ancestor with pid 10"));
+	assert_int_equal(teardown(&world), 0);
+}
+
+/* A host that says two processes are each other's parents ends the walk, not the collector. */
+static void a_circle_ends(void **state)
+{
+	static const struct told circle[] = {
+		{ 10, ACTION_FORK, 5, 5, 1, 6, 6, 1, "x" },
+		{ 11, ACTION_FORK, 6, 6, 1, 5, 5, 1, "y" },
+		{ 12, ACTION_FORK, 7, 7, 1, 7, 7, 1, "own parent" },
+	};
+	void *world = NULL;
+	struct world *w;
+
+	(void)state;
+	assert_int_equal(setup(&world), 0);
+	w = world;
+	for (size_t i = 0; i < ARRAY_LEN(circle); i++) {
+		fake_begin(w->builder, "a", 9, BATCH_LANE_CRITICAL, i + 1, i + 1);
+		tell(w->builder, &circle[i]);
+		fake_end(w->builder, w->store);
+	}
+	assert_int_equal(ask(w, "", "a", 5, 0, NULL), 0);
+	assert_int_equal(w->n, 2);
+	assert_int_equal(ask(w, "", "a", 7, 0, NULL), 0);
+	assert_int_equal(w->n, 1);
+	assert_int_equal(teardown(&world), 0);
+}
+
+int main(void)
+{
+	struct CMUnitTest tests[ARRAY_LEN(rows) + 2];
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL, (void *)(uintptr_t)&rows[i] };
+	tests[ARRAY_LEN(rows)] = (struct CMUnitTest)cmocka_unit_test(a_lost_ancestor_is_told);
+	tests[ARRAY_LEN(rows) + 1] = (struct CMUnitTest)cmocka_unit_test(a_circle_ends);
+	return cmocka_run_group_tests_name("query_tree", tests, NULL, NULL);
+}
