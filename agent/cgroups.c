@@ -8,7 +8,8 @@
 #include "agent/cgroups_tree.h"
 #include "proto/base/files.h"
 
-#define RETRY_NS (5 * NSEC_PER_SEC) /* an unknown id is asked for again, and the trees are scanned again */
+#define RETRY_NS                                                                                   \
+	(5 * NSEC_PER_SEC) /* an unknown id is asked for again, and the trees are scanned again */
 #define MAX_LEAST 16
 #define PROC_CGROUP_MAX KiB(64)
 
@@ -174,7 +175,8 @@ static struct node *ask_scan(struct cgroups *c, enum cgroup_kind kind, uint64_t 
 }
 
 /* A node with a path, or NULL. */
-static const struct node *look_up(struct cgroups *c, enum cgroup_kind kind, uint64_t id, uint64_t now_ns)
+static const struct node *look_up(struct cgroups *c, enum cgroup_kind kind, uint64_t id,
+				  uint64_t now_ns)
 {
 	struct node *n = id ? find(c, kind, id) : NULL;
 

@@ -30,7 +30,8 @@ struct cgroup {
 struct cgroups;
 
 /* Scans. -ENOENT no cgroup file system below root: still usable with names alone, *ret_c is set. */
-MUST_CHECK int cgroups_open(const struct cgroups_config *c, struct cgroups **ret_c, struct error *e);
+MUST_CHECK int cgroups_open(const struct cgroups_config *c, struct cgroups **ret_c,
+			    struct error *e);
 void cgroups_close(struct cgroups *c); /* NULL allowed */
 /* Of the hierarchies the path that names a container, else a unit, else the unified one. */
 struct cgroup cgroups_find(struct cgroups *c, const struct cgroup_ask *ask, uint64_t now_ns);

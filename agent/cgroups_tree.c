@@ -71,7 +71,8 @@ static int open_id(const struct cgroup_tree *tree, uint64_t id)
 	return open_by_handle_at(tree->fd, &u.handle, O_PATH | O_CLOEXEC);
 }
 
-struct bytes cgroup_tree_path(const struct cgroup_tree *tree, uint64_t id, const char *proc, char *buf)
+struct bytes cgroup_tree_path(const struct cgroup_tree *tree, uint64_t id, const char *proc,
+			      char *buf)
 {
 	AUTO(close_fd) int fd = tree->fd < 0 ? -1 : open_id(tree, id);
 	size_t root_len = strlen(tree->root);
@@ -118,14 +119,19 @@ static void walk_into(struct walk *w, int fd, size_t len, int depth)
 		size_t name_len = strlen(entry->d_name);
 		int child;
 
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.' || len + name_len + 2 > sizeof(w->path))
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
+		    len + name_len + 2 > sizeof(w->path))
 			continue;
 		w->path[len] = '/';
 		memcpy(w->path + len + 1, entry->d_name, name_len + 1);
 		/* kernfs gives the id as d_ino (fs/kernfs/dir.c, kernfs_fop_readdir). */
-		w->fn(w->ctx, entry->d_ino, (struct bytes){ .at = (uint8_t *)w->path, .len = len + name_len + 1 });
+		w->fn(w->ctx, entry->d_ino,
+		      (struct bytes){ .at = (uint8_t *)w->path, .len = len + name_len + 1 });
 		w->left--;
-		child = depth < DEPTH_MAX ? openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+		child = depth < DEPTH_MAX ?
+				openat(dirfd(dir), entry->d_name,
+				       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) :
+				-1;
 		if (child >= 0)
 			walk_into(w, child, len + name_len + 1, depth + 1);
 	}

@@ -22,7 +22,8 @@ void cgroup_trees_close(struct cgroup_tree trees[static CGROUP_KINDS]);
 
 /* Path within the hierarchy ("/" is its root) of the directory with this id, by a kernfs handle;
  * needs CAP_DAC_READ_SEARCH. buf: PATH_MAX bytes. Empty: no such cgroup, or not permitted. */
-struct bytes cgroup_tree_path(const struct cgroup_tree *tree, uint64_t id, const char *proc, char *buf);
+struct bytes cgroup_tree_path(const struct cgroup_tree *tree, uint64_t id, const char *proc,
+			      char *buf);
 
 /* Hand every directory to fn, at most max; returns how many. Deeper than 64 levels is left out. */
 size_t cgroup_tree_walk(const struct cgroup_tree *tree, size_t max,

@@ -28,8 +28,8 @@ static const struct {
 	uint16_t rec;
 	uint32_t event;
 } flag_rows[] = {
-	{ REC_TRUNCATED, EVENT_TRUNCATED },	{ REC_ARGS_UNREAD, EVENT_TRUNCATED },
-	{ REC_INCOMPLETE, EVENT_INCOMPLETE },	{ REC_CWD_INCOMPLETE, EVENT_INCOMPLETE },
+	{ REC_TRUNCATED, EVENT_TRUNCATED },   { REC_ARGS_UNREAD, EVENT_TRUNCATED },
+	{ REC_INCOMPLETE, EVENT_INCOMPLETE }, { REC_CWD_INCOMPLETE, EVENT_INCOMPLETE },
 	{ REC_EXISTING, EVENT_EXISTING },
 };
 
@@ -90,7 +90,8 @@ static void take_actor(struct decoded *d, const struct rec_header *h, const uint
 	};
 }
 
-static void take_header(struct decoded *d, const struct rec_header *h, const struct decode_hooks *hooks)
+static void take_header(struct decoded *d, const struct rec_header *h,
+			const struct decode_hooks *hooks)
 {
 	d->event = (struct event){
 		.hook = hooks->of[h->class].hook,
@@ -129,8 +130,8 @@ static int header_check(const struct rec_header *h, size_t len, const char **ret
 	return 0;
 }
 
-int decode_record(const struct decode_hooks *hooks, const void *record, size_t len, struct decoded *ret,
-		  const char **ret_why)
+int decode_record(const struct decode_hooks *hooks, const void *record, size_t len,
+		  struct decoded *ret, const char **ret_why)
 {
 	struct reader r = reader_init(record, len);
 	struct rec_header h;

@@ -10,7 +10,8 @@
  * therefore must not be moved or copied while they are in use. */
 struct decoded {
 	struct event event; /* event.facts leads to facts for exec, fork and stock-taking */
-	struct image_facts facts; /* of event.image; of other records only what struct rec_actor holds */
+	struct image_facts
+		facts; /* of event.image; of other records only what struct rec_actor holds */
 	struct rec_image caller; /* fork: whose memory the child copied; else all zero */
 	bool by_owner; /* facts are of the socket's owner as noted earlier, not of a running task */
 	uint64_t seq; /* of the header: per cpu and ring */

@@ -54,7 +54,8 @@ static struct event_net inbound(const struct ends *e, struct event_net n)
 }
 
 /* NULL and d's details, or why the record is false. alone: there is no other end. */
-static const char *take_ends(struct decoded *d, const struct ends *e, uint32_t transport, bool alone)
+static const char *take_ends(struct decoded *d, const struct ends *e, uint32_t transport,
+			     bool alone)
 {
 	struct event_net n = {
 		.transport = transport,
@@ -101,10 +102,14 @@ const char *decode_tcp(const struct rec_header *h, struct reader *r, struct deco
 	if (x.op >= ARRAY_LEN(tcp_rows) || !tcp_rows[x.op].action)
 		return "a TCP record's operation is unknown";
 	e = (struct ends){
-		.local = x.local, .remote = x.remote,
-		.local_port = x.local_port, .remote_port = x.remote_port,
-		.bytes_out = x.bytes_out, .bytes_in = x.bytes_in,
-		.family = x.family, .role = tcp_role(&x),
+		.local = x.local,
+		.remote = x.remote,
+		.local_port = x.local_port,
+		.remote_port = x.remote_port,
+		.bytes_out = x.bytes_out,
+		.bytes_in = x.bytes_in,
+		.family = x.family,
+		.role = tcp_role(&x),
 	};
 	d->event.action = tcp_rows[x.op].action;
 	d->event.class = CLASS_TCP;
@@ -131,11 +136,16 @@ const char *decode_udp_flow(const struct rec_header *h, struct reader *r, struct
 	if (x.last_ns < x.first_ns)
 		return "a UDP flow ends before it begins";
 	e = (struct ends){
-		.local = x.local, .remote = x.remote,
-		.local_port = x.local_port, .remote_port = x.remote_port,
-		.bytes_out = x.bytes_out, .bytes_in = x.bytes_in,
-		.packets_out = x.packets_out, .packets_in = x.packets_in,
-		.family = x.family, .role = x.role,
+		.local = x.local,
+		.remote = x.remote,
+		.local_port = x.local_port,
+		.remote_port = x.remote_port,
+		.bytes_out = x.bytes_out,
+		.bytes_in = x.bytes_in,
+		.packets_out = x.packets_out,
+		.packets_in = x.packets_in,
+		.family = x.family,
+		.role = x.role,
 	};
 	d->event.action = ACTION_UDP_FLOW;
 	d->event.class = CLASS_UDP;
@@ -163,10 +173,14 @@ const char *decode_socket(const struct rec_header *h, struct reader *r, struct d
 	alone = x.protocol == IPPROTO_TCP ? x.state == TCP_STATE_LISTEN :
 					    !x.remote_port && all_zero(x.remote, sizeof(x.remote));
 	e = (struct ends){
-		.local = x.local, .remote = x.remote,
-		.local_port = x.local_port, .remote_port = x.remote_port,
-		.bytes_out = x.bytes_out, .bytes_in = x.bytes_in,
-		.family = x.family, .role = x.role,
+		.local = x.local,
+		.remote = x.remote,
+		.local_port = x.local_port,
+		.remote_port = x.remote_port,
+		.bytes_out = x.bytes_out,
+		.bytes_in = x.bytes_in,
+		.family = x.family,
+		.role = x.role,
 	};
 	d->event.action = ACTION_SOCKET;
 	d->event.class = x.protocol == IPPROTO_TCP ? CLASS_TCP : CLASS_UDP;

@@ -23,7 +23,8 @@ static const char *take_image(struct reader *r, const struct rec_exec *x, struct
 	struct bytes v2, v1, filename;
 
 	if (x->path_len > REC_PATH_MAX || x->cwd_len > REC_PATH_MAX || x->name_len > REC_PATH_MAX ||
-	    x->cgroup_len > REC_NAME_MAX || x->cgroup_v1_len > REC_NAME_MAX || x->args_len > REC_ARGS_MAX)
+	    x->cgroup_len > REC_NAME_MAX || x->cgroup_v1_len > REC_NAME_MAX ||
+	    x->args_len > REC_ARGS_MAX)
 		return "a text in a record is longer than its maximum";
 	if (x->args_len > x->args_bytes)
 		return "a record holds more arguments than there are";
@@ -88,5 +89,6 @@ const char *decode_exit(const struct rec_header *h, struct reader *r, struct dec
 	d->event.action = ACTION_EXIT;
 	d->event.class = CLASS_EXIT;
 	d->event.u.exit = (struct event_exit){ .code = x.exit_code, .signal = x.signal };
-	return x.exit_code <= 255 && x.signal <= 127 ? NULL : "a record's exit code or signal is false";
+	return x.exit_code <= 255 && x.signal <= 127 ? NULL :
+						       "a record's exit code or signal is false";
 }

@@ -12,9 +12,12 @@
 #define ARENA_KEEP KiB(64)
 
 /* An argument of n bytes takes n + 1 in the record and at most n + 4 in the message, an empty one 2. */
-_Static_assert(2 * REC_ARGS_MAX + 5 * ENCODE_PATH_MAX + KiB(4) <= BATCH_ENTRY_MAX, "every process fits");
-_Static_assert(COVERAGE_ROWS_MAX * (2 * COVERAGE_REASON_MAX + 128) <= BATCH_ENTRY_MAX, "every coverage fits");
-_Static_assert(REC_ARGS_MAX * sizeof(ProtobufCBinaryData) < ARENA_MAX, "every list of arguments fits");
+_Static_assert(2 * REC_ARGS_MAX + 5 * ENCODE_PATH_MAX + KiB(4) <= BATCH_ENTRY_MAX,
+	       "every process fits");
+_Static_assert((2 * COVERAGE_REASON_MAX + 128) * COVERAGE_ROWS_MAX <= BATCH_ENTRY_MAX,
+	       "every coverage fits");
+_Static_assert(REC_ARGS_MAX * sizeof(ProtobufCBinaryData) < ARENA_MAX,
+	       "every list of arguments fits");
 
 /* A description that is in the batch although the image changed after it: so that a process that
  * changes to and fro is not described each time. */
@@ -68,9 +71,11 @@ static int pack(struct encoder *x, const Exhibit__V1__Entry *m, size_t *ret_len)
 	return 0;
 }
 
-static struct variant *variant_of(struct encoder *x, const struct rec_image *image, uint64_t version)
+static struct variant *variant_of(struct encoder *x, const struct rec_image *image,
+				  uint64_t version)
 {
-	uint64_t h = (image->start_ns ^ (uint64_t)image->pid << 32 ^ image->exec_id ^ version) * 0x9e3779b97f4a7c15ULL;
+	uint64_t h = (image->start_ns ^ (uint64_t)image->pid << 32 ^ image->exec_id ^ version) *
+		     0x9e3779b97f4a7c15ULL;
 
 	return &x->variants[h >> 56 & (VARIANTS - 1)];
 }
@@ -84,7 +89,10 @@ static uint32_t said(struct encoder *x, const struct rec_image *image, uint64_t 
 	if (!index || (index <= BATCH_ENTRIES_MAX && x->versions[index] == version))
 		return index;
 	v = variant_of(x, image, version);
-	return v->generation == x->generation && v->version == version && image_equal(&v->image, image) ? v->index : 0;
+	if (v->generation != x->generation || v->version != version ||
+	    !image_equal(&v->image, image))
+		return 0;
+	return v->index;
 }
 
 static int say(struct encoder *x, const struct enriched *who, uint64_t now_ns, uint32_t *ret_index)
@@ -113,7 +121,10 @@ static int say(struct encoder *x, const struct enriched *who, uint64_t now_ns, u
 	if (*ret_index <= BATCH_ENTRIES_MAX)
 		x->versions[*ret_index] = who->version;
 	*variant_of(x, image, who->version) = (struct variant){
-		.image = *image, .version = who->version, .index = *ret_index, .generation = x->generation,
+		.image = *image,
+		.version = who->version,
+		.index = *ret_index,
+		.generation = x->generation,
 	};
 	return 0;
 }
@@ -146,7 +157,8 @@ static void notice_batch(struct encoder *x)
 		x->generation++;
 }
 
-static int find_index(struct encoder *x, const struct enriched *who, uint64_t now_ns, uint32_t *ret_index)
+static int find_index(struct encoder *x, const struct enriched *who, uint64_t now_ns,
+		      uint32_t *ret_index)
 {
 	*ret_index = 0;
 	if (!who || !who->process)
@@ -155,7 +167,8 @@ static int find_index(struct encoder *x, const struct enriched *who, uint64_t no
 	return *ret_index ? 0 : say(x, who, now_ns, ret_index);
 }
 
-int encode_event(struct encoder *x, const struct event *ev, const struct enriched *who, uint64_t now_ns)
+int encode_event(struct encoder *x, const struct event *ev, const struct enriched *who,
+		 uint64_t now_ns)
 {
 	Exhibit__V1__Event m;
 	struct encode_parts parts;
@@ -198,9 +211,10 @@ static void fill_row(const struct coverage_row *row, Exhibit__V1__CoverageRow *t
 	if (to->hook.len > COVERAGE_REASON_MAX)
 		to->hook.len = COVERAGE_REASON_MAX;
 	to->state = (Exhibit__V1__CoverageState)row->state;
-	to->reason = encode_bytes((struct bytes){ .at = (const uint8_t *)row->reason,
-						  .len = strnlen(row->reason, sizeof(row->reason)) },
-				  COVERAGE_REASON_MAX);
+	to->reason =
+		encode_bytes((struct bytes){ .at = (const uint8_t *)row->reason,
+					     .len = strnlen(row->reason, sizeof(row->reason)) },
+			     COVERAGE_REASON_MAX);
 }
 
 static void fill_counters(const struct encode_counters *from, Exhibit__V1__Counters *to)
@@ -213,8 +227,8 @@ static void fill_counters(const struct encode_counters *from, Exhibit__V1__Count
 	to->lost = from->lost;
 }
 
-int encode_coverage(struct encoder *x, const struct coverage *c, const struct encode_counters *counters,
-		    uint64_t now_ns)
+int encode_coverage(struct encoder *x, const struct coverage *c,
+		    const struct encode_counters *counters, uint64_t now_ns)
 {
 	struct event ev = agent_event(ACTION_COVERAGE, now_ns);
 	Exhibit__V1__CoverageRow rows[COVERAGE_ROWS_MAX], *list[COVERAGE_ROWS_MAX];

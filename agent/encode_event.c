@@ -6,7 +6,8 @@
 
 ProtobufCBinaryData encode_bytes(struct bytes b, size_t max)
 {
-	return (ProtobufCBinaryData){ .len = b.len < max ? b.len : max, .data = (uint8_t *)(uintptr_t)b.at };
+	return (ProtobufCBinaryData){ .len = b.len < max ? b.len : max,
+				      .data = (uint8_t *)(uintptr_t)b.at };
 }
 
 ProtobufCBinaryData encode_text(const char *text)
@@ -74,7 +75,8 @@ static void fill_net_counts(const struct event_net *n, Exhibit__V1__Net *to)
 	if (n->has_bytes) {
 		to->has_source_bytes_case = EXHIBIT__V1__NET__HAS_SOURCE_BYTES_SOURCE_BYTES;
 		to->source_bytes = n->source_bytes;
-		to->has_destination_bytes_case = EXHIBIT__V1__NET__HAS_DESTINATION_BYTES_DESTINATION_BYTES;
+		to->has_destination_bytes_case =
+			EXHIBIT__V1__NET__HAS_DESTINATION_BYTES_DESTINATION_BYTES;
 		to->destination_bytes = n->destination_bytes;
 		to->source_packets = n->source_packets;
 		to->destination_packets = n->destination_packets;
@@ -92,11 +94,13 @@ static void fill_net(const struct event *ev, Exhibit__V1__Event *m, struct encod
 
 	exhibit__v1__net__init(to);
 	to->transport = n->transport;
-	to->source_ip = encode_bytes((struct bytes){ .at = n->source_ip, .len = n->ip_len }, sizeof(n->source_ip));
+	to->source_ip = encode_bytes((struct bytes){ .at = n->source_ip, .len = n->ip_len },
+				     sizeof(n->source_ip));
 	to->source_port = n->source_port;
 	if (n->has_destination) {
-		to->destination_ip = encode_bytes((struct bytes){ .at = n->destination_ip, .len = n->ip_len },
-						  sizeof(n->destination_ip));
+		to->destination_ip =
+			encode_bytes((struct bytes){ .at = n->destination_ip, .len = n->ip_len },
+				     sizeof(n->destination_ip));
 		to->destination_port = n->destination_port;
 	}
 	to->inbound = n->inbound;
@@ -131,21 +135,15 @@ static void fill_gap(const struct event *ev, Exhibit__V1__Event *m, struct encod
 }
 
 /* Which member of struct event's union an action uses; no row: none (fork). */
-static void (*const fill[])(const struct event *ev, Exhibit__V1__Event *m, struct encode_parts *parts) = {
-	[ACTION_EXEC] = fill_exec,
-	[ACTION_EXIT] = fill_exit,
-	[ACTION_CREATE] = fill_file,
-	[ACTION_OPEN_WRITE] = fill_file,
-	[ACTION_MODIFY] = fill_file,
-	[ACTION_RENAME] = fill_file,
-	[ACTION_UNLINK] = fill_file,
-	[ACTION_CONNECT] = fill_net,
-	[ACTION_ACCEPT] = fill_net,
-	[ACTION_LISTEN] = fill_net,
-	[ACTION_DISCONNECT] = fill_net,
-	[ACTION_UDP_FLOW] = fill_net,
-	[ACTION_PROCESS] = fill_exec,
-	[ACTION_SOCKET] = fill_net,
+static void (*const fill[])(const struct event *ev, Exhibit__V1__Event *m,
+			    struct encode_parts *parts) = {
+	[ACTION_EXEC] = fill_exec,      [ACTION_EXIT] = fill_exit,
+	[ACTION_CREATE] = fill_file,    [ACTION_OPEN_WRITE] = fill_file,
+	[ACTION_MODIFY] = fill_file,    [ACTION_RENAME] = fill_file,
+	[ACTION_UNLINK] = fill_file,    [ACTION_CONNECT] = fill_net,
+	[ACTION_ACCEPT] = fill_net,     [ACTION_LISTEN] = fill_net,
+	[ACTION_DISCONNECT] = fill_net, [ACTION_UDP_FLOW] = fill_net,
+	[ACTION_PROCESS] = fill_exec,   [ACTION_SOCKET] = fill_net,
 	[ACTION_GAP] = fill_gap,
 };
 

@@ -4,7 +4,8 @@
 #include "agent/encode_message.h"
 #include "proto/actions.h"
 
-#define SAME(ours, generated) _Static_assert((int)(ours) == (int)(generated), #ours " differs from event.proto")
+#define SAME(ours, generated)                                                                      \
+	_Static_assert((int)(ours) == (int)(generated), #ours " differs from event.proto")
 SAME(ACTION_EXEC, EXHIBIT__V1__ACTION__ACTION_EXEC);
 SAME(ACTION_FORK, EXHIBIT__V1__ACTION__ACTION_FORK);
 SAME(ACTION_EXIT, EXHIBIT__V1__ACTION__ACTION_EXIT);

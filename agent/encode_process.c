@@ -82,6 +82,8 @@ int encode_fill_process(const struct description *about, Exhibit__V1__Process *m
 	m->inode = f->inode;
 	m->device = f->device;
 	m->flags = f->flags;
-	return split_args((struct bytes){ .at = f->args.at, .len = f->args.len < REC_ARGS_MAX ? f->args.len : REC_ARGS_MAX },
+	return split_args((struct bytes){ .at = f->args.at,
+					  .len = f->args.len < REC_ARGS_MAX ? f->args.len :
+									      REC_ARGS_MAX },
 			  m, a);
 }

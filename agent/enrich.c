@@ -27,7 +27,8 @@ static uint64_t version_of(const struct process *p)
 
 static const struct process *look(struct enricher *en, const struct rec_image *image)
 {
-	return image->start_ns ? process_find(en->table, image) : process_of_pid(en->table, image->pid);
+	return image->start_ns ? process_find(en->table, image) :
+				 process_of_pid(en->table, image->pid);
 }
 
 static const struct process *ask_more(struct enricher *en, const struct rec_image *image)
@@ -125,7 +126,8 @@ static void follow(struct enricher *en, const struct decoded *d)
 	process_update(en->table, &now);
 }
 
-static const struct process *learn_fork(struct enricher *en, const struct decoded *d, uint64_t now_ns)
+static const struct process *learn_fork(struct enricher *en, const struct decoded *d,
+					uint64_t now_ns)
 {
 	(void)resolve(en, &d->caller, NULL, now_ns);
 	return process_fork(en->table, &d->facts, &d->caller, now_ns);
@@ -164,7 +166,8 @@ void enrich_event(struct enricher *en, struct event *ev, uint64_t now_ns, struct
 	set(ret, p);
 }
 
-void enrich_describe(struct enricher *en, const struct enriched *who, uint64_t now_ns, struct description *ret)
+void enrich_describe(struct enricher *en, const struct enriched *who, uint64_t now_ns,
+		     struct description *ret)
 {
 	const struct process *p = who->process;
 	struct cgroup_ask ask;

@@ -17,7 +17,8 @@
 #endif
 
 #define BUFFER_BYTES KiB(64)
-#define REFRESH_NS (50 * NSEC_PER_MSEC) /* at most that often; a host that starts containers mounts a lot */
+#define REFRESH_NS                                                                                 \
+	(50 * NSEC_PER_MSEC) /* at most that often; a host that starts containers mounts a lot */
 
 /* Best first; the first that the kernel accepts. */
 static const struct variant {
@@ -42,11 +43,13 @@ struct fanotify {
 
 static int init_group(unsigned int report, bool bounded)
 {
-	static const unsigned int unlimited[] = { FAN_UNLIMITED_QUEUE | FAN_UNLIMITED_MARKS, FAN_UNLIMITED_MARKS, 0 };
+	static const unsigned int unlimited[] = { FAN_UNLIMITED_QUEUE | FAN_UNLIMITED_MARKS,
+						  FAN_UNLIMITED_MARKS, 0 };
 	int fd = -1;
 
 	for (size_t i = bounded ? 1 : 0; i < ARRAY_LEN(unlimited); i++) {
-		fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | report | unlimited[i],
+		fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | report |
+					   unlimited[i],
 				   O_RDONLY | O_CLOEXEC | O_LARGEFILE);
 		if (fd >= 0 || errno != EPERM)
 			break;
@@ -54,7 +57,8 @@ static int init_group(unsigned int report, bool bounded)
 	return fd;
 }
 
-static int open_group(struct fanotify *f, const struct fanotify_config *c, uint64_t *ret_mask, struct error *e)
+static int open_group(struct fanotify *f, const struct fanotify_config *c, uint64_t *ret_mask,
+		      struct error *e)
 {
 	int r;
 
@@ -75,7 +79,8 @@ static int open_group(struct fanotify *f, const struct fanotify_config *c, uint6
 	return r;
 }
 
-int fanotify_open(const struct fanotify_config *c, uint64_t now_ns, struct fanotify **ret_f, struct error *e)
+int fanotify_open(const struct fanotify_config *c, uint64_t now_ns, struct fanotify **ret_f,
+		  struct error *e)
 {
 	struct fanotify *f = calloc(1, sizeof(*f));
 	uint64_t mask;
@@ -143,10 +148,12 @@ static void refresh(struct fanotify *f, uint64_t now_ns)
 		f->coverage_changed = true;
 }
 
-size_t fanotify_drain(struct fanotify *f, uint64_t now_ns, size_t budget, void (*fn)(void *ctx, struct event *ev),
-		      void *ctx)
+size_t fanotify_drain(struct fanotify *f, uint64_t now_ns, size_t budget,
+		      void (*fn)(void *ctx, struct event *ev), void *ctx)
 {
-	struct fanotify_round round = { .now_ns = now_ns, .since_ns = f->empty_ns, .fn = fn, .ctx = ctx };
+	struct fanotify_round round = {
+		.now_ns = now_ns, .since_ns = f->empty_ns, .fn = fn, .ctx = ctx
+	};
 	unsigned int waiting = look(f);
 	size_t taken = 0;
 

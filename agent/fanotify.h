@@ -26,8 +26,8 @@ struct fanotify_config {
 struct fanotify;
 
 /* -ENOSYS, -EPERM, -EINVAL with a sentence: the class is not covered then. Copies what c names. */
-MUST_CHECK int fanotify_open(const struct fanotify_config *c, uint64_t now_ns, struct fanotify **ret_f,
-			     struct error *e);
+MUST_CHECK int fanotify_open(const struct fanotify_config *c, uint64_t now_ns,
+			     struct fanotify **ret_f, struct error *e);
 void fanotify_close(struct fanotify *f); /* NULL allowed */
 /* Add a process of our own (the uplink, after its fork). -ENOSPC: FANOTIFY_OWN_MAX are there. */
 MUST_CHECK int fanotify_own_pid(struct fanotify *f, uint32_t pid);
@@ -53,7 +53,8 @@ void fanotify_coverage(const struct fanotify *f, struct fanotify_coverage *ret);
 bool fanotify_coverage_changed(struct fanotify *f);
 
 struct fanotify_stats {
-	uint64_t events, filtered, overflows, malformed, unresolved, ignored; /* ignored: directories removed */
+	uint64_t events, filtered, overflows, malformed, unresolved,
+		ignored; /* ignored: directories removed */
 };
 void fanotify_stats(const struct fanotify *f, struct fanotify_stats *ret);
 

@@ -104,7 +104,8 @@ static bool is_own_path(const struct fanotify_events *x, const struct full_path 
 	for (size_t i = 0; i < x->n_folders && !path->incomplete; i++) {
 		size_t len = strlen(x->own_folder[i]);
 
-		if (path->len >= len && !memcmp(path->at, x->own_folder[i], len) && (path->len == len || path->at[len] == '/'))
+		if (path->len >= len && !memcmp(path->at, x->own_folder[i], len) &&
+		    (path->len == len || path->at[len] == '/'))
 			return true;
 	}
 	return false;
@@ -121,7 +122,8 @@ static void append(struct full_path *to, struct bytes b)
 	to->at[to->len] = 0;
 }
 
-static void join(struct fanotify_events *x, const struct fanotify_place *place, struct full_path *ret)
+static void join(struct fanotify_events *x, const struct fanotify_place *place,
+		 struct full_path *ret)
 {
 	static const struct bytes slash = { (const uint8_t *)"/", 1 };
 	struct bytes dir = fanotify_paths_of(x->paths, &place->dir);
@@ -138,20 +140,23 @@ static void join(struct fanotify_events *x, const struct fanotify_place *place, 
 	append(ret, place->name);
 }
 
-static bool stat_object(struct fanotify_events *x, const struct fanotify_record *rec, const struct full_path *path,
-			struct stat *ret)
+static bool stat_object(struct fanotify_events *x, const struct fanotify_record *rec,
+			const struct full_path *path, struct stat *ret)
 {
 	if (rec->object.bytes.len)
 		return fanotify_paths_stat(x->paths, &rec->object, ret);
-	return !path->incomplete && fstatat(AT_FDCWD, path->at, ret, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0;
+	return !path->incomplete &&
+	       fstatat(AT_FDCWD, path->at, ret, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0;
 }
 
 static struct bytes text_of(const struct full_path *path)
 {
-	return (struct bytes){ .at = path->len ? (const uint8_t *)path->at : NULL, .len = path->len };
+	return (struct bytes){ .at = path->len ? (const uint8_t *)path->at : NULL,
+			       .len = path->len };
 }
 
-static struct event make_event(uint32_t action, int32_t pid, const struct full_path *path, uint64_t now_ns)
+static struct event make_event(uint32_t action, int32_t pid, const struct full_path *path,
+			       uint64_t now_ns)
 {
 	return (struct event){
 		.action = action,
@@ -178,13 +183,15 @@ static void take_stat(struct event *ev, const struct stat *st)
 	f->size = f->has_size ? (uint64_t)st->st_size : 0;
 }
 
-static void hand_over(struct fanotify_events *x, const struct fanotify_round *round, struct event *ev)
+static void hand_over(struct fanotify_events *x, const struct fanotify_round *round,
+		      struct event *ev)
 {
 	x->stats.events++;
 	round->fn(round->ctx, ev);
 }
 
-static void modified(struct fanotify_events *x, const struct fanotify_record *rec, const struct fanotify_round *round)
+static void modified(struct fanotify_events *x, const struct fanotify_record *rec,
+		     const struct fanotify_round *round)
 {
 	struct event ev = make_event(ACTION_MODIFY, rec->pid, &x->path, round->now_ns);
 	struct stat st;
@@ -199,7 +206,8 @@ static void modified(struct fanotify_events *x, const struct fanotify_record *re
 	hand_over(x, round, &ev);
 }
 
-static void unlinked(struct fanotify_events *x, const struct fanotify_record *rec, const struct fanotify_round *round)
+static void unlinked(struct fanotify_events *x, const struct fanotify_record *rec,
+		     const struct fanotify_round *round)
 {
 	struct event ev = make_event(ACTION_UNLINK, rec->pid, &x->path, round->now_ns);
 
@@ -207,8 +215,9 @@ static void unlinked(struct fanotify_events *x, const struct fanotify_record *re
 }
 
 /* to, from: either may be NULL, when the other half was not seen. */
-static void renamed(struct fanotify_events *x, const struct fanotify_record *rec, const struct full_path *to,
-		    const struct full_path *from, const struct fanotify_round *round)
+static void renamed(struct fanotify_events *x, const struct fanotify_record *rec,
+		    const struct full_path *to, const struct full_path *from,
+		    const struct fanotify_round *round)
 {
 	static const struct full_path unknown = { .incomplete = true };
 	struct event ev = make_event(ACTION_RENAME, rec->pid, to ? to : &unknown, round->now_ns);
@@ -238,7 +247,8 @@ static void flush_moved(struct fanotify_events *x, const struct fanotify_round *
 	renamed(x, &rec, NULL, &x->moved_from, round);
 }
 
-static void half_renamed(struct fanotify_events *x, const struct fanotify_record *rec, const struct fanotify_round *round)
+static void half_renamed(struct fanotify_events *x, const struct fanotify_record *rec,
+			 const struct fanotify_round *round)
 {
 	bool is_pair = x->moved && x->moved_pid == rec->pid;
 
@@ -275,7 +285,8 @@ static void tell_gap(const struct fanotify_round *round, uint32_t where, const c
 }
 
 /* A merged event holds several bits; they are told in the order in which they can have happened. */
-static void take_record(struct fanotify_events *x, const struct fanotify_record *rec, const struct fanotify_round *round)
+static void take_record(struct fanotify_events *x, const struct fanotify_record *rec,
+			const struct fanotify_round *round)
 {
 	bool is_rename = rec->mask & FAN_RENAME;
 

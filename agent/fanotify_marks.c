@@ -84,27 +84,32 @@ static bool is_visible(const struct mount *mount)
 
 	if (!strcmp(mount->type, "btrfs"))
 		return true;
-	return stat(mount->point, &st) == 0 && st.st_dev == makedev(mount->dev_major, mount->dev_minor);
+	return stat(mount->point, &st) == 0 &&
+	       st.st_dev == makedev(mount->dev_major, mount->dev_minor);
 }
 
-static int mark(const struct fanotify_marks *m, const struct mount *mount, uint8_t ret_fsid[static 8])
+static int mark(const struct fanotify_marks *m, const struct mount *mount,
+		uint8_t ret_fsid[static 8])
 {
-	uint64_t mask = mounts_kind(mount->type) == MOUNT_DEVICES ? m->mask & ~(uint64_t)FAN_CLOSE_WRITE : m->mask;
+	uint64_t mask = mounts_kind(mount->type) == MOUNT_DEVICES ?
+				m->mask & ~(uint64_t)FAN_CLOSE_WRITE :
+				m->mask;
 	struct statfs fs;
 
 	if (!is_visible(mount))
 		return -EBUSY;
 	if (statfs(mount->point, &fs) < 0)
 		return -errno;
-	if (fanotify_mark(m->group, FAN_MARK_ADD | FAN_MARK_FILESYSTEM | FAN_MARK_ONLYDIR, mask, AT_FDCWD,
-			  mount->point) < 0)
+	if (fanotify_mark(m->group, FAN_MARK_ADD | FAN_MARK_FILESYSTEM | FAN_MARK_ONLYDIR, mask,
+			  AT_FDCWD, mount->point) < 0)
 		return -errno;
 	_Static_assert(sizeof(fs.f_fsid) == 8, "as in fanotify's records");
 	memcpy(ret_fsid, &fs.f_fsid, 8);
 	return 0;
 }
 
-static struct fanotify_fs *find_device(struct fanotify_fs *list, size_t n, const struct mount *mount)
+static struct fanotify_fs *find_device(struct fanotify_fs *list, size_t n,
+				       const struct mount *mount)
 {
 	for (size_t i = 0; i < n; i++)
 		if (list[i].dev_major == mount->dev_major && list[i].dev_minor == mount->dev_minor)
@@ -125,7 +130,8 @@ static bool is_better(const struct fanotify_fs *fs, const struct mount *mount)
 	return fs->code != 0 || (!fs->whole && !strcmp(mount->root, "/"));
 }
 
-static void take_mount(const struct fanotify_marks *m, const struct mount *mount, struct fanotify_fs *fs)
+static void take_mount(const struct fanotify_marks *m, const struct mount *mount,
+		       struct fanotify_fs *fs)
 {
 	uint8_t fsid[8] = { 0 };
 	int code = mounts_kind(mount->type) == MOUNT_REMOTE ? -EREMOTE : mark(m, mount, fsid);
@@ -152,7 +158,8 @@ static void take_mount(const struct fanotify_marks *m, const struct mount *mount
 	memcpy(fs->fsid, fsid, sizeof(fsid));
 }
 
-static size_t read_mounts(const struct fanotify_marks *m, struct reader *r, struct fanotify_fs *list, bool *ret_cut)
+static size_t read_mounts(const struct fanotify_marks *m, struct reader *r,
+			  struct fanotify_fs *list, bool *ret_cut)
 {
 	struct mount mount;
 	size_t n = 0;
@@ -202,10 +209,12 @@ bool fanotify_marks_refresh(struct fanotify_marks *m)
 	m->n = n;
 	m->cut = cut;
 	fanotify_marks_coverage(m, &after);
-	return before.marked != after.marked || before.unmarked != after.unmarked || strcmp(before.reason, after.reason) != 0;
+	return before.marked != after.marked || before.unmarked != after.unmarked ||
+	       strcmp(before.reason, after.reason) != 0;
 }
 
-const struct fanotify_fs *fanotify_marks_find(const struct fanotify_marks *m, const uint8_t fsid[static 8])
+const struct fanotify_fs *fanotify_marks_find(const struct fanotify_marks *m,
+					      const uint8_t fsid[static 8])
 {
 	for (size_t i = 0; i < m->n; i++)
 		if (!m->fs[i].code && !memcmp(m->fs[i].fsid, fsid, 8))
@@ -232,13 +241,15 @@ static const char *why(int code)
 static void say_reason(const struct fanotify_marks *m, struct fanotify_coverage *ret)
 {
 	size_t listed = 0, size = sizeof(ret->reason);
-	int len = snprintf(ret->reason, size, "no mark on %zu file system%s", ret->unmarked, ret->unmarked == 1 ? "" : "s");
+	int len = snprintf(ret->reason, size, "no mark on %zu file system%s", ret->unmarked,
+			   ret->unmarked == 1 ? "" : "s");
 
 	for (size_t i = 0; i < m->n && listed < LISTED_MAX && len > 0 && (size_t)len < size; i++) {
 		if (!m->fs[i].code)
 			continue;
-		len += snprintf(ret->reason + len, size - (size_t)len, "%s %s (%s) %s", listed++ ? "," : ":",
-				m->fs[i].point, m->fs[i].type, why(m->fs[i].code));
+		len += snprintf(ret->reason + len, size - (size_t)len, "%s %s (%s) %s",
+				listed++ ? "," : ":", m->fs[i].point, m->fs[i].type,
+				why(m->fs[i].code));
 	}
 	if (listed < ret->unmarked && len > 0 && (size_t)len < size)
 		(void)snprintf(ret->reason + len, size - (size_t)len, ", and others");
@@ -255,5 +266,6 @@ void fanotify_marks_coverage(const struct fanotify_marks *m, struct fanotify_cov
 	if (ret->unmarked)
 		say_reason(m, ret);
 	else if (m->cut)
-		(void)snprintf(ret->reason, sizeof(ret->reason), "only the first %d file systems are marked", FANOTIFY_FS_MAX);
+		(void)snprintf(ret->reason, sizeof(ret->reason),
+			       "only the first %d file systems are marked", FANOTIFY_FS_MAX);
 }

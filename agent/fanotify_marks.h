@@ -19,8 +19,9 @@ struct fanotify_fs {
 struct fanotify_marks;
 
 /* group: fanotify descriptor, borrowed. only: see fanotify_config; both paths are copied. */
-MUST_CHECK int fanotify_marks_open(int group, uint64_t mask, const char *mountinfo, const char *only,
-				   struct fanotify_marks **ret_m, struct error *e);
+MUST_CHECK int fanotify_marks_open(int group, uint64_t mask, const char *mountinfo,
+				   const char *only, struct fanotify_marks **ret_m,
+				   struct error *e);
 void fanotify_marks_close(struct fanotify_marks *m); /* NULL allowed */
 /* Readable with POLLPRI when the mounts changed. */
 int fanotify_marks_fd(const struct fanotify_marks *m);
@@ -28,7 +29,8 @@ int fanotify_marks_fd(const struct fanotify_marks *m);
  * another one than before. What cannot be read leaves everything as it was. */
 bool fanotify_marks_refresh(struct fanotify_marks *m);
 /* NULL: no marked file system has this id. Valid until the next refresh. */
-const struct fanotify_fs *fanotify_marks_find(const struct fanotify_marks *m, const uint8_t fsid[static 8]);
+const struct fanotify_fs *fanotify_marks_find(const struct fanotify_marks *m,
+					      const uint8_t fsid[static 8]);
 void fanotify_marks_coverage(const struct fanotify_marks *m, struct fanotify_coverage *ret);
 
 #endif

@@ -77,16 +77,18 @@ static struct remembered *slot_of(struct fanotify_paths *p, const struct fanotif
 
 static bool holds(const struct remembered *s, const struct fanotify_handle *h)
 {
-	return s->len && s->type == h->type && s->handle_len == h->bytes.len && !memcmp(s->fsid, h->fsid, 8) &&
-	       !memcmp(s->handle, h->bytes.at, h->bytes.len);
+	return s->len && s->type == h->type && s->handle_len == h->bytes.len &&
+	       !memcmp(s->fsid, h->fsid, 8) && !memcmp(s->handle, h->bytes.at, h->bytes.len);
 }
 
-void fanotify_paths_remember(struct fanotify_paths *p, const struct fanotify_handle *dir, struct bytes path)
+void fanotify_paths_remember(struct fanotify_paths *p, const struct fanotify_handle *dir,
+			     struct bytes path)
 {
 	struct remembered *s = slot_of(p, dir);
 	char *copy;
 
-	if (!path.len || path.len >= PATH_MAX || !dir->bytes.len || dir->bytes.len > FANOTIFY_HANDLE_MAX)
+	if (!path.len || path.len >= PATH_MAX || !dir->bytes.len ||
+	    dir->bytes.len > FANOTIFY_HANDLE_MAX)
 		return;
 	copy = malloc(path.len);
 	if (!copy)
@@ -94,7 +96,11 @@ void fanotify_paths_remember(struct fanotify_paths *p, const struct fanotify_han
 	memcpy(copy, path.at, path.len);
 	free(s->path);
 	*s = (struct remembered){
-		.type = dir->type, .handle_len = (uint8_t)dir->bytes.len, .round = p->round, .len = path.len, .path = copy,
+		.type = dir->type,
+		.handle_len = (uint8_t)dir->bytes.len,
+		.round = p->round,
+		.len = path.len,
+		.path = copy,
 	};
 	memcpy(s->fsid, dir->fsid, sizeof(s->fsid));
 	memcpy(s->handle, dir->bytes.at, dir->bytes.len);
@@ -121,7 +127,8 @@ static int mount_of(struct fanotify_paths *p, const struct fanotify_fs *fs, int 
 }
 
 /* O_PATH descriptor of the object; ret_fs: its file system. */
-static int open_handle(struct fanotify_paths *p, const struct fanotify_handle *h, const struct fanotify_fs **ret_fs)
+static int open_handle(struct fanotify_paths *p, const struct fanotify_handle *h,
+		       const struct fanotify_fs **ret_fs)
 {
 	union {
 		struct file_handle handle;
@@ -145,7 +152,8 @@ static bool is_below(struct bytes path, const char *point)
 
 	if (len == 1)
 		return path.len >= 1 && path.at[0] == '/';
-	return path.len >= len && !memcmp(path.at, point, len) && (path.len == len || path.at[len] == '/');
+	return path.len >= len && !memcmp(path.at, point, len) &&
+	       (path.len == len || path.at[len] == '/');
 }
 
 /* The kernel appends " (deleted)" to what has no link; a directory may as well be called so. */
@@ -155,7 +163,8 @@ static void cut_deleted(int fd, struct bytes *path)
 	size_t len = sizeof(mark) - 1;
 	struct stat st;
 
-	if (path->len > len && !memcmp(path->at + path->len - len, mark, len) && fstat(fd, &st) == 0 && !st.st_nlink)
+	if (path->len > len && !memcmp(path->at + path->len - len, mark, len) &&
+	    fstat(fd, &st) == 0 && !st.st_nlink)
 		path->len -= len;
 }
 
@@ -193,7 +202,8 @@ struct bytes fanotify_paths_of(struct fanotify_paths *p, const struct fanotify_h
 	return path;
 }
 
-bool fanotify_paths_stat(struct fanotify_paths *p, const struct fanotify_handle *object, struct stat *ret)
+bool fanotify_paths_stat(struct fanotify_paths *p, const struct fanotify_handle *object,
+			 struct stat *ret)
 {
 	const struct fanotify_fs *fs;
 	AUTO(close_fd) int fd = open_handle(p, object, &fs);

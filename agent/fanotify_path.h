@@ -15,18 +15,21 @@
 
 struct fanotify_paths;
 
-struct fanotify_paths *fanotify_paths_new(const struct fanotify_marks *m); /* borrowed; NULL: out of memory */
+struct fanotify_paths *
+fanotify_paths_new(const struct fanotify_marks *m); /* borrowed; NULL: out of memory */
 void fanotify_paths_free(struct fanotify_paths *p); /* NULL allowed */
 
 /* Path of a directory, without NUL, valid until the next call. Within a round it is asked once. Empty:
  * it is gone, and was not remembered; or not below a mount that we see. */
 struct bytes fanotify_paths_of(struct fanotify_paths *p, const struct fanotify_handle *dir);
 /* What a directory that was removed was called; its own handle no longer leads anywhere. */
-void fanotify_paths_remember(struct fanotify_paths *p, const struct fanotify_handle *dir, struct bytes path);
+void fanotify_paths_remember(struct fanotify_paths *p, const struct fanotify_handle *dir,
+			     struct bytes path);
 /* A directory was renamed: ask again. */
 void fanotify_paths_forget_fresh(struct fanotify_paths *p);
 /* stat of the object behind a handle, whatever it is called now. false: gone. */
-bool fanotify_paths_stat(struct fanotify_paths *p, const struct fanotify_handle *object, struct stat *ret);
+bool fanotify_paths_stat(struct fanotify_paths *p, const struct fanotify_handle *object,
+			 struct stat *ret);
 /* Close what the round opened. */
 void fanotify_paths_end_round(struct fanotify_paths *p);
 

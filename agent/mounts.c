@@ -7,19 +7,25 @@ static const struct {
 	const char *type; /* ending in "*": everything that begins so */
 	enum mount_kind kind;
 } kinds[] = {
-	{ "autofs", MOUNT_PSEUDO },	  { "binfmt_misc", MOUNT_PSEUDO }, { "bpf", MOUNT_PSEUDO },
-	{ "cgroup", MOUNT_PSEUDO },	  { "cgroup2", MOUNT_PSEUDO },	   { "configfs", MOUNT_PSEUDO },
-	{ "debugfs", MOUNT_PSEUDO },	  { "devpts", MOUNT_PSEUDO },	   { "efivarfs", MOUNT_PSEUDO },
-	{ "fusectl", MOUNT_PSEUDO },	  { "hugetlbfs", MOUNT_PSEUDO },   { "mqueue", MOUNT_PSEUDO },
-	{ "nfsd", MOUNT_PSEUDO },	  { "nsfs", MOUNT_PSEUDO },	   { "proc", MOUNT_PSEUDO },
-	{ "pstore", MOUNT_PSEUDO },	  { "resctrl", MOUNT_PSEUDO },	   { "rpc_pipefs", MOUNT_PSEUDO },
-	{ "securityfs", MOUNT_PSEUDO },	  { "selinuxfs", MOUNT_PSEUDO },   { "smackfs", MOUNT_PSEUDO },
-	{ "sysfs", MOUNT_PSEUDO },	  { "tracefs", MOUNT_PSEUDO },	   { "devtmpfs", MOUNT_DEVICES },
-	{ "9p", MOUNT_REMOTE },		  { "afs", MOUNT_REMOTE },	   { "ceph", MOUNT_REMOTE },
-	{ "cifs", MOUNT_REMOTE },	  { "fuse", MOUNT_REMOTE },	   { "fuse.*", MOUNT_REMOTE },
-	{ "gfs2", MOUNT_REMOTE },	  { "glusterfs", MOUNT_REMOTE },   { "lustre", MOUNT_REMOTE },
-	{ "nfs", MOUNT_REMOTE },	  { "nfs4", MOUNT_REMOTE },	   { "ocfs2", MOUNT_REMOTE },
-	{ "smb3", MOUNT_REMOTE },	  { "virtiofs", MOUNT_REMOTE },
+	{ "autofs", MOUNT_PSEUDO },     { "binfmt_misc", MOUNT_PSEUDO },
+	{ "bpf", MOUNT_PSEUDO },        { "cgroup", MOUNT_PSEUDO },
+	{ "cgroup2", MOUNT_PSEUDO },    { "configfs", MOUNT_PSEUDO },
+	{ "debugfs", MOUNT_PSEUDO },    { "devpts", MOUNT_PSEUDO },
+	{ "efivarfs", MOUNT_PSEUDO },   { "fusectl", MOUNT_PSEUDO },
+	{ "hugetlbfs", MOUNT_PSEUDO },  { "mqueue", MOUNT_PSEUDO },
+	{ "nfsd", MOUNT_PSEUDO },       { "nsfs", MOUNT_PSEUDO },
+	{ "proc", MOUNT_PSEUDO },       { "pstore", MOUNT_PSEUDO },
+	{ "resctrl", MOUNT_PSEUDO },    { "rpc_pipefs", MOUNT_PSEUDO },
+	{ "securityfs", MOUNT_PSEUDO }, { "selinuxfs", MOUNT_PSEUDO },
+	{ "smackfs", MOUNT_PSEUDO },    { "sysfs", MOUNT_PSEUDO },
+	{ "tracefs", MOUNT_PSEUDO },    { "devtmpfs", MOUNT_DEVICES },
+	{ "9p", MOUNT_REMOTE },         { "afs", MOUNT_REMOTE },
+	{ "ceph", MOUNT_REMOTE },       { "cifs", MOUNT_REMOTE },
+	{ "fuse", MOUNT_REMOTE },       { "fuse.*", MOUNT_REMOTE },
+	{ "gfs2", MOUNT_REMOTE },       { "glusterfs", MOUNT_REMOTE },
+	{ "lustre", MOUNT_REMOTE },     { "nfs", MOUNT_REMOTE },
+	{ "nfs4", MOUNT_REMOTE },       { "ocfs2", MOUNT_REMOTE },
+	{ "smb3", MOUNT_REMOTE },       { "virtiofs", MOUNT_REMOTE },
 };
 
 static bool type_is(const char *type, const char *pattern)
@@ -64,7 +70,8 @@ static bool copy_text(struct bytes from, char *to, size_t size)
 
 		if (n + 1 >= size)
 			return false;
-		if (at[0] == '\\' && from.len - i >= 4 && is_octal(at[1]) && is_octal(at[2]) && is_octal(at[3])) {
+		if (at[0] == '\\' && from.len - i >= 4 && is_octal(at[1]) && is_octal(at[2]) &&
+		    is_octal(at[3])) {
 			to[n] = (char)((at[1] - '0') << 6 | (at[2] - '0') << 3 | (at[3] - '0'));
 			i += 4;
 		} else {
@@ -114,7 +121,8 @@ static bool parse_line(struct reader line, struct mount *ret)
 
 	(void)field(&line);
 	(void)field(&line);
-	if (!parse_device(field(&line), ret) || !copy_text(field(&line), ret->root, sizeof(ret->root)) ||
+	if (!parse_device(field(&line), ret) ||
+	    !copy_text(field(&line), ret->root, sizeof(ret->root)) ||
 	    !copy_text(field(&line), ret->point, sizeof(ret->point)))
 		return false;
 	(void)field(&line);
@@ -124,7 +132,8 @@ static bool parse_line(struct reader line, struct mount *ret)
 		return false;
 	(void)field(&line);
 	options = field(&line);
-	ret->read_only = options.len >= 2 && !memcmp(options.at, "ro", 2) && (options.len == 2 || options.at[2] == ',');
+	ret->read_only = options.len >= 2 && !memcmp(options.at, "ro", 2) &&
+			 (options.len == 2 || options.at[2] == ',');
 	return ret->point[0] == '/' && options.len;
 }
 

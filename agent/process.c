@@ -236,7 +236,8 @@ static struct bytes take_name(uint8_t to[static REC_COMM_LEN], struct bytes from
 }
 
 /* Put text (whose reference is taken over) in slot i. */
-static struct bytes set_text(struct process_table *t, struct entry *x, int i, struct process_text *text)
+static struct bytes set_text(struct process_table *t, struct entry *x, int i,
+			     struct process_text *text)
 {
 	struct process_text *old = x->text[i];
 
@@ -245,7 +246,8 @@ static struct bytes set_text(struct process_table *t, struct entry *x, int i, st
 	return process_text_bytes(text);
 }
 
-static struct bytes copy_text(struct process_table *t, struct entry *x, int i, struct bytes from, size_t max)
+static struct bytes copy_text(struct process_table *t, struct entry *x, int i, struct bytes from,
+			      size_t max)
 {
 	struct process_text *text = NULL;
 
@@ -258,7 +260,8 @@ static struct bytes copy_text(struct process_table *t, struct entry *x, int i, s
 	return set_text(t, x, i, text);
 }
 
-static struct bytes share_text(struct process_table *t, struct entry *x, int i, const struct entry *of, int j)
+static struct bytes share_text(struct process_table *t, struct entry *x, int i,
+			       const struct entry *of, int j)
 {
 	return set_text(t, x, i, process_text_share(of->text[j]));
 }
@@ -291,8 +294,8 @@ static void take_facts(struct process_table *t, struct entry *x, const struct im
 	to->args = copy_text(t, x, TEXT_ARGS, f->args, REC_ARGS_MAX);
 }
 
-static struct entry *entry_for(struct process_table *t, const struct rec_image *key, enum process_source source,
-			       bool *ret_write)
+static struct entry *entry_for(struct process_table *t, const struct rec_image *key,
+			       enum process_source source, bool *ret_write)
 {
 	struct entry *x = find(t, key);
 
@@ -372,7 +375,8 @@ void process_update(struct process_table *t, const struct image_facts *now)
 	update_id(&f->pid_ns, now->pid_ns);
 	update_id(&f->net_ns, now->net_ns);
 	update_id(&f->user_ns, now->user_ns);
-	if (now->cgroup_id && (now->cgroup_id != f->cgroup_id || now->cgroup_v1_id != f->cgroup_v1_id)) {
+	if (now->cgroup_id &&
+	    (now->cgroup_id != f->cgroup_id || now->cgroup_v1_id != f->cgroup_v1_id)) {
 		f->cgroup_id = now->cgroup_id;
 		f->cgroup_v1_id = now->cgroup_v1_id;
 		f->cgroup_name = set_text(t, x, TEXT_CGROUP, NULL);
@@ -411,7 +415,8 @@ const struct process *process_of_pid(struct process_table *t, uint32_t pid)
 	struct entry *best = NULL;
 
 	for (struct entry *x = *pid_bucket(t, pid); x; x = x->next_pid)
-		if (x->p.facts.key.pid == pid && (!best || image_later(&x->p.facts.key, &best->p.facts.key)))
+		if (x->p.facts.key.pid == pid &&
+		    (!best || image_later(&x->p.facts.key, &best->p.facts.key)))
 			best = x;
 	return used(t, best);
 }

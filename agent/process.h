@@ -22,7 +22,8 @@ enum process_source {
 /* One image. Owned by the table, valid until the next call that is not const. */
 struct process {
 	struct image_facts facts; /* facts.key, facts.parent: {0} when there is none */
-	struct bytes parent_name, parent_executable; /* of facts.parent, when it was known in time */
+	struct bytes parent_name,
+		parent_executable; /* of facts.parent, when it was known in time */
 	enum process_source source;
 	uint64_t exited_ns; /* 0: runs, as far as known; also when another image replaced it */
 };

@@ -62,7 +62,8 @@ static struct bytes read_link(int dir, const char *name, char buf[static PATH_MA
 {
 	ssize_t len = readlinkat(dir, name, buf, PATH_MAX);
 
-	return len > 0 ? (struct bytes){ .at = (uint8_t *)buf, .len = (size_t)len } : (struct bytes){ 0 };
+	return len > 0 ? (struct bytes){ .at = (uint8_t *)buf, .len = (size_t)len } :
+			 (struct bytes){ 0 };
 }
 
 static uint32_t read_ns(int dir, const char *name)

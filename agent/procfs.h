@@ -6,7 +6,8 @@
 
 #include "agent/event.h"
 
-#define PROCFS_TICK_NS (NSEC_PER_SEC / 100) /* USER_HZ is 100 on every architecture that we build for */
+#define PROCFS_TICK_NS                                                                             \
+	(NSEC_PER_SEC / 100) /* USER_HZ is 100 on every architecture that we build for */
 
 /* Holds what the newest facts lead into. */
 struct procfs;

@@ -26,7 +26,8 @@ static uint64_t number(struct reader *r, unsigned int base)
 	size_t n = 0;
 
 	for (; r->left && digit_of(r->at[0], base, &digit); n++) {
-		if (__builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, digit, &value))
+		if (__builtin_mul_overflow(value, base, &value) ||
+		    __builtin_add_overflow(value, digit, &value))
 			r->bad = true;
 		reader_skip(r, 1);
 	}

@@ -8,7 +8,8 @@
 #include "agent/decode.h"
 #include "agent/process.h"
 
-#define STOCKMERGE_SOCKETS_MAX 65536 /* noted meanwhile; past that sockets may be said twice (counted) */
+#define STOCKMERGE_SOCKETS_MAX                                                                     \
+	65536 /* noted meanwhile; past that sockets may be said twice (counted) */
 
 struct stockmerge;
 
@@ -18,7 +19,8 @@ void stockmerge_free(struct stockmerge *s); /* NULL allowed */
 void stockmerge_note(struct stockmerge *s, const struct decoded *d);
 /* Whether the stock record d has to be said: its process image is not in the table yet (by exec, fork
  * or earlier stock), its socket was not noted. */
-bool stockmerge_wanted(const struct stockmerge *s, struct process_table *t, const struct decoded *d);
+bool stockmerge_wanted(const struct stockmerge *s, struct process_table *t,
+		       const struct decoded *d);
 uint64_t stockmerge_unnoted(const struct stockmerge *s);
 
 #endif

@@ -71,11 +71,12 @@ static bool parse_line(struct bytes line, uint32_t *ret_uid, struct bytes *ret_n
 	*ret_name = until(&r, ':');
 	(void)until(&r, ':');
 	/* + and - begin NIS lines, # comments. */
-	return ret_name->len && ret_name->len <= USERS_NAME_MAX && !memchr("+-#", ret_name->at[0], 3) &&
-	       parse_uid(until(&r, ':'), ret_uid);
+	return ret_name->len && ret_name->len <= USERS_NAME_MAX &&
+	       !memchr("+-#", ret_name->at[0], 3) && parse_uid(until(&r, ':'), ret_uid);
 }
 
-void users_parse(struct bytes file, void (*add)(void *ctx, uint32_t uid, struct bytes name), void *ctx)
+void users_parse(struct bytes file, void (*add)(void *ctx, uint32_t uid, struct bytes name),
+		 void *ctx)
 {
 	struct reader r = reader_init(file.at, file.len);
 	size_t n = 0;

@@ -20,6 +20,7 @@ void users_refresh(struct users *u, uint64_t now_ns);
 struct bytes users_name(const struct users *u, uint32_t uid);
 
 /* Pure part: calls add for each well-formed line, at most USERS_MAX times. */
-void users_parse(struct bytes file, void (*add)(void *ctx, uint32_t uid, struct bytes name), void *ctx);
+void users_parse(struct bytes file, void (*add)(void *ctx, uint32_t uid, struct bytes name),
+		 void *ctx);
 
 #endif

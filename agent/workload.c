@@ -101,7 +101,8 @@ static struct bytes ecs_id_of(struct bytes task, struct bytes component)
 
 static bool is_unit(struct bytes c)
 {
-	return (ends(c, ".service") && c.len > strlen(".service")) || (ends(c, ".scope") && c.len > strlen(".scope"));
+	return (ends(c, ".service") && c.len > strlen(".service")) ||
+	       (ends(c, ".scope") && c.len > strlen(".scope"));
 }
 
 struct workload workload_parse(struct bytes path)
@@ -173,7 +174,8 @@ struct bytes workload_of_proc_cgroup(struct bytes file)
 		struct bytes controllers, path;
 
 		reader_skip(&r, end ? 1 : 0);
-		if (!parse_line(line, &controllers, &path) || worth(controllers, path) <= best_worth)
+		if (!parse_line(line, &controllers, &path) ||
+		    worth(controllers, path) <= best_worth)
 			continue;
 		best_worth = worth(controllers, path);
 		best = path;

@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		inside(rec.at.dir.bytes, data, size);
 		inside(rec.old.dir.bytes, data, size);
 		inside(rec.object.bytes, data, size);
-		if (rec.object.bytes.len > FANOTIFY_HANDLE_MAX || rec.at.dir.bytes.len > FANOTIFY_HANDLE_MAX)
+		if (rec.object.bytes.len > FANOTIFY_HANDLE_MAX ||
+		    rec.at.dir.bytes.len > FANOTIFY_HANDLE_MAX)
 			abort();
 	}
 	return 0;

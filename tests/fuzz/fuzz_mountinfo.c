@@ -12,8 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct mount m;
 
 	while (mounts_next(&r, &m)) {
-		if (m.point[0] != '/' || strnlen(m.point, sizeof(m.point)) == sizeof(m.point) || !m.root[0] ||
-		    !m.type[0])
+		if (m.point[0] != '/' || strnlen(m.point, sizeof(m.point)) == sizeof(m.point) ||
+		    !m.root[0] || !m.type[0])
 			abort();
 		(void)mounts_kind(m.type);
 	}

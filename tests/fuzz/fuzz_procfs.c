@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct procfs_status status;
 	struct procfs_stat stat;
 
-	if (procfs_parse_stat(all, &stat) && (stat.name.at < data || stat.name.at + stat.name.len > data + size))
+	if (procfs_parse_stat(all, &stat) &&
+	    (stat.name.at < data || stat.name.at + stat.name.len > data + size))
 		abort();
 	(void)procfs_parse_status(all, &status);
 	(void)procfs_parse_ns(all);

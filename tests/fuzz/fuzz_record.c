@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (d.event.facts) {
 		const struct image_facts *f = d.event.facts;
 
-		sink += touch(f->executable) + touch(f->working_directory) + touch(f->cgroup_name) + touch(f->args);
+		sink += touch(f->executable) + touch(f->working_directory) + touch(f->cgroup_name) +
+			touch(f->args);
 	}
 	if (d.event.action == ACTION_CREATE || d.event.action == ACTION_OPEN_WRITE)
 		sink += touch(d.event.u.file.path);

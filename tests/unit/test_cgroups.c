@@ -27,8 +27,12 @@ static void assert_text(struct bytes b, const char *want)
 
 static void nothing_mounted_leaves_names(void **state)
 {
-	const struct cgroups_config config = { .root = "/nonexistent", .proc = "/nonexistent", .max = 16 };
-	struct cgroup_ask ask = { .id = 5, .v1_id = 6, .pid = 1, .name = text("cri-containerd-" ID ".scope") };
+	const struct cgroups_config config = { .root = "/nonexistent",
+					       .proc = "/nonexistent",
+					       .max = 16 };
+	struct cgroup_ask ask = {
+		.id = 5, .v1_id = 6, .pid = 1, .name = text("cri-containerd-" ID ".scope")
+	};
 	struct cgroups *c = NULL;
 	struct error e;
 	struct cgroup g;
@@ -46,7 +50,9 @@ static void nothing_mounted_leaves_names(void **state)
 
 static void unknown_ids_are_remembered(void **state)
 {
-	const struct cgroups_config config = { .root = "/nonexistent", .proc = "/nonexistent", .max = 16 };
+	const struct cgroups_config config = { .root = "/nonexistent",
+					       .proc = "/nonexistent",
+					       .max = 16 };
 	struct cgroups *c = NULL;
 	struct cgroups_stats s;
 
@@ -99,7 +105,9 @@ static void proc_is_the_last_resort(void **state)
 /* A cgroup made after the start is found by its handle, and another one by scanning. */
 static void real_cgroups_are_found(void **state)
 {
-	const struct cgroups_config config = { .root = "/sys/fs/cgroup", .proc = "/proc", .max = 4096 };
+	const struct cgroups_config config = { .root = "/sys/fs/cgroup",
+					       .proc = "/proc",
+					       .max = 4096 };
 	struct cgroup_tree trees[CGROUP_KINDS];
 	char path[PATH_MAX + 100], want[200];
 	struct cgroups *c = NULL;

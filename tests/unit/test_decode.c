@@ -39,19 +39,23 @@ struct bad_row {
 #define MEMBER(s, m) offsetof(struct s, m), sizeof(((struct s *)0)->m)
 
 static const struct bad_row bad_rows[] = {
-	{ "layout of tomorrow", REC_EXIT, MEMBER(rec_header, layout), REC_LAYOUT + 1, -EPROTONOSUPPORT },
+	{ "layout of tomorrow", REC_EXIT, MEMBER(rec_header, layout), REC_LAYOUT + 1,
+	  -EPROTONOSUPPORT },
 	{ "type 0", REC_EXIT, MEMBER(rec_header, type), 0, -EPROTONOSUPPORT },
 	{ "type past the last", REC_EXIT, MEMBER(rec_header, type), REC_TYPES, -EPROTONOSUPPORT },
 	{ "type 65535", REC_EXIT, MEMBER(rec_header, type), 65535, -EPROTONOSUPPORT },
-	{ "length too small", REC_EXIT, MEMBER(rec_header, len), sizeof(struct rec_exit) - 1, -EBADMSG },
-	{ "length too large", REC_EXIT, MEMBER(rec_header, len), sizeof(struct rec_exit) + 1, -EBADMSG },
+	{ "length too small", REC_EXIT, MEMBER(rec_header, len), sizeof(struct rec_exit) - 1,
+	  -EBADMSG },
+	{ "length too large", REC_EXIT, MEMBER(rec_header, len), sizeof(struct rec_exit) + 1,
+	  -EBADMSG },
 	{ "another type's fixed part", REC_EXIT, MEMBER(rec_header, type), REC_TCP, -EBADMSG },
 	{ "class past the last", REC_EXIT, MEMBER(rec_header, class), REC_CLASSES, -EBADMSG },
 	{ "ring between", REC_EXIT, MEMBER(rec_header, ring), REC_RINGS, -EBADMSG },
 	{ "exit code 256", REC_EXIT, MEMBER(rec_exit, exit_code), 256, -EBADMSG },
 	{ "exec of nobody", REC_EXEC, MEMBER(rec_header, actor.image.pid), 0, -EBADMSG },
 	{ "path longer than the tail", REC_EXEC, MEMBER(rec_exec, path_len), 200, -EBADMSG },
-	{ "path longer than allowed", REC_EXEC, MEMBER(rec_exec, path_len), REC_PATH_MAX + 1, -EBADMSG },
+	{ "path longer than allowed", REC_EXEC, MEMBER(rec_exec, path_len), REC_PATH_MAX + 1,
+	  -EBADMSG },
 	{ "path shorter: bytes left over", REC_EXEC, MEMBER(rec_exec, path_len), 12, -EBADMSG },
 	{ "more arguments than true", REC_EXEC, MEMBER(rec_exec, args_bytes), 1, -EBADMSG },
 	{ "arguments 4 GiB", REC_EXEC, MEMBER(rec_exec, args_len), UINT32_MAX, -EBADMSG },
@@ -179,7 +183,8 @@ static const struct flag_row flag_rows[] = {
 	{ "cut arguments", REC_EXEC, REC_TRUNCATED, 0, EVENT_TRUNCATED, VIA_SYSCALL },
 	{ "unread arguments", REC_EXEC, REC_ARGS_UNREAD, 0, EVENT_TRUNCATED, VIA_SYSCALL },
 	{ "path without head", REC_EXEC, REC_INCOMPLETE, 0, EVENT_INCOMPLETE, VIA_SYSCALL },
-	{ "directory without head", REC_EXEC, REC_CWD_INCOMPLETE, 0, EVENT_INCOMPLETE, VIA_SYSCALL },
+	{ "directory without head", REC_EXEC, REC_CWD_INCOMPLETE, 0, EVENT_INCOMPLETE,
+	  VIA_SYSCALL },
 	{ "deleted", REC_EXEC, 0, REC_EXE_DELETED, EVENT_EXE_DELETED, VIA_SYSCALL },
 	{ "memfd", REC_EXEC, 0, REC_EXE_MEMFD, EVENT_EXE_MEMFD, VIA_SYSCALL },
 	{ "32 bit", REC_EXEC, REC_COMPAT, 0, 0, VIA_COMPAT },
@@ -200,7 +205,8 @@ static void flags(void **state)
 	assert_int_equal(decode(r.at, r.len, &d), 0);
 	assert_int_equal(d.event.flags, row->flags);
 	assert_int_equal(d.event.via, row->via);
-	assert_int_equal(d.facts.flags & EVENT_EXISTING, row->type == REC_PROCESS ? 0 : d.event.flags & EVENT_EXISTING);
+	assert_int_equal(d.facts.flags & EVENT_EXISTING,
+			 row->type == REC_PROCESS ? 0 : d.event.flags & EVENT_EXISTING);
 }
 
 static void fork_names_child_and_caller(void **state)
@@ -263,12 +269,16 @@ struct tcp_row {
 };
 
 static const struct tcp_row tcp_rows[] = {
-	{ "connect", REC_TCP_CONNECT, REC_ROLE_UNKNOWN, ACTION_CONNECT, 4000, 443, false, false, 0 },
+	{ "connect", REC_TCP_CONNECT, REC_ROLE_UNKNOWN, ACTION_CONNECT, 4000, 443, false, false,
+	  0 },
 	{ "accept", REC_TCP_ACCEPT, REC_ROLE_UNKNOWN, ACTION_ACCEPT, 443, 4000, true, false, 0 },
 	{ "listen", REC_TCP_LISTEN, REC_ROLE_UNKNOWN, ACTION_LISTEN, 4000, 0, false, true, 0 },
-	{ "opener leaves", REC_TCP_DISCONNECT, REC_ROLE_OPENER, ACTION_DISCONNECT, 4000, 443, false, false, 7 },
-	{ "accepter leaves", REC_TCP_DISCONNECT, REC_ROLE_ACCEPTER, ACTION_DISCONNECT, 443, 4000, true, false, 9 },
-	{ "nobody knows", REC_TCP_DISCONNECT, REC_ROLE_UNKNOWN, ACTION_DISCONNECT, 4000, 443, false, false, 7 },
+	{ "opener leaves", REC_TCP_DISCONNECT, REC_ROLE_OPENER, ACTION_DISCONNECT, 4000, 443, false,
+	  false, 7 },
+	{ "accepter leaves", REC_TCP_DISCONNECT, REC_ROLE_ACCEPTER, ACTION_DISCONNECT, 443, 4000,
+	  true, false, 9 },
+	{ "nobody knows", REC_TCP_DISCONNECT, REC_ROLE_UNKNOWN, ACTION_DISCONNECT, 4000, 443, false,
+	  false, 7 },
 };
 
 static void tcp(void **state)

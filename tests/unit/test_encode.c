@@ -134,7 +134,8 @@ static void largest_process_fits(void **state)
 	static char long_path[REC_PATH_MAX + 1], cgroup[REC_NAME_MAX + 1];
 	static const uint8_t nuls[REC_ARGS_MAX];
 	struct bench *b = *state;
-	struct image_facts f = { .key = { .pid = 9, .start_ns = 9 }, .args = { nuls, sizeof(nuls) } };
+	struct image_facts f = { .key = { .pid = 9, .start_ns = 9 },
+				 .args = { nuls, sizeof(nuls) } };
 	struct event ev = { .action = ACTION_EXEC, .class = CLASS_EXEC };
 	struct enriched who = { .version = 1 };
 
@@ -155,7 +156,8 @@ static void largest_process_fits(void **state)
 static void process_is_said_once_before_its_events(void **state)
 {
 	struct bench *b = *state;
-	struct record exec = record_exec(), file = record_file_open(), tcp = record_tcp(REC_TCP_CONNECT, 0);
+	struct record exec = record_exec(), file = record_file_open(),
+		      tcp = record_tcp(REC_TCP_CONNECT, 0);
 
 	assert_int_equal(feed(b, &exec), 0);
 	assert_int_equal(feed(b, &file), 0);
@@ -180,7 +182,8 @@ static void process_is_said_once_before_its_events(void **state)
 static void changed_process_is_said_again_but_not_each_time(void **state)
 {
 	struct bench *b = *state;
-	struct record exec = record_exec(), as_user = record_file_open(), as_root = record_file_open();
+	struct record exec = record_exec(), as_user = record_file_open(),
+		      as_root = record_file_open();
 	static const uint32_t want[] = { 0, 1, 0, 2, 1, 2, 1 }; /* 0: a process entry */
 
 	((struct rec_header *)(void *)as_root.at)->actor.uid = 0;
@@ -197,7 +200,10 @@ static void changed_process_is_said_again_but_not_each_time(void **state)
 	assert_int_equal(process_at(b, 0)->uid, 1000);
 	assert_int_equal(process_at(b, 2)->uid, 0);
 	/* A batch that begins without a process knows nothing of the earlier one's entries. */
-	assert_int_equal(encode_event(b->x, &(struct event){ .action = ACTION_GAP, .class = CLASS_AGENT }, NULL, 1), 0);
+	assert_int_equal(encode_event(b->x,
+				      &(struct event){ .action = ACTION_GAP, .class = CLASS_AGENT },
+				      NULL, 1),
+			 0);
 	assert_int_equal(feed(b, &as_user), 0);
 	assert_int_equal(feed(b, &as_root), 0);
 	close_batch(b);
@@ -288,8 +294,13 @@ static void args(void **state)
 static void what_is_unknown_is_absent(void **state)
 {
 	struct bench *b = *state;
-	struct record stock = record_process(), file = record_file_open(), tcp = record_tcp(REC_TCP_LISTEN, 0);
-	struct event_gap gap = { .where = GAP_FANOTIFY, .class = CLASS_FILE_CHANGE, .from_ns = 3, .to_ns = 4, .reason = "x" };
+	struct record stock = record_process(), file = record_file_open(),
+		      tcp = record_tcp(REC_TCP_LISTEN, 0);
+	struct event_gap gap = { .where = GAP_FANOTIFY,
+				 .class = CLASS_FILE_CHANGE,
+				 .from_ns = 3,
+				 .to_ns = 4,
+				 .reason = "x" };
 	struct event ev = encode_gap_event(&gap, 5);
 
 	assert_int_equal(feed(b, &stock), 0);
@@ -301,10 +312,13 @@ static void what_is_unknown_is_absent(void **state)
 	assert_int_equal(event_at(b, 1)->flags, EVENT_EXISTING);
 	assert_int_equal(process_at(b, 0)->flags, 0);
 	assert_int_equal(event_at(b, 2)->file->has_size_case, EXHIBIT__V1__FILE__HAS_SIZE_SIZE);
-	assert_int_equal(event_at(b, 2)->file->has_size_before_case, EXHIBIT__V1__FILE__HAS_SIZE_BEFORE__NOT_SET);
+	assert_int_equal(event_at(b, 2)->file->has_size_before_case,
+			 EXHIBIT__V1__FILE__HAS_SIZE_BEFORE__NOT_SET);
 	assert_int_equal(event_at(b, 3)->net->destination_ip.len, 0);
-	assert_int_equal(event_at(b, 3)->net->has_source_bytes_case, EXHIBIT__V1__NET__HAS_SOURCE_BYTES__NOT_SET);
-	assert_int_equal(event_at(b, 3)->net->has_duration_case, EXHIBIT__V1__NET__HAS_DURATION__NOT_SET);
+	assert_int_equal(event_at(b, 3)->net->has_source_bytes_case,
+			 EXHIBIT__V1__NET__HAS_SOURCE_BYTES__NOT_SET);
+	assert_int_equal(event_at(b, 3)->net->has_duration_case,
+			 EXHIBIT__V1__NET__HAS_DURATION__NOT_SET);
 	assert_int_equal(event_at(b, 4)->process, 0);
 	assert_int_equal(event_at(b, 4)->gap->has_count_case, EXHIBIT__V1__GAP__HAS_COUNT__NOT_SET);
 	assert_int_equal(event_at(b, 4)->gap->has_cpu_case, EXHIBIT__V1__GAP__HAS_CPU__NOT_SET);
@@ -316,7 +330,8 @@ static void what_is_unknown_is_absent(void **state)
 static void details_are_complete(void **state)
 {
 	struct bench *b = *state;
-	struct record tcp = record_tcp(REC_TCP_DISCONNECT, REC_ROLE_ACCEPTER), udp = record_udp_flow(REC_ROLE_OPENER);
+	struct record tcp = record_tcp(REC_TCP_DISCONNECT, REC_ROLE_ACCEPTER),
+		      udp = record_udp_flow(REC_ROLE_OPENER);
 	struct record exec = record_exec(), end = record_exit();
 	const Exhibit__V1__Net *n;
 
@@ -349,12 +364,20 @@ static void agent_and_coverage(void **state)
 {
 	struct bench *b = *state;
 	struct coverage c = { .n = 2 };
-	const struct encode_counters counters[] = { { .known = true, .seen = 5, .sent = 4, .lost = 1 }, { 0 } };
-	const struct encode_agent start = { .action = ACTION_AGENT_START, .version = "1", .kernel = "6.18" };
+	const struct encode_counters counters[] = {
+		{ .known = true, .seen = 5, .sent = 4, .lost = 1 }, { 0 }
+	};
+	const struct encode_agent start = { .action = ACTION_AGENT_START,
+					    .version = "1",
+					    .kernel = "6.18" };
 	const Exhibit__V1__Event *ev;
 
-	c.row[0] = (struct coverage_row){ .class = CLASS_EXEC, .tier = 1, .hook = "h", .state = COVERAGE_ATTACHED };
-	c.row[1] = (struct coverage_row){ .class = CLASS_UDP, .hook = "none", .state = COVERAGE_FAILED };
+	c.row[0] = (struct coverage_row){
+		.class = CLASS_EXEC, .tier = 1, .hook = "h", .state = COVERAGE_ATTACHED
+	};
+	c.row[1] = (struct coverage_row){ .class = CLASS_UDP,
+					  .hook = "none",
+					  .state = COVERAGE_FAILED };
 	(void)snprintf(c.row[1].reason, sizeof(c.row[1].reason), "no cgroup");
 	assert_int_equal(encode_agent(b->x, &start, 7), 0);
 	assert_int_equal(encode_coverage(b->x, &c, counters, 8), 0);
@@ -370,7 +393,8 @@ static void agent_and_coverage(void **state)
 	assert_data(ev->coverage->rows[0]->hook, "h");
 	assert_int_equal(ev->coverage->rows[0]->counters->lost, 1);
 	assert_null(ev->coverage->rows[1]->counters);
-	assert_int_equal(ev->coverage->rows[1]->state, EXHIBIT__V1__COVERAGE_STATE__COVERAGE_FAILED);
+	assert_int_equal(ev->coverage->rows[1]->state,
+			 EXHIBIT__V1__COVERAGE_STATE__COVERAGE_FAILED);
 	assert_data(ev->coverage->rows[1]->reason, "no cgroup");
 	assert_null(event_at(b, 2)->coverage->rows[0]->counters);
 }

@@ -64,7 +64,9 @@ static int setup(void **state)
 	if (!b)
 		return -1;
 	b->table = process_table_new(&c);
-	b->en = (struct enricher){ .table = b->table, .more = more, .read_proc = read_proc, .ctx = b };
+	b->en = (struct enricher){
+		.table = b->table, .more = more, .read_proc = read_proc, .ctx = b
+	};
 	*state = b;
 	return b->table ? 0 : -1;
 }
@@ -284,7 +286,9 @@ static void description_names_unit_and_user(void **state)
 	struct bench *b = *state;
 	char path[] = "/tmp/test_enrich.XXXXXX";
 	int fd = mkstemp(path);
-	const struct cgroups_config c = { .root = "/nonexistent", .proc = "/nonexistent", .max = 16 };
+	const struct cgroups_config c = { .root = "/nonexistent",
+					  .proc = "/nonexistent",
+					  .max = 16 };
 	struct record r = record_exec();
 	struct description about;
 	struct enriched who;

@@ -91,7 +91,8 @@ static void assert_event(const struct bench *b, size_t i, uint32_t action, const
 {
 	assert_true(i < b->n);
 	assert_int_equal(b->seen[i].ev.action, action);
-	assert_int_equal(b->seen[i].ev.class, action == ACTION_GAP ? CLASS_AGENT : CLASS_FILE_CHANGE);
+	assert_int_equal(b->seen[i].ev.class,
+			 action == ACTION_GAP ? CLASS_AGENT : CLASS_FILE_CHANGE);
 	assert_string_equal(b->seen[i].path, path);
 }
 

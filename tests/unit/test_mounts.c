@@ -18,19 +18,30 @@ static const struct row rows[] = {
 	{ "no separator", "1 2 8:1 / /a rw\n", NULL, NULL, NULL, 0, 0, false },
 	{ "nothing after the separator", "1 2 8:1 / /a rw -\n", NULL, NULL, NULL, 0, 0, false },
 	{ "no device", "1 2 x / /a rw - ext4 /dev/a rw\n", NULL, NULL, NULL, 0, 0, false },
-	{ "device without minor", "1 2 8: / /a rw - ext4 /dev/a rw\n", NULL, NULL, NULL, 0, 0, false },
-	{ "device past 32 bits", "1 2 8:4294967296 / /a rw - ext4 /dev/a rw\n", NULL, NULL, NULL, 0, 0, false },
+	{ "device without minor", "1 2 8: / /a rw - ext4 /dev/a rw\n", NULL, NULL, NULL, 0, 0,
+	  false },
+	{ "device past 32 bits", "1 2 8:4294967296 / /a rw - ext4 /dev/a rw\n", NULL, NULL, NULL, 0,
+	  0, false },
 	{ "relative point", "1 2 8:1 / a rw - ext4 /dev/a rw\n", NULL, NULL, NULL, 0, 0, false },
-	{ "NUL in a name", "1 2 8:1 / /a\\000b rw - ext4 /dev/a rw\n", NULL, NULL, NULL, 0, 0, false },
+	{ "NUL in a name", "1 2 8:1 / /a\\000b rw - ext4 /dev/a rw\n", NULL, NULL, NULL, 0, 0,
+	  false },
 	{ "plain", "1 2 8:1 / /a rw - ext4 /dev/a rw\n", "/a", "/", "ext4", 8, 1, false },
-	{ "no newline at the end", "1 2 8:1 / /a rw - ext4 /dev/a rw", "/a", "/", "ext4", 8, 1, false },
-	{ "optional fields", "1 2 8:1 / /a rw shared:1 master:2 - ext4 /dev/a rw\n", "/a", "/", "ext4", 8, 1, false },
-	{ "bad line first", "x\n1 2 8:1 / /a rw - ext4 /dev/a rw\n", "/a", "/", "ext4", 8, 1, false },
-	{ "escapes", "1 2 0:99 /r\\134 /a\\040b\\011\\012 rw - tmpfs t rw\n", "/a b\t\n", "/r\\", "tmpfs", 0, 99, false },
-	{ "unfinished escape", "1 2 0:99 / /a\\04 rw - tmpfs t rw\n", "/a\\04", "/", "tmpfs", 0, 99, false },
-	{ "read-only", "1 2 8:1 / /a rw - iso9660 /dev/a ro,x\n", "/a", "/", "iso9660", 8, 1, true },
-	{ "read-only here only", "1 2 8:1 / /a ro - ext4 /dev/a rw\n", "/a", "/", "ext4", 8, 1, false },
-	{ "an option that begins with ro", "1 2 8:1 / /a rw - ext4 /dev/a root\n", "/a", "/", "ext4", 8, 1, false },
+	{ "no newline at the end", "1 2 8:1 / /a rw - ext4 /dev/a rw", "/a", "/", "ext4", 8, 1,
+	  false },
+	{ "optional fields", "1 2 8:1 / /a rw shared:1 master:2 - ext4 /dev/a rw\n", "/a", "/",
+	  "ext4", 8, 1, false },
+	{ "bad line first", "x\n1 2 8:1 / /a rw - ext4 /dev/a rw\n", "/a", "/", "ext4", 8, 1,
+	  false },
+	{ "escapes", "1 2 0:99 /r\\134 /a\\040b\\011\\012 rw - tmpfs t rw\n", "/a b\t\n", "/r\\",
+	  "tmpfs", 0, 99, false },
+	{ "unfinished escape", "1 2 0:99 / /a\\04 rw - tmpfs t rw\n", "/a\\04", "/", "tmpfs", 0, 99,
+	  false },
+	{ "read-only", "1 2 8:1 / /a rw - iso9660 /dev/a ro,x\n", "/a", "/", "iso9660", 8, 1,
+	  true },
+	{ "read-only here only", "1 2 8:1 / /a ro - ext4 /dev/a rw\n", "/a", "/", "ext4", 8, 1,
+	  false },
+	{ "an option that begins with ro", "1 2 8:1 / /a rw - ext4 /dev/a root\n", "/a", "/",
+	  "ext4", 8, 1, false },
 };
 
 static void parse(void **state)
@@ -73,10 +84,10 @@ struct kind_row {
 };
 
 static const struct kind_row kind_rows[] = {
-	{ "proc", MOUNT_PSEUDO },      { "cgroup2", MOUNT_PSEUDO },   { "bpf", MOUNT_PSEUDO },
-	{ "devtmpfs", MOUNT_DEVICES }, { "nfs4", MOUNT_REMOTE },      { "fuse", MOUNT_REMOTE },
-	{ "fuse.sshfs", MOUNT_REMOTE }, { "ext4", MOUNT_LOCAL },      { "overlay", MOUNT_LOCAL },
-	{ "tmpfs", MOUNT_LOCAL },      { "fuseblk", MOUNT_LOCAL },    { "of tomorrow", MOUNT_LOCAL },
+	{ "proc", MOUNT_PSEUDO },       { "cgroup2", MOUNT_PSEUDO }, { "bpf", MOUNT_PSEUDO },
+	{ "devtmpfs", MOUNT_DEVICES },  { "nfs4", MOUNT_REMOTE },    { "fuse", MOUNT_REMOTE },
+	{ "fuse.sshfs", MOUNT_REMOTE }, { "ext4", MOUNT_LOCAL },     { "overlay", MOUNT_LOCAL },
+	{ "tmpfs", MOUNT_LOCAL },       { "fuseblk", MOUNT_LOCAL },  { "of tomorrow", MOUNT_LOCAL },
 };
 
 static void kind(void **state)

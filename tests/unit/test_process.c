@@ -15,7 +15,8 @@ static struct rec_image image(uint32_t pid, uint64_t start_ns, uint32_t exec_id)
 	return (struct rec_image){ .pid = pid, .start_ns = start_ns, .exec_id = exec_id };
 }
 
-static struct image_facts facts(struct rec_image key, struct rec_image parent, const char *executable)
+static struct image_facts facts(struct rec_image key, struct rec_image parent,
+				const char *executable)
 {
 	return (struct image_facts){
 		.key = key,
@@ -129,7 +130,9 @@ static void forks_share_arguments(void **state)
 	f.cap_effective = 3;
 	assert_non_null(process_put(t, &f, PROCESS_EXEC, 1));
 	for (uint32_t pid = 2; pid <= 1000; pid++) {
-		struct image_facts child = { .key = image(pid, pid, 1), .parent = f.key, .name = text("kid"), .uid = 7 };
+		struct image_facts child = {
+			.key = image(pid, pid, 1), .parent = f.key, .name = text("kid"), .uid = 7
+		};
 		const struct process *p = process_fork(t, &child, &f.key, 1);
 
 		assert_non_null(p);
@@ -281,7 +284,9 @@ static void update_follows_the_process(void **state)
 {
 	struct process_table *t = table(16, MiB(1));
 	struct image_facts f = facts(image(1, 1, 1), none, "/x");
-	struct image_facts now = { .key = f.key, .uid = 0, .gid = 3, .cgroup_id = 44, .name = text("new") };
+	struct image_facts now = {
+		.key = f.key, .uid = 0, .gid = 3, .cgroup_id = 44, .name = text("new")
+	};
 	const struct process *p;
 
 	(void)state;

@@ -28,7 +28,8 @@ static const struct stat_row stat_rows[] = {
 	{ "parent past 32 bits", "1 (a) S 4294967296" REST " 77", NULL, 0, 0 },
 	{ "start past 64 bits", "1 (a) S 1" REST " 99999999999999999999", NULL, 0, 0 },
 	{ "plain", "1 (a) S 3" REST " 77 8", "a", 3, 77 },
-	{ "name with parentheses and spaces", "1 (a) R 9 (b) S 3" REST " 77 8", "a) R 9 (b", 3, 77 },
+	{ "name with parentheses and spaces", "1 (a) R 9 (b) S 3" REST " 77 8", "a) R 9 (b", 3,
+	  77 },
 	{ "empty name", "1 () S 3" REST " 77 8", "", 3, 77 },
 };
 
@@ -56,8 +57,10 @@ static const struct status_row status_rows[] = {
 	{ "no capabilities", "Uid:\t1\t2\t3\t4\nGid:\t1\t3\t3\t4\n", false },
 	{ "one id", "Uid:\t1\nGid:\t1\t3\t3\t4\nCapEff:\tff\n", false },
 	{ "text for an id", "Uid:\ta\tb\nGid:\t1\t3\t3\t4\nCapEff:\tff\n", false },
-	{ "plain", "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t1\t3\t3\t4\nCapEff:\t00000000000000ff\n", true },
-	{ "name that looks like ids", "Name:\tUid: 9 9\nUid:\t1\t2\t3\t4\nGid:\t1\t3\t3\t4\nCapEff:\tff\n", true },
+	{ "plain", "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t1\t3\t3\t4\nCapEff:\t00000000000000ff\n",
+	  true },
+	{ "name that looks like ids",
+	  "Name:\tUid: 9 9\nUid:\t1\t2\t3\t4\nGid:\t1\t3\t3\t4\nCapEff:\tff\n", true },
 };
 
 static void parse_status(void **state)
@@ -97,7 +100,8 @@ static void own_process_is_found(void **state)
 	assert_int_equal(f.parent.pid, getppid());
 	assert_int_equal(f.uid, geteuid());
 	assert_true(f.executable.len > strlen("/test_procfs"));
-	assert_memory_equal(f.executable.at + f.executable.len - strlen("/test_procfs"), "/test_procfs", strlen("/test_procfs"));
+	assert_memory_equal(f.executable.at + f.executable.len - strlen("/test_procfs"),
+			    "/test_procfs", strlen("/test_procfs"));
 	assert_true(f.args.len > 0);
 	assert_int_equal(f.args.at[f.args.len - 1], 0);
 	assert_true(f.mnt_ns && f.pid_ns && f.net_ns && f.user_ns && f.inode && f.device);

@@ -76,7 +76,8 @@ static void processes(void **state)
 	struct process_table *t = process_table_new(&c);
 	struct stockmerge *s = stockmerge_new();
 	struct image_facts f = { .key = { .pid = 1, .start_ns = 1, .exec_id = row->exec_id } };
-	struct decoded d = { .event = { .action = ACTION_PROCESS, .image = { .pid = 1, .start_ns = 1, .exec_id = 2 } } };
+	struct decoded d = { .event = { .action = ACTION_PROCESS,
+					.image = { .pid = 1, .start_ns = 1, .exec_id = 2 } } };
 
 	assert_true(t && s);
 	if (row->source)

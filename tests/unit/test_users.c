@@ -53,7 +53,8 @@ static void parse(void **state)
 	const struct row *row = *state;
 	struct wish w = { .uid = row->uid };
 
-	users_parse((struct bytes){ .at = (const uint8_t *)row->file, .len = strlen(row->file) }, take, &w);
+	users_parse((struct bytes){ .at = (const uint8_t *)row->file, .len = strlen(row->file) },
+		    take, &w);
 	assert_int_equal(w.name.len, row->want ? strlen(row->want) : 0);
 	if (row->want)
 		assert_memory_equal(w.name.at, row->want, w.name.len);
