@@ -43,7 +43,9 @@ static bool within_rate(struct rpc_server *server, struct rpc_stream *s, const s
 		return true;
 	error_set(&ret->why, -EDQUOT, "more than %u calls in a second",
 		  server->config.calls_per_second);
-	if (rpc_endpoint_parse(s->remote, &peer) && rpc_sockets_cut(server->port, &peer))
+	/* Calls that had arrived before the cut still come: look for the socket once. */
+	if (rpc_limit_allow(server->cuts, s->remote, strlen(s->remote), clock_monotonic_ns()) &&
+	    rpc_endpoint_parse(s->remote, &peer) && rpc_sockets_cut(server->port, &peer))
 		atomic_fetch_add(&server->count.cut_rate, 1);
 	ret->status = RPC_RESOURCE_EXHAUSTED;
 	return false;

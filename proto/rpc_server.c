@@ -92,7 +92,8 @@ static int fill(struct rpc_server *s, struct rpc_loop *l, const struct rpc_serve
 	set_defaults(&s->config);
 	s->address = strdup(config->address);
 	s->limit = rpc_limit_new(s->config.calls_per_second);
-	if (s->address == NULL || s->limit == NULL)
+	s->cuts = rpc_limit_new(1);
+	if (s->address == NULL || s->limit == NULL || s->cuts == NULL)
 		return error_set(e, -ENOMEM, "cannot make a server: %m");
 	return rpc_tls_new(&files, &s->tls, e);
 }
@@ -103,6 +104,7 @@ static void release(struct rpc_server *s)
 		free((char *)(uintptr_t)s->method[i].path);
 	rpc_tls_free(s->tls);
 	rpc_limit_free(s->limit);
+	rpc_limit_free(s->cuts);
 	if (s->quota != NULL)
 		grpc_resource_quota_unref(s->quota);
 	free(s->address);

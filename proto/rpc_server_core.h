@@ -29,7 +29,8 @@ struct rpc_server {
 	uint16_t port;
 	struct rpc_governor *governor;
 	struct rpc_registry streams;
-	struct rpc_limit *limit;
+	struct rpc_limit *limit; /* calls per name */
+	struct rpc_limit *cuts; /* per connection: one */
 	struct rpc_gate refusals; /* log lines */
 	struct rpc_counters count;
 	size_t n_methods;
