@@ -2,6 +2,7 @@
 #include "proto/rpc_governor.h"
 
 #include "proto/base/clock.h"
+#include "proto/base/files.h"
 #include "proto/base/log.h"
 #include "proto/rpc_probe.h"
 
@@ -9,12 +10,12 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #define WATCHED_MAX 65536 /* connections whose age is known */
+#define STATM_MAX 256
 #define TRIM_EVERY_NS (10 * NSEC_PER_SEC)
 
 /* A connection, by its socket's inode, and when it was first seen. */
@@ -123,17 +124,18 @@ static void watch_descriptors(struct rpc_governor *g, uint64_t now_ns)
 
 /* ---- memory and the own port ------------------------------------------------------------------- */
 
+/* 0: not known. statm: total and resident pages first (proc(5)). */
 static uint64_t resident_bytes(void)
 {
-	FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long total, resident = 0;
+	AUTO(free_ptr) uint8_t *text = NULL;
+	const char *resident;
+	size_t len;
 
-	if (f == NULL)
+	if (files_read("/proc/self/statm", STATM_MAX, &text, &len, NULL) < 0)
 		return 0;
-	if (fscanf(f, "%lu %lu", &total, &resident) != 2)
-		resident = 0;
-	(void)fclose(f);
-	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+	resident = strchr((const char *)text, ' ');
+	return resident != NULL ? strtoull(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) :
+				  0;
 }
 
 /* What thousands of clients left behind stays with malloc until it is asked (transport.md 4). */

@@ -300,6 +300,7 @@ static void port_that_never_accepts_is_found_dead(void **state)
 	int steps = 0;
 
 	(void)state;
+	assert_true(listening >= 0);
 	rpc_probe_init(&p, "127.0.0.1", port);
 	for (; !rpc_probe_step(&p, now) && steps < 100; steps++)
 		now += NSEC_PER_SEC;
