@@ -277,10 +277,13 @@ static void own_folder_is_filtered_and_counted(void **state)
 	write_file(in(b, "owner/a"), "x");
 	/* What is carried off from there is told. */
 	assert_int_equal(rename(in(b, "own/a"), in(b, "owner/b")), 0);
+	/* ... and what is put there. */
+	assert_int_equal(rename(in(b, "owner/a"), in(b, "own/c")), 0);
 	drain(b);
-	assert_int_equal(b->n, 2);
+	assert_int_equal(b->n, 3);
 	assert_event(b, 0, ACTION_MODIFY, in(b, "owner/a"));
 	assert_event(b, 1, ACTION_RENAME, in(b, "owner/b"));
+	assert_event(b, 2, ACTION_RENAME, in(b, "own/c"));
 	fanotify_stats(b->f, &s);
 	assert_int_equal(s.filtered, 1);
 	assert_int_equal(fanotify_own_pid(b->f, (uint32_t)getpid()), 0);

@@ -104,7 +104,7 @@ static void changes_are_seen_after_a_second(void **state)
 	assert_int_equal(close(fd), 0);
 	assert_non_null(u);
 	assert_name(u, 1, "");
-	write_file(path, "one:x:1:\n");
+	write_file(path, "one:x:1:\nuno:x:1:\n");
 	users_refresh(u, 5);
 	assert_name(u, 1, "one");
 	write_file(path, "other:x:1:\n");

@@ -59,6 +59,7 @@ static const struct row rows[] = {
 	{ "ECS on EC2", "/ecs/" TASK "/" ID, ID, "" },
 	{ "Fargate", "/ecs/" TASK "/" TASK "-2531612879", TASK "-2531612879", "" },
 	{ "Fargate without number", "/ecs/" TASK "/" TASK "-", "", "" },
+	{ "like Fargate elsewhere", "/x/" TASK "/" TASK "-1", "", "" },
 	{ "Fargate of another task", "/ecs/" TASK "/fedcba9876543210fedcba9876543210-1", "", "" },
 	{ "name alone", "cri-containerd-" ID ".scope", ID, "cri-containerd-" ID ".scope" },
 	{ "private namespace", "/../../../../" ID, ID, "" },
