@@ -340,7 +340,7 @@ DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libpr
 	protobuf-c-compiler protobuf-compiler libgrpc-dev libzstd-dev libssl-dev libyaml-dev \
 	libsystemd-dev libsqlite3-dev libseccomp-dev libcap-dev openssl
 TEST_DEPS := libcmocka-dev python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
-	python3-cryptography python3-yaml libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc
+	python3-cryptography python3-zstandard python3-yaml libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
 
 # Says nothing when all is there.

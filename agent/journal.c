@@ -15,6 +15,7 @@
 #define FILES_PER_BUDGET 32 /* so that removing one gives back little enough */
 #define FILE_BYTES_MIN KiB(4)
 #define ARENA_MAX MiB(4) /* of one header, and what unknown fields can make of it */
+#define ARENA_KEPT KiB(256)
 #define ACKS_BETWEEN_SAVES 64
 
 static int open_folder(struct journal *j, struct error *e)
@@ -65,8 +66,9 @@ static struct journal *make(const struct journal_config *c)
 	j->file_bytes = choose_file_bytes(c->max_bytes);
 	j->dir = strdup(c->dir);
 	j->buf = malloc(JOURNAL_FRAME_HEADER_LEN + JOURNAL_FRAME_MAX);
-	j->arena = arena_new(ARENA_MAX, KiB(64));
-	if (!j->dir || !j->buf || !j->arena) {
+	j->arena = arena_new(ARENA_MAX, ARENA_KEPT);
+	/* Taken now, so that later no header counts as damaged because memory is short. */
+	if (!j->dir || !j->buf || !j->arena || !arena_alloc(j->arena, ARENA_KEPT / 2)) {
 		journal_close(j);
 		return NULL;
 	}

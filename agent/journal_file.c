@@ -219,6 +219,7 @@ static int open_to_read(struct journal *j, const struct journal_lane *l, const s
 /* As many as there are, up to len. */
 static ssize_t read_some(int fd, uint8_t *buf, size_t len, uint64_t offset)
 {
+	bool tried = false;
 	size_t done = 0;
 
 	while (done < len) {
@@ -226,6 +227,10 @@ static ssize_t read_some(int fd, uint8_t *buf, size_t len, uint64_t offset)
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EIO && !tried) { /* some disks can do it the second time */
+			tried = true;
+			continue;
+		}
 		if (n < 0)
 			return -errno;
 		if (n == 0)

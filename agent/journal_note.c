@@ -26,6 +26,8 @@ static int load(struct journal *j, const char *name, uint8_t note[static JOURNAL
 	size_t len = 0;
 	int r = files_read_at(j->dir_fd, name, JOURNAL_NOTE_LEN, &data, &len, e);
 
+	if (r == -EIO) /* some disks can do it the second time */
+		r = files_read_at(j->dir_fd, name, JOURNAL_NOTE_LEN, &data, &len, e);
 	*ret_len = 0;
 	/* What the disk cannot give back is lost; anything else may work at the next start. */
 	if (r == -ENOENT || r == -EFBIG || r == -EIO)

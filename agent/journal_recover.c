@@ -94,6 +94,8 @@ static int read_found(struct journal *j, struct journal_lane *l, const struct jo
 	size_t len = 0;
 	int r = files_read_at(j->dir_fd, name->text, FILE_MAX, &data, &len, e);
 
+	if (r == -EIO) /* some disks can do it the second time */
+		r = files_read_at(j->dir_fd, name->text, FILE_MAX, &data, &len, e);
 	*ret = (struct found){ 0 };
 	/* What the disk cannot give back, or what no journal wrote. */
 	if (r == -EIO || r == -EFBIG)
@@ -306,22 +308,27 @@ static uint64_t end_of(const struct journal_files *list)
 	return list->n > 0 ? journal_file_end(list->at[list->n - 1]) : 1;
 }
 
-/* What the lane's next batch continues; false: the newest frame is not a batch after all. */
-static bool find_tail(struct journal *j, struct journal_lane *l)
+/* What the lane's next batch continues. -EBADMSG: the newest frame is not a batch after all. */
+static int find_tail(struct journal *j, struct journal_lane *l, struct error *e)
 {
 	struct journal_file *f = l->files.n > 0 ? l->files.at[l->files.n - 1] : NULL;
 	struct journal_frame frame;
 	struct batch_view view;
+	int r;
 
 	if (!f || memcmp(f->epoch, j->epoch, sizeof(f->epoch)) != 0)
-		return true;
-	if (f->offsets[f->n - 1] == 0 || journal_file_read(j, l, f, f->offsets[f->n - 1], &frame, NULL) < 0)
-		return false;
+		return 0;
+	if (f->offsets[f->n - 1] == 0)
+		return -EBADMSG;
+	r = journal_file_read(j, l, f, f->offsets[f->n - 1], &frame, e);
+	if (r < 0)
+		return r;
 	arena_reset(j->arena);
-	if (batch_parse(frame.body, frame.len, j->arena, &view, NULL) < 0)
-		return false;
+	r = batch_parse(frame.body, frame.len, j->arena, &view, e);
+	if (r < 0)
+		return r == -EPROTONOSUPPORT ? -EBADMSG : r;
 	journal_tail_move(l, &view.header, &frame);
-	return true;
+	return 0;
 }
 
 static int recover_lane(struct journal *j, struct journal_lane *l, const struct journal_names *names, bool acks_known,
@@ -336,7 +343,10 @@ static int recover_lane(struct journal *j, struct journal_lane *l, const struct 
 	l->next = end_of(&l->files) > end_of(&l->tombs) ? end_of(&l->files) : end_of(&l->tombs);
 	l->next_file = names->next_file;
 	hide_covered(l);
-	if (chain_lost(j, l, acks_known) || !find_tail(j, l))
+	r = find_tail(j, l, e);
+	if (r < 0 && r != -EBADMSG)
+		return error_wrap(e, r, "cannot recover the journal '%s'", j->dir);
+	if (r < 0 || chain_lost(j, l, acks_known))
 		j->chain_broken = true;
 	if (l->next <= l->acked)
 		l->next = l->acked + 1;

@@ -150,39 +150,42 @@ static bool continues(const struct batch_tombstone *t, const struct batch_header
 	       memcmp(h->previous.b, before->header_hash.b, SEAL_HASH_LEN) == 0;
 }
 
-/* Add the frame at position to the run. false: it begins another run, or cannot be read. */
-static bool extend_run(struct journal *j, const struct journal_lane *l, struct journal_file *f, uint64_t position,
-		       struct batch_tombstone *t)
+/* Add the frame at position to the run. 1: done; 0: it begins another run; -EBADMSG: it is damaged;
+ * others: try later. */
+static int extend_run(struct journal *j, const struct journal_lane *l, struct journal_file *f, uint64_t position,
+		      struct batch_tombstone *t)
 {
 	uint32_t offset = f->offsets[position - f->first];
 	struct journal_frame frame;
 	struct batch_view view;
+	int r = offset > 0 ? journal_file_read(j, l, f, offset, &frame, NULL) : -EBADMSG;
 
-	if (offset == 0 || journal_file_read(j, l, f, offset, &frame, NULL) < 0)
-		return false;
+	if (r < 0)
+		return r;
 	arena_reset(j->arena);
-	if (batch_parse(frame.body, frame.len, j->arena, &view, NULL) < 0)
-		return false;
+	r = batch_parse(frame.body, frame.len, j->arena, &view, NULL);
+	if (r < 0)
+		return r == -EPROTONOSUPPORT ? -EBADMSG : r;
 	if (t->n_dropped == 0)
 		describe_run(&view.header, t);
 	else if (!continues(t, &view.header))
-		return false;
+		return 0;
 	describe(&frame, &view.header, &t->dropped[t->n_dropped++]);
-	return true;
+	return 1;
 }
 
-static size_t gather_run(struct journal *j, const struct journal_lane *l, struct journal_file *f, uint64_t first,
-			 struct batch_tombstone *t, size_t max)
+/* How many; negative: the first one cannot be read, as extend_run. */
+static int gather_run(struct journal *j, const struct journal_lane *l, struct journal_file *f, uint64_t first,
+		      struct batch_tombstone *t, size_t max)
 {
 	uint64_t events = 0;
+	int r = 1;
 
 	t->n_dropped = 0;
-	for (uint64_t p = first; p < journal_file_end(f) && t->n_dropped < max; p++) {
-		if (!extend_run(j, l, f, p, t))
-			break;
-	}
+	for (uint64_t p = first; r > 0 && p < journal_file_end(f) && t->n_dropped < max; p++)
+		r = extend_run(j, l, f, p, t);
 	if (t->n_dropped == 0)
-		return 0;
+		return r;
 	for (size_t i = 0; i < t->n_dropped; i++)
 		for (size_t k = 0; k < JOURNAL_CLASSES; k++)
 			events += t->dropped[i].counts[k];
@@ -193,7 +196,7 @@ static size_t gather_run(struct journal *j, const struct journal_lane *l, struct
 		.last_hash = t->dropped[t->n_dropped - 1].header_hash,
 		.events = events,
 	};
-	return t->n_dropped;
+	return (int)t->n_dropped;
 }
 
 /* A frame that cannot be read stands in the way of those behind it: from now on it is missing. */
@@ -223,10 +226,10 @@ size_t journal_must_drop(struct journal *j, enum batch_lane lane, size_t len, st
 	if (j->c.policy == JOURNAL_DROP_NEW || max == 0)
 		return 0;
 	while ((f = oldest(bulk, &position)) != NULL) {
-		size_t n = gather_run(j, bulk, f, position, t, max);
+		int n = gather_run(j, bulk, f, position, t, max);
 
-		if (n > 0)
-			return n;
+		if (n != -EBADMSG)
+			return n > 0 ? (size_t)n : 0;
 		give_up(j, f, position);
 	}
 	/* A file that held nothing but what was given up is free now. */

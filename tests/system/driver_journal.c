@@ -7,7 +7,7 @@
  *	"gone LANE HASH"  before the drop        "release LANE POSITION"   before the acknowledgement
  * driver_journal dump DIR KEY BYTES: opens, prints "recovery NEW_EPOCH TORN DAMAGED", every frame
  *	("frame LANE POSITION HASH PREVIOUS", "dropped LANE POSITION HASH"), verifying each, and appends
- *	one more batch to each lane.
+ *	one more batch to each lane that has room.
  * An error is one sentence on standard error and exit status 1. */
 #include <errno.h>
 #include <inttypes.h>
@@ -285,8 +285,11 @@ static int dump(struct driver *d, struct error *e)
 	    d->recovery.damaged_files);
 	for (int lane = BATCH_LANE_CRITICAL; r == 0 && lane <= BATCH_LANE_BULK; lane++)
 		r = dump_lane(d, (enum batch_lane)lane, e);
-	for (int lane = BATCH_LANE_CRITICAL; r == 0 && lane <= BATCH_LANE_BULK; lane++)
+	for (int lane = BATCH_LANE_CRITICAL; r == 0 && lane <= BATCH_LANE_BULK; lane++) {
 		r = append_one(d, (enum batch_lane)lane, e);
+		if (r == -ENOSPC)
+			r = 0;
+	}
 	return r;
 }
 
