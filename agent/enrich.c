@@ -133,7 +133,10 @@ static const struct process *learn_fork(struct enricher *en, const struct decode
 	return process_fork(en->table, &d->facts, &d->caller, now_ns);
 }
 
-void enrich_record(struct enricher *en, struct decoded *d, uint64_t now_ns, struct enriched *ret)
+/* The critical ring is in order, so asking for more of it while one of its records is being handled
+ * could tell nothing; and its reader must not be entered twice. */
+static void handle_record(struct enricher *en, struct decoded *d, uint64_t now_ns,
+			  struct enriched *ret)
 {
 	const struct process *p;
 
@@ -155,6 +158,15 @@ void enrich_record(struct enricher *en, struct decoded *d, uint64_t now_ns, stru
 	set(ret, p);
 	if (d->event.action == ACTION_EXIT)
 		process_exit(en->table, &d->event.image, now_ns);
+}
+
+void enrich_record(struct enricher *en, struct decoded *d, uint64_t now_ns, struct enriched *ret)
+{
+	bool asking = en->asking;
+
+	en->asking = asking || d->ring == REC_RING_CRITICAL;
+	handle_record(en, d, now_ns, ret);
+	en->asking = asking;
 }
 
 void enrich_event(struct enricher *en, struct event *ev, uint64_t now_ns, struct enriched *ret)

@@ -14,14 +14,15 @@ struct enricher {
 	struct process_table *table;
 	struct cgroups *cgroups; /* NULL: no paths */
 	struct users *users; /* NULL: no names */
-	/* Take in what waits in the critical ring (it calls enrich_record itself). NULL: nothing. */
+	/* Take in what waits in the critical ring (it calls enrich_record itself). Never called while a
+	 * record of that ring is being handled. NULL: nothing. */
 	void (*more)(void *ctx);
 	/* Facts of the process that has key->pid and key->start_ns, from /proc; pointers valid until the
 	 * next call; false: no such process. key->start_ns 0: whatever runs there. NULL: nothing. */
 	bool (*read_proc)(void *ctx, const struct rec_image *key, struct image_facts *ret);
 	void *ctx;
 	uint64_t misses, from_more, from_proc, unknown; /* counted */
-	bool asking; /* inside more: do not ask again */
+	bool asking; /* the critical ring is being read: more must not be called */
 };
 
 /* Who did an event. */

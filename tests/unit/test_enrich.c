@@ -131,6 +131,21 @@ static void critical_ring_is_asked_first(void **state)
 	assert_int_equal(b->procs, 0);
 }
 
+/* The ring's reader would be entered twice, and hand over its records twice. */
+static void critical_ring_is_not_asked_about_its_own_records(void **state)
+{
+	struct bench *b = *state;
+	struct record child = record_fork(), end = record_exit();
+	struct enriched who;
+	struct decoded d;
+
+	feed(&b->en, &child, &d, &who);
+	feed(&b->en, &end, &d, &who);
+	assert_int_equal(b->mores, 0);
+	assert_int_equal(b->en.misses, 1);
+	assert_false(b->en.asking);
+}
+
 static void proc_is_asked_next(void **state)
 {
 	struct bench *b = *state;
@@ -317,6 +332,7 @@ int main(void)
 	ADD_TEST(&t, nobody_stays_nobody);
 	ADD_TEST(&t, unknown_image_asks_once_and_keeps_what_the_record_says);
 	ADD_TEST(&t, critical_ring_is_asked_first);
+	ADD_TEST(&t, critical_ring_is_not_asked_about_its_own_records);
 	ADD_TEST(&t, proc_is_asked_next);
 	ADD_TEST(&t, proc_is_not_asked_for_a_replaced_image);
 	ADD_TEST(&t, pid_becomes_the_image_it_runs);

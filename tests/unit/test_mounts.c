@@ -36,6 +36,8 @@ static const struct row rows[] = {
 	  "tmpfs", 0, 99, false },
 	{ "unfinished escape", "1 2 0:99 / /a\\04 rw - tmpfs t rw\n", "/a\\04", "/", "tmpfs", 0, 99,
 	  false },
+	{ "eight is not octal", "1 2 0:99 / /a\\048 rw - tmpfs t rw\n", "/a\\048", "/", "tmpfs", 0,
+	  99, false },
 	{ "read-only", "1 2 8:1 / /a rw - iso9660 /dev/a ro,x\n", "/a", "/", "iso9660", 8, 1,
 	  true },
 	{ "read-only here only", "1 2 8:1 / /a ro - ext4 /dev/a rw\n", "/a", "/", "ext4", 8, 1,
