@@ -145,22 +145,41 @@ static int read_error(struct error *e, int code, uint64_t offset)
 	return error_set(e, code, "cannot read at byte %llu: %m", (unsigned long long)offset);
 }
 
-int segment_read_frame(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t offset,
-		       struct frame *ret_f, uint8_t **ret_body, struct error *e)
+static int read_head(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t offset,
+		     struct frame *f, uint32_t *ret_crc, struct error *e)
 {
 	uint8_t head[SEGMENT_HEAD];
-	AUTO(free_ptr) uint8_t *body = NULL;
 	ssize_t n = read(ctx, offset, head, sizeof(head));
 	const char *why;
-	uint32_t crc;
 
 	if (n < 0)
 		return read_error(e, (int)n, offset);
 	if (n != SEGMENT_HEAD)
 		return bad_at(e, offset, "the file ends inside a frame's head");
-	why = head_parse(id, head, ret_f, &crc);
-	if (why)
-		return bad_at(e, offset, why);
+	why = head_parse(id, head, f, ret_crc);
+	f->offset = offset;
+	f->body = NULL;
+	return why ? bad_at(e, offset, why) : 0;
+}
+
+int segment_read_head(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t offset,
+		      struct frame *ret_f, struct error *e)
+{
+	uint32_t crc;
+
+	return read_head(read, ctx, id, offset, ret_f, &crc, e);
+}
+
+int segment_read_frame(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t offset,
+		       struct frame *ret_f, uint8_t **ret_body, struct error *e)
+{
+	AUTO(free_ptr) uint8_t *body = NULL;
+	uint32_t crc;
+	ssize_t n;
+	int r = read_head(read, ctx, id, offset, ret_f, &crc, e);
+
+	if (r)
+		return r;
 	body = malloc(ret_f->length ? ret_f->length : 1);
 	if (!body)
 		return error_set(e, -ENOMEM, "cannot allocate %u bytes for a frame", ret_f->length);
@@ -171,7 +190,6 @@ int segment_read_frame(segment_read_fn read, void *ctx, const struct segment_id 
 		return bad_at(e, offset, "the file ends inside the frame");
 	if (crc != crc_of(id, body, ret_f->length))
 		return bad_at(e, offset, "the checksum of the frame's body is wrong");
-	ret_f->offset = offset;
 	ret_f->body = body;
 	*ret_body = TAKE(body);
 	return 0;

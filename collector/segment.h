@@ -58,6 +58,10 @@ ssize_t segment_pread(void *fd, uint64_t offset, void *buf, size_t len); /* ctx:
 MUST_CHECK int segment_read_frame(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t offset,
 				  struct frame *ret_f, uint8_t **ret_body, struct error *e);
 
+/* Its head alone: body is NULL and not checked. */
+MUST_CHECK int segment_read_head(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t offset,
+				 struct frame *ret_f, struct error *e);
+
 struct segment_scan;
 
 /* size: bytes to look at. */

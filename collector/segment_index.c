@@ -84,8 +84,8 @@ static bool layout_fits(const struct index_layout *l, uint64_t size)
 	uint64_t directory_len = 4 * ((1ULL << l->tokens.bits) + 1);
 
 	return s->index_bytes == size && s->rows < TOKEN_ROWS_MAX && s->streams <= SEGMENT_STREAMS_MAX &&
-	       l->by_stream == INDEX_HEAD + (uint64_t)s->rows * ROW_PACKED && l->names == l->by_stream + 4ULL * s->rows &&
-	       l->streams >= l->names && l->streams <= size &&
+	       l->by_stream == INDEX_HEAD + (uint64_t)s->rows * ROW_PACKED && l->names >= l->by_stream &&
+	       l->names <= l->by_stream + 4ULL * s->rows && l->streams >= l->names && l->streams <= size &&
 	       l->tokens.postings == l->streams + (uint64_t)s->streams * INDEX_STREAM_PACKED &&
 	       l->tokens.postings_len <= size && l->tokens.directory == l->tokens.postings + l->tokens.postings_len &&
 	       l->tokens.directory + directory_len == size;
@@ -187,6 +187,11 @@ void segment_index_close(struct segment_index *i)
 const struct index_summary *segment_index_summary(const struct segment_index *i)
 {
 	return &i->layout.summary;
+}
+
+uint32_t segment_index_bits(const struct segment_index *i)
+{
+	return i->layout.tokens.bits;
 }
 
 void row_cursor_init(struct row_cursor *c, const struct segment_index *i)

@@ -56,6 +56,7 @@ static inline void segment_index_close_ptr(struct segment_index **i)
 	segment_index_close(*i);
 }
 const struct index_summary *segment_index_summary(const struct segment_index *i);
+uint32_t segment_index_bits(const struct segment_index *i); /* 2^bits buckets of tokens */
 
 /* Rows one after the other or here and there, read in pieces. A cursor belongs to one thread. */
 struct row_cursor {

@@ -8,7 +8,7 @@
 #define INDEX_MAGIC 0x5845444e49485845u /* "EXHINDEX" */
 #define INDEX_VERSION 1
 #define INDEX_HEAD 512
-#define INDEX_STREAM_PACKED 84
+#define INDEX_STREAM_PACKED 80
 
 /* Offsets in the file, in the order of the sections. Rows begin at INDEX_HEAD. */
 struct index_layout {

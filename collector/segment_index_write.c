@@ -86,17 +86,17 @@ static void write_list(struct build *b, const uint32_t *sorted)
 {
 	const struct row *rows = b->source->rows;
 
-	/* What belongs to no stream stands at the end of the list. */
+	/* What belongs to no stream is sorted to the end, and not listed. */
 	for (uint32_t i = 0; i < b->source->n_rows; i++) {
 		const struct place *p = &b->places[i];
 		struct index_stream *s;
 		uint8_t v[4];
 		struct writer w = writer_init(v, sizeof(v));
 
+		if (p->stream == ROW_NO_STREAM)
+			break;
 		writer_u32(&w, p->row);
 		outfile_write(&b->out, v, sizeof(v));
-		if (p->stream == ROW_NO_STREAM)
-			continue;
 		s = &b->source->streams[sorted[p->stream]];
 		if (s->rows++ == 0) {
 			s->first = i;

@@ -124,6 +124,11 @@ void segment_load_release(struct segment_load *l);
 /* store_load.c */
 /* Everything in the folder: tenants, segments, streams, catalog. */
 MUST_CHECK int store_load(struct store *s, struct error *e);
+/* fn for every tenant's folder. */
+MUST_CHECK int store_each_tenant(struct store *s, int (*fn)(void *ctx, struct tenant *t, struct error *e), void *ctx,
+				 struct error *e);
+/* Unlink catalog and indexes: store_load builds them again. */
+MUST_CHECK int store_forget_derived(struct store *s, struct error *e);
 /* Rebuild a sealed segment's index file and g->summary from its bytes. */
 MUST_CHECK int store_rebuild_index(struct store *s, struct segment *g, struct error *e);
 

@@ -392,7 +392,20 @@ static int list_segments(int dirfd, const char *prefix, struct listing *l, struc
 	return 0;
 }
 
-static int load_all_sealed(struct store *s, struct tenant *t, struct error *e)
+/* Only of segments that are there: an index alone is a witness that its segment was removed. */
+static int unlink_indexes(struct tenant *t, struct error *e)
+{
+	AUTO(listing_release) struct listing l = { 0 };
+	char name[SEGMENT_NAME_MAX];
+	int r = list_segments(t->dirfd, "", &l, e);
+
+	for (size_t i = 0; i < l.n && !r; i++)
+		if (unlinkat(t->dirfd, segment_name_index(&l.ids[i], name), 0) < 0 && errno != ENOENT)
+			r = error_set(e, -errno, "cannot remove the index '%s': %m", name);
+	return r;
+}
+
+static int load_all_sealed(void *s, struct tenant *t, struct error *e)
 {
 	AUTO(listing_release) struct listing l = { 0 };
 	int r = list_segments(t->dirfd, "", &l, e);
@@ -547,7 +560,8 @@ static int load_catalog(struct store *s, struct error *e)
 	return rebuild_catalog(s, e);
 }
 
-static int load_tenants(struct store *s, struct error *e)
+int store_each_tenant(struct store *s, int (*fn)(void *ctx, struct tenant *t, struct error *e), void *ctx,
+		      struct error *e)
 {
 	int fd = openat(s->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -573,15 +587,27 @@ static int load_tenants(struct store *s, struct error *e)
 			continue;
 		r = store_tenant_get(s, &name, &t, e);
 		if (!r)
-			r = load_all_sealed(s, t, e);
+			r = fn(ctx, t, e);
 	}
 	(void)closedir(d);
 	return r;
 }
 
+static int forget_tenant(void *ctx, struct tenant *t, struct error *e)
+{
+	(void)ctx;
+	return unlink_indexes(t, e);
+}
+
+int store_forget_derived(struct store *s, struct error *e)
+{
+	catalog_remove(s->dirfd);
+	return store_each_tenant(s, forget_tenant, NULL, e);
+}
+
 int store_load(struct store *s, struct error *e)
 {
-	int r = load_tenants(s, e);
+	int r = store_each_tenant(s, load_all_sealed, s, e);
 
 	if (!r)
 		r = load_catalog(s, e);
