@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collector/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "collector/ingest.h"
+#include "collector/live.h"
+#include "collector/query_service.h"
+#include "collector/tokens.h"
+#include "proto/authorities.h"
+#include "proto/base/clock.h"
+#include "proto/base/files.h"
+#include "proto/base/log.h"
+#include "proto/base/version.h"
+#include "proto/certs.h"
+#include "proto/rpc_server.h"
+
+#define RPC_THREADS 3 /* what a rapid reset takes to withstand (transport.md fact 2) */
+#define DESCRIPTORS 1048576
+#define QUERY_DEADLINE_MS 300000
+#define QUERY_STALL_MS 60000
+
+struct server {
+	const struct collector_config *c;
+	struct authorities *authorities;
+	struct seal_key *key;
+	struct hosts *hosts;
+	struct live *live;
+	struct store *store;
+	struct writer *writer;
+	struct ingest *ingest;
+	struct query_service *query;
+	struct rpc_loop *loop;
+	struct rpc_server *rpc;
+	sd_event *event;
+	int64_t started_ns;
+	uint8_t version[sizeof(VERSION)]; /* borrowed by answers */
+};
+
+void server_store_config(const struct collector_config *c, struct seal_key *key, struct store_config *ret)
+{
+	*ret = (struct store_config){
+		.dir = c->store_dir,
+		.segment_bytes = c->segment_bytes,
+		.segment_age_ms = c->segment_age_ms,
+		.reserve_bytes = c->reserve_bytes,
+		.retain_bytes = c->retain_bytes,
+		.retain_ms = c->retain_ms,
+		.ledger_key = key,
+		.tokenize = tokens_extract,
+	};
+}
+
+static const char *path_or_null(const char *path)
+{
+	return path == NULL || *path == '\0' ? NULL : path;
+}
+
+/* Out of descriptors the listener never accepts again (transport.md fact 1): ask for all we may have. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max > DESCRIPTORS ? DESCRIPTORS : limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* A host record from the folder, on its way to the store. */
+static void recorded(struct writer_item *w, int result, const struct error *why, void *ctx)
+{
+	(void)ctx;
+	if (result < 0)
+		log_failure(LOG_LEVEL_ERROR, "a host record cannot be stored", why);
+	writer_item_free(w);
+}
+
+static void store_record(void *ctx, const struct batch_name *tenant, const struct batch_name *host,
+			 const void *record, size_t len)
+{
+	struct server *s = ctx;
+	struct writer_item *w = calloc(1, sizeof(*w));
+
+	if (w == NULL || (w->data = malloc(len + 1)) == NULL) {
+		free(w);
+		return; /* the host's hello brings it again */
+	}
+	memcpy(w->data, record, len);
+	w->tenant = *tenant;
+	w->host_id = *host;
+	w->item = (struct store_item){ .kind = STORE_HOST_RECORD, .bytes = w->data, .len = len,
+				       .received_ns = clock_wall_ns(), .tenant = &w->tenant,
+				       .host_id = &w->host_id };
+	w->done = recorded;
+	if (!writer_put(s->writer, w))
+		writer_item_free(w);
+}
+
+/* Hosts as the store remembers them. */
+static int hosts_from_store(struct server *s, struct error *e)
+{
+	struct store_host *stored = NULL;
+	size_t n = 0;
+	int r = store_hosts(s->store, &stored, &n, e);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct batch_name tenant, host;
+		bool new;
+
+		/* Checked before it was stored; an authority may have been replaced since. */
+		r = hosts_register(s->hosts, NULL, stored[i].record, stored[i].record_len, &new, &tenant, &host,
+				   e);
+		if (r == 0)
+			hosts_seen(s->hosts, &tenant, &host, stored[i].received_ns, NULL);
+	}
+	store_hosts_free(stored, n);
+	return r;
+}
+
+static int load_records(struct server *s, struct error *e)
+{
+	const char *dir = path_or_null(s->c->hosts_dir);
+	int r = dir == NULL ? 0 : hosts_load_dir(s->hosts, s->authorities, dir, store_record, s, e);
+
+	return r == -ENOENT ? 0 : r < 0 ? r : 0;
+}
+
+static void on_wedged(const char *why, void *ctx)
+{
+	(void)ctx;
+	log_error("the port no longer accepts connections, ending so that the supervisor starts us anew",
+		  KV_STR("why", why));
+	(void)kill(getpid(), SIGTERM); /* the main thread's to take */
+}
+
+static void fill_status(void *ctx, Exhibit__V1__StoreStatus *status)
+{
+	struct server *s = ctx;
+
+	status->connected = hosts_connected_total(s->hosts);
+	status->rejected = ingest_rejected(s->ingest);
+	status->version = (ProtobufCBinaryData){ strlen(VERSION), s->version };
+	status->started_ns = s->started_ns;
+}
+
+static void feed_live(void *ctx, const struct store_ref *ref, const struct store_item *item)
+{
+	const struct server *s = ctx;
+
+	(void)item;
+	live_feed(s->live, ref);
+}
+
+static struct query_env query_env(struct server *s)
+{
+	return (struct query_env){ .store = s->store, .hosts = s->hosts, .live = s->live, .now = clock_wall_ns,
+				   .status = fill_status, .status_ctx = s };
+}
+
+static int open_rpc(struct server *s, struct error *e)
+{
+	const struct collector_config *c = s->c;
+	int r = rpc_loop_new(RPC_THREADS, &s->loop, e);
+
+	if (r == 0)
+		r = rpc_loop_start(s->loop, e);
+	if (r == 0)
+		r = rpc_server_new(s->loop,
+				   &(struct rpc_server_config){ .address = c->listen,
+								.cert_file = c->tls_cert,
+								.key_file = c->tls_key,
+								.fleet_ca_file = c->tls_fleet_ca,
+								.order_ca_file = c->tls_order_ca,
+								.deny_file = path_or_null(c->deny_file),
+								.memory_limit_bytes = c->memory_bytes,
+								.on_wedged = on_wedged,
+								.on_wedged_ctx = s },
+				   &s->rpc, e);
+	if (r == 0) {
+		struct rpc_method method = ingest_method(s->ingest);
+
+		r = rpc_server_method(s->rpc, &method, e);
+	}
+	if (r == 0)
+		r = query_service_register(s->query, s->rpc, e);
+	return r;
+}
+
+static int open_parts(struct server *s, struct error *e)
+{
+	const struct collector_config *c = s->c;
+	struct store_config store;
+	uint8_t public[SEAL_PUBLIC_LEN];
+	int r = authorities_load(c->tls_fleet_ca, c->tls_order_ca, &s->authorities, e);
+
+	if (r == 0)
+		r = certs_sealing_key(c->ledger_key, public, e);
+	if (r == 0)
+		r = seal_key_load(c->ledger_key, &s->key, e);
+	if (r == 0)
+		r = hosts_new(&s->hosts, e);
+	if (r == 0)
+		r = live_new(&s->live, e);
+	if (r == 0) {
+		server_store_config(c, s->key, &store);
+		store.on_stored = feed_live;
+		store.ctx = s;
+		r = store_open(&store, &s->store, e);
+	}
+	if (r == 0)
+		r = hosts_from_store(s, e);
+	if (r == 0)
+		r = writer_start(s->store, &s->writer, e);
+	if (r == 0)
+		r = load_records(s, e);
+	if (r == 0)
+		r = ingest_start(&(struct ingest_config){ .hosts = s->hosts,
+							  .writer = s->writer,
+							  .authorities = s->authorities,
+							  .workers = (unsigned int)c->ingest_workers,
+							  .memory_bytes = c->memory_bytes / 8 },
+				 &s->ingest, e);
+	if (r == 0)
+		r = query_service_new(&(struct query_service_config){ .env = query_env(s),
+								      .threads = (unsigned int)c->query_workers,
+								      .deadline_ms = QUERY_DEADLINE_MS,
+								      .stall_ms = QUERY_STALL_MS },
+				      &s->query, e);
+	return r == 0 ? open_rpc(s, e) : r;
+}
+
+/* In the reverse of the data's way: nobody comes in, what is here is stored, then all is closed. */
+static void close_parts(struct server *s)
+{
+	if (s->ingest != NULL)
+		ingest_goodbye(s->ingest);
+	if (s->query != NULL)
+		query_service_close(s->query);
+	if (s->rpc != NULL)
+		rpc_server_drain(s->rpc, s->c->stop_timeout_ms);
+	rpc_server_free(s->rpc);
+	query_service_free(s->query);
+	ingest_stop(s->ingest);
+	writer_stop(s->writer);
+	rpc_loop_free(s->loop);
+	store_close(s->store);
+	live_free(s->live);
+	hosts_free(s->hosts);
+	seal_key_free(s->key);
+	authorities_free(s->authorities);
+	sd_event_unref(s->event);
+}
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+	(void)info;
+	(void)ctx;
+	log_info("stopping");
+	return sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
+{
+	struct server *s = ctx;
+	struct error e = { 0 };
+
+	(void)source;
+	(void)info;
+	int r = rpc_server_reload(s->rpc, &e);
+
+	if (r == 0)
+		r = load_records(s, &e);
+	if (r < 0)
+		log_failure(LOG_LEVEL_ERROR, "nothing is reloaded", &e);
+	else
+		log_info("certificates, deny list and host records are read again");
+	return 0;
+}
+
+static int open_event(struct server *s, struct error *e)
+{
+	sigset_t mask;
+
+	(void)sigemptyset(&mask);
+	(void)sigaddset(&mask, SIGTERM);
+	(void)sigaddset(&mask, SIGINT);
+	(void)sigaddset(&mask, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &mask, NULL); /* before threads: they inherit it */
+	(void)signal(SIGPIPE, SIG_IGN);
+	int r = sd_event_new(&s->event);
+
+	if (r >= 0)
+		r = sd_event_add_signal(s->event, NULL, SIGTERM, on_stop, s);
+	if (r >= 0)
+		r = sd_event_add_signal(s->event, NULL, SIGINT, on_stop, s);
+	if (r >= 0)
+		r = sd_event_add_signal(s->event, NULL, SIGHUP, on_reload, s);
+	if (r >= 0)
+		r = sd_event_set_watchdog(s->event, 1);
+	return r < 0 ? error_set(e, r, "cannot make an event loop: %m") : 0;
+}
+
+static int tell_ready(const struct server *s, uint16_t port, struct error *e)
+{
+	const char *file = path_or_null(s->c->ready_file);
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%u\n", port);
+
+	log_info("serving", KV_STR("listen", s->c->listen), KV_U64("port", port));
+	(void)sd_notify(0, "READY=1");
+	return file == NULL ? 0 : files_replace(file, text, (size_t)n, 0644, e);
+}
+
+int server_run(const struct collector_config *c, struct error *e)
+{
+	struct server s = { .c = c, .started_ns = clock_wall_ns(), .version = VERSION };
+	uint16_t port = 0;
+
+	raise_descriptors();
+	int r = open_event(&s, e);
+
+	if (r == 0)
+		r = open_parts(&s, e);
+	if (r == 0)
+		r = rpc_server_start(s.rpc, &port, e);
+	if (r == 0)
+		r = tell_ready(&s, port, e);
+	if (r == 0) {
+		r = sd_event_loop(s.event);
+		if (r < 0)
+			(void)error_set(e, r, "the event loop failed: %m");
+	}
+	close_parts(&s);
+	return r;
+}
