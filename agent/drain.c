@@ -143,8 +143,8 @@ static void cover_fanotify(struct drain *d)
 	if (d->c.fanotify == NULL)
 		return;
 	fanotify_coverage(d->c.fanotify, &f);
-	coverage_attached(hooks_coverage(d->c.hooks), CLASS_FILE_CHANGE, "modify, rename, unlink", 0, "fanotify",
-			  f.partial ? f.reason : NULL);
+	coverage_attached(hooks_coverage(d->c.hooks), CLASS_FILE_CHANGE, "modify, rename, unlink",
+			  0, "fanotify", f.partial ? f.reason : NULL);
 }
 
 static void take_stock(struct drain *d)
@@ -155,8 +155,11 @@ static void take_stock(struct drain *d)
 		return;
 	d->taking_stock = true;
 	if (stocktake_take(d->stock, on_record, d, &e) < 0) {
-		struct event_gap gap = { .where = GAP_TABLE, .from_ns = d->c.start_ns, .to_ns = d->now_ns,
-					 .reason = "not all that existed at start could be listed" };
+		struct event_gap gap = { .where = GAP_TABLE,
+					 .from_ns = d->c.start_ns,
+					 .to_ns = d->now_ns,
+					 .reason =
+						 "not all that existed at start could be listed" };
 
 		log_failure(LOG_LEVEL_WARN, "taking stock ended early", &e);
 		lanes_gap(d->lanes, &gap, d->now_ns);
@@ -182,7 +185,8 @@ static void sweep_flows(struct drain *d, const struct flows_policy *policy)
 /* Once a second: account, forget, tell how far we are. */
 static void check(struct drain *d)
 {
-	static const struct flows_policy flows = { .idle_ns = FLOW_IDLE_NS, .active_ns = FLOW_ACTIVE_NS };
+	static const struct flows_policy flows = { .idle_ns = FLOW_IDLE_NS,
+						   .active_ns = FLOW_ACTIVE_NS };
 
 	if (d->now_ns - d->checked_ns < CHECK_EVERY_NS)
 		return;
@@ -209,7 +213,8 @@ static bool round_once(struct drain *d)
 	int critical = ring_drain(d->critical, CRITICAL_SLICE);
 	int bulk = ring_drain(d->bulk, BULK_SLICE);
 	size_t files = d->c.fanotify == NULL ? 0 :
-		fanotify_drain(d->c.fanotify, d->now_ns, FANOTIFY_SLICE, on_file_change, d);
+					       fanotify_drain(d->c.fanotify, d->now_ns,
+							      FANOTIFY_SLICE, on_file_change, d);
 	bool more = critical >= CRITICAL_SLICE || bulk >= BULK_SLICE || files >= FANOTIFY_SLICE;
 
 	if (!more) {
@@ -226,7 +231,9 @@ static bool round_once(struct drain *d)
 static void finish(struct drain *d)
 {
 	static const struct flows_policy everything = { 0 };
-	struct encode_agent stopping = { .action = ACTION_AGENT_STOP, .version = VERSION, .reason = d->stop_reason };
+	struct encode_agent stopping = { .action = ACTION_AGENT_STOP,
+					 .version = VERSION,
+					 .reason = d->stop_reason };
 
 	while (round_once(d))
 		continue;
@@ -239,8 +246,10 @@ static void finish(struct drain *d)
 
 static void begin(struct drain *d)
 {
-	struct encode_agent starting = { .action = ACTION_AGENT_START, .version = VERSION,
-					 .kernel = d->c.kernel, .machine = d->c.machine,
+	struct encode_agent starting = { .action = ACTION_AGENT_START,
+					 .version = VERSION,
+					 .kernel = d->c.kernel,
+					 .machine = d->c.machine,
 					 .machine_id = d->c.machine_id };
 
 	d->now_ns = clock_boottime_ns();
@@ -292,16 +301,23 @@ static int open_enricher(struct drain *d, struct error *e)
 	if (r < 0 && d->cgroups == NULL)
 		return error_wrap(&why, r, "cannot name workloads");
 	if (r < 0)
-		log_failure(LOG_LEVEL_WARN, "workloads are named by their cgroup's last component only", &why);
-	d->enricher = (struct enricher){ .table = d->table, .cgroups = d->cgroups, .users = d->users,
-					 .more = drain_critical, .read_proc = read_proc, .ctx = d };
+		log_failure(LOG_LEVEL_WARN,
+			    "workloads are named by their cgroup's last component only", &why);
+	d->enricher = (struct enricher){ .table = d->table,
+					 .cgroups = d->cgroups,
+					 .users = d->users,
+					 .more = drain_critical,
+					 .read_proc = read_proc,
+					 .ctx = d };
 	return 0;
 }
 
 static int open_parts(struct drain *d, struct error *e)
 {
 	struct hooks *h = d->c.hooks;
-	struct lanes_config lanes = { .enricher = &d->enricher, .sealer = d->c.sealer, .n_cpu = counters_cpus(),
+	struct lanes_config lanes = { .enricher = &d->enricher,
+				      .sealer = d->c.sealer,
+				      .n_cpu = counters_cpus(),
 				      .max_age_ns = BATCH_AGE_NS };
 
 	for (size_t i = 0; i < REC_CLASSES; i++) {

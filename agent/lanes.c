@@ -24,7 +24,8 @@ int lanes_new(const struct lanes_config *c, struct lanes **ret_l, struct error *
 	for (enum batch_lane i = BATCH_LANE_CRITICAL; r == 0 && i <= BATCH_LANE_BULK; i++) {
 		struct lane *lane = &l->lane[i];
 
-		r = batch_builder_new(i, c->n_cpu, c->next_sequence[i], c->max_age_ns, &lane->builder, e);
+		r = batch_builder_new(i, c->n_cpu, c->next_sequence[i], c->max_age_ns,
+				      &lane->builder, e);
 		if (r == 0 && (lane->encoder = encoder_new(lane->builder, c->enricher)) == NULL)
 			r = error_set(e, -ENOMEM, "cannot fill batches: out of memory");
 	}
@@ -57,7 +58,8 @@ static void close_batch(struct lanes *l, struct lane *lane)
 	/* else out of memory: it stays open, and is tried again at the next tick */
 }
 
-void lanes_event(struct lanes *l, const struct event *ev, const struct enriched *who, uint64_t now_ns)
+void lanes_event(struct lanes *l, const struct event *ev, const struct enriched *who,
+		 uint64_t now_ns)
 {
 	struct lane *lane = &l->lane[class_lane(ev->class)];
 	int r = encode_event(lane->encoder, ev, who, now_ns);
@@ -79,8 +81,8 @@ void lanes_gap(struct lanes *l, const struct event_gap *gap, uint64_t now_ns)
 	lanes_event(l, &ev, NULL, now_ns);
 }
 
-void lanes_coverage(struct lanes *l, const struct coverage *c, const struct encode_counters *counters,
-		    uint64_t now_ns)
+void lanes_coverage(struct lanes *l, const struct coverage *c,
+		    const struct encode_counters *counters, uint64_t now_ns)
 {
 	struct lane *lane = &l->lane[BATCH_LANE_CRITICAL];
 	int r = encode_coverage(lane->encoder, c, counters, now_ns);
@@ -118,7 +120,8 @@ void lanes_tick(struct lanes *l, uint64_t watermark_ns, bool beat, uint64_t now_
 		struct lane *lane = &l->lane[i];
 
 		batch_builder_watermark(lane->builder, watermark_ns);
-		if (batch_builder_due(lane->builder, now_ns) || (beat && batch_builder_empty(lane->builder)))
+		if (batch_builder_due(lane->builder, now_ns) ||
+		    (beat && batch_builder_empty(lane->builder)))
 			close_batch(l, lane);
 	}
 }

@@ -21,10 +21,11 @@ MUST_CHECK int lanes_new(const struct lanes_config *c, struct lanes **ret_l, str
 void lanes_free(struct lanes *l); /* NULL allowed */
 
 /* who: NULL for events without a process. What cannot be encoded is counted, see lanes_take_unsaid. */
-void lanes_event(struct lanes *l, const struct event *ev, const struct enriched *who, uint64_t now_ns);
+void lanes_event(struct lanes *l, const struct event *ev, const struct enriched *who,
+		 uint64_t now_ns);
 void lanes_gap(struct lanes *l, const struct event_gap *gap, uint64_t now_ns);
-void lanes_coverage(struct lanes *l, const struct coverage *c, const struct encode_counters *counters,
-		    uint64_t now_ns);
+void lanes_coverage(struct lanes *l, const struct coverage *c,
+		    const struct encode_counters *counters, uint64_t now_ns);
 void lanes_agent(struct lanes *l, const struct encode_agent *a, uint64_t now_ns);
 /* This ring and CPU are accounted for up to sequence. */
 void lanes_reached(struct lanes *l, enum batch_lane lane, uint32_t cpu, uint64_t sequence);

@@ -33,7 +33,9 @@ static int send_fd(int socket, int fd)
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control = { .bytes = { 0 } };
 	struct iovec iov = { .iov_base = (char[]){ 'l' }, .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &control,
 			    .msg_controllen = sizeof(control) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
@@ -52,7 +54,9 @@ int launch_receive(int control, int *ret_fd)
 	} buffer;
 	char byte;
 	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &buffer,
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &buffer,
 			    .msg_controllen = sizeof(buffer) };
 	ssize_t n = recvmsg(control, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 
@@ -60,7 +64,8 @@ int launch_receive(int control, int *ret_fd)
 		return errno == EAGAIN || errno == EINTR ? 0 : -EPIPE;
 	const struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
-	if (n == 0 || c == NULL || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
+	if (n == 0 || c == NULL || c->cmsg_type != SCM_RIGHTS ||
+	    c->cmsg_len != CMSG_LEN(sizeof(int)))
 		return -EPIPE;
 	memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
 	return 1;
@@ -86,7 +91,8 @@ static void become_uplink(const struct launcher *l, int link_fd)
 	(void)sigprocmask(SIG_SETMASK, &l->mask, NULL);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* dup2 onto itself would leave close-on-exec set. */
-	if (link_fd == LAUNCH_LINK_FD ? fcntl(link_fd, F_SETFD, 0) < 0 : dup2(link_fd, LAUNCH_LINK_FD) < 0)
+	if (link_fd == LAUNCH_LINK_FD ? fcntl(link_fd, F_SETFD, 0) < 0 :
+					dup2(link_fd, LAUNCH_LINK_FD) < 0)
 		_exit(127);
 	execv("/proc/self/exe", args);
 	_exit(127);
@@ -126,7 +132,8 @@ static void reap(struct launcher *l)
 			continue;
 		l->uplink = 0;
 		if (WIFSIGNALED(status))
-			log_warn("the uplink died and is started again", KV_I64("signal", WTERMSIG(status)));
+			log_warn("the uplink died and is started again",
+				 KV_I64("signal", WTERMSIG(status)));
 		else if (WEXITSTATUS(status) != 0)
 			log_warn("the uplink failed and is started again",
 				 KV_I64("status", WEXITSTATUS(status)));
@@ -156,7 +163,8 @@ static int next_start_ms(const struct launcher *l)
 
 static void run_launcher(struct launcher *l)
 {
-	struct pollfd fds[] = { { .fd = l->control, .events = POLLIN }, { .fd = l->signals, .events = POLLIN } };
+	struct pollfd fds[] = { { .fd = l->control, .events = POLLIN },
+				{ .fd = l->signals, .events = POLLIN } };
 
 	for (;;) {
 		int wait_ms = next_start_ms(l);

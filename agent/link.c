@@ -105,7 +105,8 @@ static bool message_allowed(const struct link_message *m, enum link_side from)
 	if (m->kind < LINK_WANT || m->kind >= LINK_KINDS)
 		return false;
 	const struct rule *rule = &rules[m->kind];
-	bool lane_ok = rule->lane ? (m->lane == BATCH_LANE_CRITICAL || m->lane == BATCH_LANE_BULK) : m->lane == 0;
+	bool lane_ok = rule->lane ? (m->lane == BATCH_LANE_CRITICAL || m->lane == BATCH_LANE_BULK) :
+				    m->lane == 0;
 
 	return rule->from == from && lane_ok && m->len >= rule->min && m->len <= rule->max;
 }

@@ -12,7 +12,8 @@
 
 enum link_kind {
 	/* uplink to sense */
-	LINK_WANT = 1, /* position: the next frame of lane that is wanted; 0: the oldest unacknowledged */
+	LINK_WANT =
+		1, /* position: the next frame of lane that is wanted; 0: the oldest unacknowledged */
 	LINK_ACK, /* position; body: header hash. Everything up to it is durable at the collector */
 	LINK_STATE, /* body: one byte connected (0, 1), then a sentence for a person, at most 512 bytes */
 	/* sense to uplink */

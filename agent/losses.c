@@ -9,10 +9,10 @@
 
 /* Which of the kernel's classes a class of events is made of. */
 static const uint32_t class_of_rec[REC_CLASSES] = {
-	[REC_CLASS_EXEC] = CLASS_EXEC,		 [REC_CLASS_FORK] = CLASS_FORK,
-	[REC_CLASS_EXIT] = CLASS_EXIT,		 [REC_CLASS_FILE_OPEN] = CLASS_FILE_OPEN,
-	[REC_CLASS_TCP] = CLASS_TCP,		 [REC_CLASS_TCP_ACCEPT] = CLASS_TCP,
-	[REC_CLASS_UDP] = CLASS_UDP,		 [REC_CLASS_STOCK_PROCESS] = CLASS_EXEC,
+	[REC_CLASS_EXEC] = CLASS_EXEC,        [REC_CLASS_FORK] = CLASS_FORK,
+	[REC_CLASS_EXIT] = CLASS_EXIT,        [REC_CLASS_FILE_OPEN] = CLASS_FILE_OPEN,
+	[REC_CLASS_TCP] = CLASS_TCP,          [REC_CLASS_TCP_ACCEPT] = CLASS_TCP,
+	[REC_CLASS_UDP] = CLASS_UDP,          [REC_CLASS_STOCK_PROCESS] = CLASS_EXEC,
 	[REC_CLASS_STOCK_SOCKET] = CLASS_TCP,
 };
 
@@ -22,7 +22,8 @@ struct losses {
 	struct sealer *sealer;
 	struct loss *loss[REC_RINGS];
 	size_t n_cpu;
-	uint64_t *numbers[REC_RINGS]; /* as read at the last check: what a drain since then must have shown */
+	uint64_t *numbers
+		[REC_RINGS]; /* as read at the last check: what a drain since then must have shown */
 	uint64_t checked_ns;
 	struct counters before;
 	uint64_t holes; /* records in holes, since the start */
@@ -118,12 +119,16 @@ static void settle(struct losses *l, bool drained, uint64_t now_ns)
 	}
 }
 
-static void say_counts(struct losses *l, const uint64_t counts[static 16], uint32_t where, uint64_t from_ns,
-		       uint64_t to_ns, const char *reason, uint64_t now_ns)
+static void say_counts(struct losses *l, const uint64_t counts[static 16], uint32_t where,
+		       uint64_t from_ns, uint64_t to_ns, const char *reason, uint64_t now_ns)
 {
-	for (uint32_t class = 0; class < 16; class++) {
-		struct event_gap gap = { .where = where, .class = class, .has_count = true,
-					 .count = counts[class], .from_ns = from_ns, .to_ns = to_ns,
+	for (uint32_t class = 0; class < 16; class ++) {
+		struct event_gap gap = { .where = where,
+					 .class = class,
+					 .has_count = true,
+					 .count = counts[class],
+					 .from_ns = from_ns,
+					 .to_ns = to_ns,
 					 .reason = reason };
 
 		if (counts[class] > 0)
@@ -147,7 +152,9 @@ static bool check_kernel(struct losses *l, uint64_t now_ns)
 
 	for (size_t i = 0; i < n; i++) {
 		struct event_gap gap = { .where = shares[i].where,
-					 .class = shares[i].class < REC_CLASSES ? class_of_rec[shares[i].class] : 0,
+					 .class = shares[i].class < REC_CLASSES ?
+							  class_of_rec[shares[i].class] :
+							  0,
 					 .has_count = true,
 					 .count = shares[i].count,
 					 .from_ns = l->checked_ns,
@@ -160,9 +167,14 @@ static bool check_kernel(struct losses *l, uint64_t now_ns)
 	uint64_t stolen = stolen_ever > l->stolen ? stolen_ever - l->stolen : 0;
 
 	if (stolen > 0) {
-		struct event_gap gap = { .where = GAP_RING, .has_count = true, .count = stolen,
-					 .from_ns = l->checked_ns, .to_ns = now_ns,
-					 .reason = "records were sent and are not in the ring: somebody took them" };
+		struct event_gap gap = {
+			.where = GAP_RING,
+			.has_count = true,
+			.count = stolen,
+			.from_ns = l->checked_ns,
+			.to_ns = now_ns,
+			.reason = "records were sent and are not in the ring: somebody took them"
+		};
 
 		log_error("ALARM records vanished from a kernel ring", KV_U64("records", stolen));
 		lanes_gap(l->lanes, &gap, now_ns);
@@ -182,7 +194,8 @@ static bool check_ourselves(struct losses *l, uint64_t now_ns)
 	bool any = false;
 
 	if (sealer_take_losses(l->sealer, journal, &from_ns, &to_ns)) {
-		say_counts(l, journal, GAP_JOURNAL, from_ns, to_ns, "the journal could not take them", now_ns);
+		say_counts(l, journal, GAP_JOURNAL, from_ns, to_ns,
+			   "the journal could not take them", now_ns);
 		any = true;
 	}
 	if (decode_gap(&l->undecoded, &ev)) {

@@ -12,8 +12,8 @@
 struct losses;
 
 /* All borrowed. start_ns: boottime when the programs were attached. */
-MUST_CHECK int losses_new(const struct hooks *h, struct lanes *l, struct sealer *s, uint64_t start_ns,
-			  struct losses **ret_l, struct error *e);
+MUST_CHECK int losses_new(const struct hooks *h, struct lanes *l, struct sealer *s,
+			  uint64_t start_ns, struct losses **ret_l, struct error *e);
 void losses_free(struct losses *l); /* NULL allowed */
 
 /* A record was taken from a ring. */

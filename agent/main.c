@@ -31,7 +31,8 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = options_init(&agent_options, &c, &e);
 	if (r == 0)
-		r = options_main(&agent_options, argc - uplink, argv + uplink, AGENT_CONFIG_FILE, &c, &done, &e);
+		r = options_main(&agent_options, argc - uplink, argv + uplink, AGENT_CONFIG_FILE,
+				 &c, &done, &e);
 	if (r == 0 && !done)
 		r = log_level_parse(c.log_level, &level, &e);
 	if (r == 0 && !done) {

@@ -21,5 +21,6 @@ void notify_state(const char *state)
 	socklen_t to_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 
 	if (fd >= 0) /* a manager that does not listen is its own problem */
-		(void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&to, to_len);
+		(void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&to,
+			      to_len);
 }

@@ -6,7 +6,8 @@
 static int add(struct own *o, const char *dir, struct error *e)
 {
 	if (o->n == OWN_MAX)
-		return error_set(e, -E2BIG, "sense.own-dirs names more than %d folders", OWN_MAX - 1);
+		return error_set(e, -E2BIG, "sense.own-dirs names more than %d folders",
+				 OWN_MAX - 1);
 	char *folder = realpath(dir, NULL);
 
 	if (folder != NULL && strcmp(folder, "/") != 0)

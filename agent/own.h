@@ -16,7 +16,8 @@ struct own {
 };
 
 /* Folders that do not exist are left out. -E2BIG: more than OWN_MAX. */
-MUST_CHECK int own_init(struct own *o, const char *state_dir, const struct option_list *dirs, struct error *e);
+MUST_CHECK int own_init(struct own *o, const char *state_dir, const struct option_list *dirs,
+			struct error *e);
 void own_release(struct own *o);
 /* path: as the kernel resolved it. */
 bool own_covers(const struct own *o, struct bytes path);

@@ -16,9 +16,9 @@
 /* What sensing holds on to. DAC_READ_SEARCH: open_by_handle_at; SYS_PTRACE: other users' /proc;
  * SYS_ADMIN: fanotify on whole file systems, and BPF before 5.8; NET_ADMIN: cgroup programs;
  * SYS_RESOURCE: locked memory before 5.11; SYS_NICE: the drain thread's priority. */
-static const cap_value_t sense_caps[] = { CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH,
+static const cap_value_t sense_caps[] = { CAP_SYS_ADMIN, CAP_SYS_PTRACE,   CAP_DAC_READ_SEARCH,
 					  CAP_NET_ADMIN, CAP_SYS_RESOURCE, CAP_BPF,
-					  CAP_PERFMON, CAP_DAC_OVERRIDE, CAP_SYS_NICE };
+					  CAP_PERFMON,   CAP_DAC_OVERRIDE, CAP_SYS_NICE };
 
 /* To make the uplink another user's, and to read its key before. */
 static const cap_value_t launcher_caps[] = { CAP_SETUID, CAP_SETGID, CAP_SETPCAP, CAP_KILL,
@@ -32,27 +32,98 @@ static const struct needed {
 
 /* What gRPC core, OpenSSL, glibc's resolver and threads call. openat is read-only (see below). */
 static const int uplink_calls[] = {
-	SCMP_SYS(accept4), SCMP_SYS(bind), SCMP_SYS(brk), SCMP_SYS(clock_getres), SCMP_SYS(clock_gettime),
-	SCMP_SYS(clock_nanosleep), SCMP_SYS(clone), SCMP_SYS(close), SCMP_SYS(connect), SCMP_SYS(dup),
-	SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_wait),
-	SCMP_SYS(eventfd2), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(fcntl), SCMP_SYS(fstat),
-	SCMP_SYS(fstatfs), SCMP_SYS(futex), SCMP_SYS(getcpu), SCMP_SYS(getdents64), SCMP_SYS(getegid),
-	SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getpeername), SCMP_SYS(getpid), SCMP_SYS(getppid),
-	SCMP_SYS(getrandom), SCMP_SYS(getrlimit), SCMP_SYS(getrusage), SCMP_SYS(getsockname),
-	SCMP_SYS(getsockopt), SCMP_SYS(gettid), SCMP_SYS(gettimeofday), SCMP_SYS(getuid), SCMP_SYS(ioctl),
-	SCMP_SYS(listen), SCMP_SYS(lseek), SCMP_SYS(madvise), SCMP_SYS(membarrier), SCMP_SYS(mmap),
-	SCMP_SYS(mprotect), SCMP_SYS(mremap), SCMP_SYS(munmap), SCMP_SYS(nanosleep), SCMP_SYS(newfstatat),
-	SCMP_SYS(pipe2), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(prctl), SCMP_SYS(pread64),
-	SCMP_SYS(pselect6), SCMP_SYS(read), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(readv),
-	SCMP_SYS(recvfrom), SCMP_SYS(recvmmsg), SCMP_SYS(recvmsg), SCMP_SYS(restart_syscall), SCMP_SYS(rseq),
-	SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-	SCMP_SYS(rt_sigtimedwait), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_getparam),
-	SCMP_SYS(sched_getscheduler), SCMP_SYS(sched_yield), SCMP_SYS(sendmmsg),
-	SCMP_SYS(sendmsg), SCMP_SYS(sendto), SCMP_SYS(set_robust_list), SCMP_SYS(set_tid_address),
-	SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(sigaltstack), SCMP_SYS(signalfd4),
-	SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(stat), SCMP_SYS(statx), SCMP_SYS(sysinfo),
-	SCMP_SYS(tgkill), SCMP_SYS(time), SCMP_SYS(timerfd_create), SCMP_SYS(timerfd_settime),
-	SCMP_SYS(uname), SCMP_SYS(write), SCMP_SYS(writev),
+	SCMP_SYS(accept4),
+	SCMP_SYS(bind),
+	SCMP_SYS(brk),
+	SCMP_SYS(clock_getres),
+	SCMP_SYS(clock_gettime),
+	SCMP_SYS(clock_nanosleep),
+	SCMP_SYS(clone),
+	SCMP_SYS(close),
+	SCMP_SYS(connect),
+	SCMP_SYS(dup),
+	SCMP_SYS(epoll_create1),
+	SCMP_SYS(epoll_ctl),
+	SCMP_SYS(epoll_pwait),
+	SCMP_SYS(epoll_wait),
+	SCMP_SYS(eventfd2),
+	SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
+	SCMP_SYS(fcntl),
+	SCMP_SYS(fstat),
+	SCMP_SYS(fstatfs),
+	SCMP_SYS(futex),
+	SCMP_SYS(getcpu),
+	SCMP_SYS(getdents64),
+	SCMP_SYS(getegid),
+	SCMP_SYS(geteuid),
+	SCMP_SYS(getgid),
+	SCMP_SYS(getpeername),
+	SCMP_SYS(getpid),
+	SCMP_SYS(getppid),
+	SCMP_SYS(getrandom),
+	SCMP_SYS(getrlimit),
+	SCMP_SYS(getrusage),
+	SCMP_SYS(getsockname),
+	SCMP_SYS(getsockopt),
+	SCMP_SYS(gettid),
+	SCMP_SYS(gettimeofday),
+	SCMP_SYS(getuid),
+	SCMP_SYS(ioctl),
+	SCMP_SYS(listen),
+	SCMP_SYS(lseek),
+	SCMP_SYS(madvise),
+	SCMP_SYS(membarrier),
+	SCMP_SYS(mmap),
+	SCMP_SYS(mprotect),
+	SCMP_SYS(mremap),
+	SCMP_SYS(munmap),
+	SCMP_SYS(nanosleep),
+	SCMP_SYS(newfstatat),
+	SCMP_SYS(pipe2),
+	SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
+	SCMP_SYS(prctl),
+	SCMP_SYS(pread64),
+	SCMP_SYS(pselect6),
+	SCMP_SYS(read),
+	SCMP_SYS(readlink),
+	SCMP_SYS(readlinkat),
+	SCMP_SYS(readv),
+	SCMP_SYS(recvfrom),
+	SCMP_SYS(recvmmsg),
+	SCMP_SYS(recvmsg),
+	SCMP_SYS(restart_syscall),
+	SCMP_SYS(rseq),
+	SCMP_SYS(rt_sigaction),
+	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(rt_sigtimedwait),
+	SCMP_SYS(sched_getaffinity),
+	SCMP_SYS(sched_getparam),
+	SCMP_SYS(sched_getscheduler),
+	SCMP_SYS(sched_yield),
+	SCMP_SYS(sendmmsg),
+	SCMP_SYS(sendmsg),
+	SCMP_SYS(sendto),
+	SCMP_SYS(set_robust_list),
+	SCMP_SYS(set_tid_address),
+	SCMP_SYS(setsockopt),
+	SCMP_SYS(shutdown),
+	SCMP_SYS(sigaltstack),
+	SCMP_SYS(signalfd4),
+	SCMP_SYS(socket),
+	SCMP_SYS(socketpair),
+	SCMP_SYS(stat),
+	SCMP_SYS(statx),
+	SCMP_SYS(sysinfo),
+	SCMP_SYS(tgkill),
+	SCMP_SYS(time),
+	SCMP_SYS(timerfd_create),
+	SCMP_SYS(timerfd_settime),
+	SCMP_SYS(uname),
+	SCMP_SYS(write),
+	SCMP_SYS(writev),
 };
 
 static int resolve_user(const char *user, uid_t *ret_uid, gid_t *ret_gid, struct error *e)
@@ -90,7 +161,8 @@ static void release_filter(scmp_filter_ctx *ctx)
 /* Files can be opened, but only for reading: resolv.conf, hosts, certificates. */
 static int allow_reading(scmp_filter_ctx ctx)
 {
-	static const unsigned int writing = 03 | 0100 | 01000 | 02000; /* O_ACCMODE, O_CREAT, O_TRUNC, O_APPEND */
+	static const unsigned int writing = 03 | 0100 | 01000 |
+					    02000; /* O_ACCMODE, O_CREAT, O_TRUNC, O_APPEND */
 
 	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
 				SCMP_A2(SCMP_CMP_MASKED_EQ, writing, 0));
@@ -142,7 +214,8 @@ static int keep_capabilities(const cap_value_t *keep, size_t n, struct error *e)
 static void drop_bounding_set(void)
 {
 	for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-		(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0); /* EPERM without SETPCAP: there is none to keep */
+		(void)prctl(PR_CAPBSET_DROP, cap, 0, 0,
+			    0); /* EPERM without SETPCAP: there is none to keep */
 }
 
 int privilege_drop_uplink(const char *user, struct error *e)
@@ -154,8 +227,8 @@ int privilege_drop_uplink(const char *user, struct error *e)
 	if (r < 0)
 		return r;
 	drop_bounding_set();
-	if (getuid() == 0 &&
-	    (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))
+	if (getuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
+			      setresuid(uid, uid, uid) < 0))
 		return error_set(e, -errno, "cannot become uplink.user '%s': %m", user);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return error_set(e, -errno, "cannot renounce new privileges: %m");

@@ -11,11 +11,13 @@
 #include "proto/base/log.h"
 
 #define IDLE_EVERY_NS (5 * NSEC_PER_SEC) /* tell the collector how far we are */
-#define EMPTY_EVERY_NS (300 * NSEC_PER_SEC) /* ... and make that durable with a sealed empty batch */
+#define EMPTY_EVERY_NS                                                                             \
+	(300 * NSEC_PER_SEC) /* ... and make that durable with a sealed empty batch */
 #define TOMBSTONE_ARENA_MAX MiB(4)
 
 struct losses {
-	pthread_mutex_t lock; /* between the seal thread and the drain thread, which both only add and take */
+	pthread_mutex_t
+		lock; /* between the seal thread and the drain thread, which both only add and take */
 	uint64_t counts[16];
 	uint64_t from_ns, to_ns;
 };
@@ -54,7 +56,8 @@ static void count_losses(struct sealer *s, const struct batch_closed *b)
 	(void)pthread_mutex_unlock(&l->lock);
 }
 
-bool sealer_take_losses(struct sealer *s, uint64_t counts[static 16], uint64_t *ret_from_ns, uint64_t *ret_to_ns)
+bool sealer_take_losses(struct sealer *s, uint64_t counts[static 16], uint64_t *ret_from_ns,
+			uint64_t *ret_to_ns)
 {
 	struct losses *l = &s->losses;
 
@@ -85,7 +88,8 @@ static void continue_chain(const struct sealer *s, enum batch_lane lane, struct 
 	h->previous = tail.hash;
 }
 
-static void fill_header(const struct sealer *s, const struct batch_closed *b, struct batch_header *h)
+static void fill_header(const struct sealer *s, const struct batch_closed *b,
+			struct batch_header *h)
 {
 	*h = (struct batch_header){
 		.tenant = s->c.tenant,
@@ -130,7 +134,8 @@ static int make_room(struct sealer *s, enum batch_lane lane, size_t len, struct 
 			r = journal_drop(s->c.journal, n, bytes, bytes_len, e);
 		if (r < 0)
 			return error_wrap(e, r, "cannot make room in the journal");
-		log_warn("journal full: oldest bulk batches dropped under a tombstone", KV_U64("batches", n));
+		log_warn("journal full: oldest bulk batches dropped under a tombstone",
+			 KV_U64("batches", n));
 	}
 	return 0;
 }
@@ -187,7 +192,8 @@ static void serve(struct sealer *s, uint8_t lane)
 		uint64_t first, last;
 
 		journal_range(s->c.journal, lane, &first, &last);
-		uint64_t position = journal_next(s->c.journal, lane, l->want < first ? first : l->want);
+		uint64_t position =
+			journal_next(s->c.journal, lane, l->want < first ? first : l->want);
 
 		if (position > last)
 			return;
@@ -201,10 +207,13 @@ static void serve(struct sealer *s, uint8_t lane)
 			l->want = position + 1;
 			continue; /* missing from now on: the journal began a new epoch */
 		}
-		r = link_send(s->link,
-			      &(struct link_message){ .kind = kind == JOURNAL_BATCH ? LINK_BATCH : LINK_TOMBSTONE,
-						      .lane = lane, .position = position, .body = bytes,
-						      .len = len });
+		r = link_send(s->link, &(struct link_message){ .kind = kind == JOURNAL_BATCH ?
+									       LINK_BATCH :
+									       LINK_TOMBSTONE,
+							       .lane = lane,
+							       .position = position,
+							       .body = bytes,
+							       .len = len });
 		if (r == -EAGAIN)
 			return; /* when the link has drained */
 		l->wanted = false;
@@ -242,15 +251,18 @@ static void tell_idle(struct sealer *s, enum batch_lane lane)
 	if (batch_seal_idle(s->c.key, &idle, s->arena, &bytes, &len, &e) < 0)
 		log_failure(LOG_LEVEL_ERROR, "cannot sign an idle message", &e);
 	else
-		(void)!link_send(s->link, &(struct link_message){ .kind = LINK_IDLE, .lane = (uint8_t)lane,
-								  .body = bytes, .len = len });
+		(void)!link_send(s->link, &(struct link_message){ .kind = LINK_IDLE,
+								  .lane = (uint8_t)lane,
+								  .body = bytes,
+								  .len = len });
 }
 
 static void tell_idle_lanes(struct sealer *s)
 {
 	uint64_t now = clock_monotonic_ns();
 
-	for (enum batch_lane lane = BATCH_LANE_CRITICAL; s->link != NULL && lane <= BATCH_LANE_BULK; lane++) {
+	for (enum batch_lane lane = BATCH_LANE_CRITICAL; s->link != NULL && lane <= BATCH_LANE_BULK;
+	     lane++) {
 		if (now - s->lane[lane].idle_ns < IDLE_EVERY_NS)
 			continue;
 		s->lane[lane].idle_ns = now;
@@ -339,7 +351,8 @@ static void wait_for_work(struct sealer *s)
 {
 	struct pollfd fds[3] = { { .fd = queue_fd(s->in), .events = POLLIN },
 				 { .fd = queue_fd(s->links), .events = POLLIN },
-				 { .fd = s->link == NULL ? -1 : link_fd(s->link), .events = POLLIN } };
+				 { .fd = s->link == NULL ? -1 : link_fd(s->link),
+				   .events = POLLIN } };
 
 	if (s->link != NULL && link_pending(s->link))
 		fds[2].events |= POLLOUT;
@@ -356,7 +369,8 @@ static void *run_sealer(void *arg)
 	for (;;) {
 		wait_for_work(s);
 		take_links(s);
-		for (struct batch_closed *b; (b = queue_pop(s->in, 0)) != NULL; batch_closed_free(b))
+		for (struct batch_closed *b; (b = queue_pop(s->in, 0)) != NULL;
+		     batch_closed_free(b))
 			take_batch(s, b);
 		if (s->link != NULL)
 			receive_link(s);
@@ -405,7 +419,9 @@ int sealer_start(const struct sealer_config *c, struct sealer **ret_s, struct er
 	s->links = queue_new(4);
 	s->arena = arena_new(TOMBSTONE_ARENA_MAX, KiB(64));
 	s->dropped = calloc(BATCH_DROPPED_MAX, sizeof(*s->dropped));
-	int r = s->in == NULL || s->links == NULL || s->arena == NULL || s->dropped == NULL ? -ENOMEM : 0;
+	int r = s->in == NULL || s->links == NULL || s->arena == NULL || s->dropped == NULL ?
+			-ENOMEM :
+			0;
 
 	if (r == 0)
 		r = batch_sealer_new(c->key, &s->seal, e);

@@ -8,7 +8,8 @@
 #include "agent/journal.h"
 #include "proto/base/queue.h"
 
-#define SEALER_QUEUE_MAX 64 /* closed batches that wait; then the drain thread waits, and the rings fill */
+#define SEALER_QUEUE_MAX                                                                           \
+	64 /* closed batches that wait; then the drain thread waits, and the rings fill */
 
 struct sealer_config {
 	struct batch_name tenant, host_id, host_name;
@@ -29,8 +30,8 @@ void sealer_put(struct sealer *s, struct batch_closed *b);
 void sealer_link(struct sealer *s, int fd);
 /* Events that the journal had no room for since the last call: adds to counts by class, sets the span.
  * false: none. Drain thread. */
-MUST_CHECK bool sealer_take_losses(struct sealer *s, uint64_t counts[static 16], uint64_t *ret_from_ns,
-				   uint64_t *ret_to_ns);
+MUST_CHECK bool sealer_take_losses(struct sealer *s, uint64_t counts[static 16],
+				   uint64_t *ret_from_ns, uint64_t *ret_to_ns);
 /* Seal what was put, wait for the collector (bounded), end the uplink, end the thread, free all. */
 void sealer_stop(struct sealer *s);
 

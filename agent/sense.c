@@ -63,7 +63,8 @@ static int take_identity(const struct agent_config *c, struct sealer_config *s, 
 	if (r == 0)
 		r = files_read(c->tls_cert, AUTHORITIES_FILE_MAX, &pem, &len, e);
 	if (r == 0)
-		r = identity_from_leaf((const char *)pem, len, a, clock_wall_ns() / (int64_t)NSEC_PER_SEC, &id, e);
+		r = identity_from_leaf((const char *)pem, len, a,
+				       clock_wall_ns() / (int64_t)NSEC_PER_SEC, &id, e);
 	/* An expired certificate still says who we are; the collector refuses it until it is renewed. */
 	if (r == -EKEYEXPIRED) {
 		log_failure(LOG_LEVEL_ERROR, "the collector will refuse this host", e);
@@ -100,7 +101,8 @@ static int open_hooks(struct sense *s, struct error *e)
 /* A host without fanotify is covered less, and says so. */
 static void open_fanotify(struct sense *s)
 {
-	struct fanotify_config f = { .mountinfo = "/proc/self/mountinfo", .own_pids = { (uint32_t)getpid() } };
+	struct fanotify_config f = { .mountinfo = "/proc/self/mountinfo",
+				     .own_pids = { (uint32_t)getpid() } };
 	struct coverage *coverage = hooks_coverage(s->hooks);
 	struct fanotify_coverage covered;
 	struct error why = { 0 };
@@ -108,27 +110,31 @@ static void open_fanotify(struct sense *s)
 	for (size_t i = 0; i < s->own.n; i++)
 		f.own_folders[i] = s->own.folder[i];
 	if (!s->config->fanotify) {
-		coverage_failed(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink", "switched off by sense.fanotify");
+		coverage_failed(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink",
+				"switched off by sense.fanotify");
 	} else if (fanotify_open(&f, clock_boottime_ns(), &s->fanotify, &why) < 0) {
-		coverage_failed(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink", "%s", why.text);
+		coverage_failed(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink", "%s",
+				why.text);
 	} else {
 		fanotify_coverage(s->fanotify, &covered);
-		coverage_attached(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink", 0, "fanotify",
-				  covered.partial ? covered.reason : NULL);
+		coverage_attached(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink", 0,
+				  "fanotify", covered.partial ? covered.reason : NULL);
 	}
 }
 
-static void add_gap(struct drain_config *d, uint32_t where, uint64_t from_ns, uint64_t to_ns, const char *reason)
+static void add_gap(struct drain_config *d, uint32_t where, uint64_t from_ns, uint64_t to_ns,
+		    const char *reason)
 {
 	if (d->n_gaps < DRAIN_GAPS_MAX)
-		d->gaps[d->n_gaps++] = (struct event_gap){ .where = where, .from_ns = from_ns, .to_ns = to_ns,
-							   .reason = reason };
+		d->gaps[d->n_gaps++] = (struct event_gap){
+			.where = where, .from_ns = from_ns, .to_ns = to_ns, .reason = reason
+		};
 }
 
 /* What nobody watched: since the last watermark in this boot, or since the boot. A first start has no
  * before: the host's evidence begins with it. */
-static void find_gaps(const struct journal *j, const struct journal_recovery *found, const uint8_t *boot_id,
-		      struct drain_config *d)
+static void find_gaps(const struct journal *j, const struct journal_recovery *found,
+		      const uint8_t *boot_id, struct drain_config *d)
 {
 	uint64_t from_ns = UINT64_MAX;
 
@@ -136,7 +142,8 @@ static void find_gaps(const struct journal *j, const struct journal_recovery *fo
 		struct journal_tail tail;
 
 		journal_tail(j, lane, &tail);
-		bool same_boot = tail.has_hash && memcmp(tail.boot_id, boot_id, BATCH_BOOT_LEN) == 0;
+		bool same_boot = tail.has_hash &&
+				 memcmp(tail.boot_id, boot_id, BATCH_BOOT_LEN) == 0;
 
 		if (!tail.has_hash)
 			continue;
@@ -151,8 +158,10 @@ static void find_gaps(const struct journal *j, const struct journal_recovery *fo
 	if (found->torn_bytes > 0)
 		log_warn("the journal's torn end was cut off", KV_U64("bytes", found->torn_bytes));
 	if (found->damaged_files > 0) {
-		log_error("ALARM journal files are damaged and kept aside", KV_U64("files", found->damaged_files));
-		add_gap(d, GAP_JOURNAL, 0, d->start_ns, "sealed batches in the journal were damaged");
+		log_error("ALARM journal files are damaged and kept aside",
+			  KV_U64("files", found->damaged_files));
+		add_gap(d, GAP_JOURNAL, 0, d->start_ns,
+			"sealed batches in the journal were damaged");
 	}
 }
 
@@ -168,7 +177,8 @@ static int open_journal(struct sense *s, struct journal **ret_j, struct journal_
 	else if (strcmp(c->journal_policy, "drop-oldest-bulk") == 0)
 		j.policy = JOURNAL_DROP_OLDEST_BULK;
 	else
-		return error_set(e, -EINVAL, "journal.policy '%s' is neither drop-oldest-bulk nor drop-new",
+		return error_set(e, -EINVAL,
+				 "journal.policy '%s' is neither drop-oldest-bulk nor drop-new",
 				 c->journal_policy);
 	int r = files_mkdirs(c->state_dir, 0700, e);
 
@@ -180,7 +190,8 @@ static int open_journal(struct sense *s, struct journal **ret_j, struct journal_
 	return journal_open(&j, ret_j, ret_found, e);
 }
 
-static int start_sealer(struct sense *s, struct drain_config *d, struct journal_recovery *found, struct error *e)
+static int start_sealer(struct sense *s, struct drain_config *d, struct journal_recovery *found,
+			struct error *e)
 {
 	struct sealer_config c = { .stop_timeout_ms = s->config->stop_timeout_ms };
 	int r = take_identity(s->config, &c, e);
@@ -297,7 +308,8 @@ static int take_signal(struct sense *s)
 
 static int loop(struct sense *s, struct error *e)
 {
-	struct pollfd fds[] = { { .fd = s->signals, .events = POLLIN }, { .fd = s->control, .events = POLLIN } };
+	struct pollfd fds[] = { { .fd = s->signals, .events = POLLIN },
+				{ .fd = s->control, .events = POLLIN } };
 
 	notify_state("READY=1");
 	log_info("tracing this host", KV_STR("kernel", s->kernel.release));

@@ -77,8 +77,8 @@ struct uplink {
 	int signals;
 };
 
-static void inbox_push(struct call *c, enum inbox_kind kind, uint8_t *data, size_t len, enum rpc_status status,
-		       const char *text)
+static void inbox_push(struct call *c, enum inbox_kind kind, uint8_t *data, size_t len,
+		       enum rpc_status status, const char *text)
 {
 	struct inbox *i = calloc(1, sizeof(*i));
 
@@ -86,7 +86,9 @@ static void inbox_push(struct call *c, enum inbox_kind kind, uint8_t *data, size
 		free(data);
 		return; /* the acknowledgement timer begins anew */
 	}
-	*i = (struct inbox){ .kind = kind, .stream_no = c->no, .status = status, .data = data, .len = len };
+	*i = (struct inbox){
+		.kind = kind, .stream_no = c->no, .status = status, .data = data, .len = len
+	};
 	(void)snprintf(i->text, sizeof(i->text), "%s", text);
 	if (!queue_push(c->uplink->inbox, i)) {
 		free(data);
@@ -126,7 +128,8 @@ static void tell_state(struct uplink *u, bool connected, const char *sentence)
 
 	memcpy(body + 1, sentence, n);
 	/* Full: sense is stuck, and has better to do than to read this. */
-	(void)!link_send(u->link, &(struct link_message){ .kind = LINK_STATE, .body = body, .len = n + 1 });
+	(void)!link_send(u->link,
+			 &(struct link_message){ .kind = LINK_STATE, .body = body, .len = n + 1 });
 }
 
 static void drop_held(struct uplink *u)
@@ -166,7 +169,8 @@ static int send_hello(struct uplink *u)
 		hello.kernel = (ProtobufCBinaryData){ .data = (uint8_t *)kernel.release,
 						      .len = strlen(kernel.release) };
 	hello.protocol_min = hello.protocol_max = 1;
-	hello.version = (ProtobufCBinaryData){ .data = (uint8_t[]){ VERSION }, .len = strlen(VERSION) };
+	hello.version =
+		(ProtobufCBinaryData){ .data = (uint8_t[]){ VERSION }, .len = strlen(VERSION) };
 	hello.host_name = (ProtobufCBinaryData){ .data = (uint8_t *)name, .len = strlen(name) };
 	hello.host_record = exhibit__v1__signed_host_record__unpack(NULL, u->record_len, u->record);
 	if (hello.host_record == NULL)
@@ -196,10 +200,11 @@ static void open_stream(struct uplink *u)
 		return;
 	}
 	*c = (struct call){ .uplink = u, .no = ++u->stream_no };
-	int r = rpc_client_open(u->client,
-				&(struct rpc_call){ .path = EVENTS_PATH, .ops = &stream_ops, .ctx = c,
-						    .wait_for_ready = true },
-				&u->stream, &e);
+	int r = rpc_client_open(
+		u->client,
+		&(struct rpc_call){
+			.path = EVENTS_PATH, .ops = &stream_ops, .ctx = c, .wait_for_ready = true },
+		&u->stream, &e);
 	if (r < 0) {
 		log_failure(LOG_LEVEL_WARN, "cannot begin a call to the collector", &e);
 		free(c);
@@ -262,7 +267,8 @@ static void ask(struct uplink *u)
 
 		if (!u->greeted || u->held[lane].data != NULL || !window_wants(w))
 			continue;
-		w->asked = link_send(u->link, &(struct link_message){ .kind = LINK_WANT, .lane = lane,
+		w->asked = link_send(u->link, &(struct link_message){ .kind = LINK_WANT,
+								      .lane = lane,
 								      .position = w->next }) == 0;
 	}
 }
@@ -290,7 +296,8 @@ static int frame_id(struct uplink *u, const struct link_message *m, struct windo
 		if (r == 0) {
 			const struct batch_dropped *last = &t.dropped[t.n_dropped - 1];
 
-			*ret = (struct window_id){ .number = last->number, .hash = last->header_hash };
+			*ret = (struct window_id){ .number = last->number,
+						   .hash = last->header_hash };
 			memcpy(ret->boot_id, t.boot_id, sizeof(ret->boot_id));
 			memcpy(ret->epoch, t.epoch, sizeof(ret->epoch));
 		}
@@ -320,7 +327,8 @@ static void take_frame(struct uplink *u, const struct link_message *m)
 /* An idle message names the last header: it only makes sense to a collector that has that one. */
 static void pass_idle(struct uplink *u, const struct link_message *m)
 {
-	if (u->stream == NULL || !u->greeted || u->lane[m->lane].n > 0 || u->held[m->lane].data != NULL)
+	if (u->stream == NULL || !u->greeted || u->lane[m->lane].n > 0 ||
+	    u->held[m->lane].data != NULL)
 		return;
 	size_t len;
 	uint8_t *message = envelope_make(ENVELOPE_IDLE, m->body, m->len, &len);
@@ -362,8 +370,9 @@ static void take_ack(struct uplink *u, const uint8_t *body, size_t len)
 	struct window_id id = { 0 };
 	uint64_t position;
 
-	if (ack != NULL && ack->boot_id.len == sizeof(id.boot_id) && ack->epoch.len == sizeof(id.epoch) &&
-	    ack->header_hash.len == sizeof(id.hash.b) && (ack->lane == 1 || ack->lane == 2)) {
+	if (ack != NULL && ack->boot_id.len == sizeof(id.boot_id) &&
+	    ack->epoch.len == sizeof(id.epoch) && ack->header_hash.len == sizeof(id.hash.b) &&
+	    (ack->lane == 1 || ack->lane == 2)) {
 		memcpy(id.boot_id, ack->boot_id.data, sizeof(id.boot_id));
 		memcpy(id.epoch, ack->epoch.data, sizeof(id.epoch));
 		memcpy(id.hash.b, ack->header_hash.data, sizeof(id.hash.b));
@@ -372,8 +381,10 @@ static void take_ack(struct uplink *u, const uint8_t *body, size_t len)
 			u->last_ack_ns = clock_monotonic_ns();
 			/* Lost when sense is stuck: the frame is sent again and acknowledged again. */
 			(void)!link_send(u->link,
-					 &(struct link_message){ .kind = LINK_ACK, .lane = (uint8_t)ack->lane,
-								 .position = position, .body = id.hash.b,
+					 &(struct link_message){ .kind = LINK_ACK,
+								 .lane = (uint8_t)ack->lane,
+								 .position = position,
+								 .body = id.hash.b,
 								 .len = sizeof(id.hash.b) });
 		}
 	}
@@ -495,13 +506,14 @@ static int open_parts(struct uplink *u, struct error *e)
 	if (r < 0)
 		return r;
 	/* Reads certificate and key: the last thing that takes root. */
-	r = rpc_client_new(u->loop,
-			   &(struct rpc_client_config){ .address = c->collector_address,
-							.server_name = name_or_null(c->collector_server_name),
-							.cert_file = c->tls_cert,
-							.key_file = c->tls_key,
-							.order_ca_file = c->tls_order_ca },
-			   &u->client, e);
+	r = rpc_client_new(
+		u->loop,
+		&(struct rpc_client_config){ .address = c->collector_address,
+					     .server_name = name_or_null(c->collector_server_name),
+					     .cert_file = c->tls_cert,
+					     .key_file = c->tls_key,
+					     .order_ca_file = c->tls_order_ca },
+		&u->client, e);
 	if (r < 0)
 		return r;
 	r = privilege_drop_uplink(c->uplink_user, e);

@@ -36,6 +36,7 @@ MUST_CHECK bool window_accepts(struct window *w);
 /* It was handed to the connection. */
 void window_sent(struct window *w, uint64_t position, const struct window_id *id);
 /* The collector has everything up to id. ret_position: to tell sense. false: not one of ours. */
-MUST_CHECK bool window_acknowledge(struct window *w, const struct window_id *id, uint64_t *ret_position);
+MUST_CHECK bool window_acknowledge(struct window *w, const struct window_id *id,
+				   uint64_t *ret_position);
 
 #endif

@@ -7,9 +7,9 @@
 #include <stdio.h>
 
 #include "batch.pb-c.h"
+#include "proto/authorities.h"
 #include "proto/base/files.h"
 #include "proto/base/log.h"
-#include "proto/authorities.h"
 
 struct key {
 	uint8_t id[SEAL_KEY_ID_LEN];
@@ -60,7 +60,8 @@ static int compare_names(const struct batch_name *a, const struct batch_name *b)
 	return r != 0 ? r : (int)a->len - (int)b->len;
 }
 
-static int compare(const struct host *a, const struct batch_name *tenant, const struct batch_name *host)
+static int compare(const struct host *a, const struct batch_name *tenant,
+		   const struct batch_name *host)
 {
 	int r = compare_names(&a->info.tenant, tenant);
 
@@ -68,8 +69,8 @@ static int compare(const struct host *a, const struct batch_name *tenant, const 
 }
 
 /* The host, or NULL and where it would stand. */
-static struct host *find(const struct hosts *h, const struct batch_name *tenant, const struct batch_name *host,
-			 size_t *ret_at)
+static struct host *find(const struct hosts *h, const struct batch_name *tenant,
+			 const struct batch_name *host, size_t *ret_at)
 {
 	size_t low = 0;
 	size_t high = h->n;
@@ -134,17 +135,19 @@ static bool take_name(const ProtobufCBinaryData *from, struct batch_name *ret)
 }
 
 /* What a host record says, its signature verified when a is given. */
-static int parse_record(const struct authorities *a, const void *bytes, size_t len, struct host_info *info,
-			struct key *key, struct error *e)
+static int parse_record(const struct authorities *a, const void *bytes, size_t len,
+			struct host_info *info, struct key *key, struct error *e)
 {
 	Exhibit__V1__SignedHostRecord *s =
-		len <= HOST_RECORD_MAX ? exhibit__v1__signed_host_record__unpack(NULL, len, bytes) : NULL;
+		len <= HOST_RECORD_MAX ? exhibit__v1__signed_host_record__unpack(NULL, len, bytes) :
+					 NULL;
 	Exhibit__V1__HostRecord *r =
-		s == NULL ? NULL : exhibit__v1__host_record__unpack(NULL, s->record.len, s->record.data);
+		s == NULL ? NULL :
+			    exhibit__v1__host_record__unpack(NULL, s->record.len, s->record.data);
 	int code = 0;
 
-	if (r == NULL || r->sealing_key.len != SEAL_PUBLIC_LEN || !take_name(&r->tenant, &info->tenant) ||
-	    !take_name(&r->host_id, &info->host_id)) {
+	if (r == NULL || r->sealing_key.len != SEAL_PUBLIC_LEN ||
+	    !take_name(&r->tenant, &info->tenant) || !take_name(&r->host_id, &info->host_id)) {
 		code = error_set(e, -EBADMSG, "a host record cannot be read");
 	} else {
 		if (!take_name(&r->host_name, &info->host_name))
@@ -152,8 +155,9 @@ static int parse_record(const struct authorities *a, const void *bytes, size_t l
 		memcpy(key->public, r->sealing_key.data, SEAL_PUBLIC_LEN);
 		seal_key_id(key->public, key->id);
 		if (a != NULL)
-			code = authorities_verify_host_record(a, s->record.data, s->record.len, s->signature.data,
-							      s->signature.len, e);
+			code = authorities_verify_host_record(a, s->record.data, s->record.len,
+							      s->signature.data, s->signature.len,
+							      e);
 	}
 	if (r != NULL)
 		exhibit__v1__host_record__free_unpacked(r, NULL);
@@ -162,8 +166,9 @@ static int parse_record(const struct authorities *a, const void *bytes, size_t l
 	return code;
 }
 
-int hosts_register(struct hosts *h, const struct authorities *a, const void *record, size_t len, bool *ret_new,
-		   struct batch_name *ret_tenant, struct batch_name *ret_host, struct error *e)
+int hosts_register(struct hosts *h, const struct authorities *a, const void *record, size_t len,
+		   bool *ret_new, struct batch_name *ret_tenant, struct batch_name *ret_host,
+		   struct error *e)
 {
 	struct host_info info = { .registered = true };
 	struct key key;
@@ -207,8 +212,8 @@ static void close_dir(DIR **d)
 }
 
 int hosts_load_dir(struct hosts *h, const struct authorities *a, const char *dir,
-		   void (*store)(void *ctx, const struct batch_name *tenant, const struct batch_name *host,
-				 const void *record, size_t len),
+		   void (*store)(void *ctx, const struct batch_name *tenant,
+				 const struct batch_name *host, const void *record, size_t len),
 		   void *ctx, struct error *e)
 {
 	AUTO(close_dir) DIR *d = opendir(dir);
@@ -226,22 +231,24 @@ int hosts_load_dir(struct hosts *h, const struct authorities *a, const char *dir
 		if (!is_record(entry->d_name))
 			continue;
 		n++;
-		int r = files_read_at(dirfd(d), entry->d_name, HOST_RECORD_MAX, &record, &len, &why);
+		int r = files_read_at(dirfd(d), entry->d_name, HOST_RECORD_MAX, &record, &len,
+				      &why);
 
 		if (r == 0)
 			r = hosts_register(h, a, record, len, &new, &tenant, &host, &why);
 		if (r < 0) {
 			(void)error_wrap(&why, r, "host record '%s'", entry->d_name);
 			log_failure(LOG_LEVEL_WARN, "a host record is skipped", &why);
-		} else if (new && store != NULL) {
+		} else if (new &&store != NULL) {
 			store(ctx, &tenant, &host, record, len);
 		}
 	}
 	return n;
 }
 
-bool hosts_sealing_key(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host,
-		       const uint8_t key_id[static SEAL_KEY_ID_LEN], uint8_t ret_public[static SEAL_PUBLIC_LEN])
+bool hosts_sealing_key(struct hosts *h, const struct batch_name *tenant,
+		       const struct batch_name *host, const uint8_t key_id[static SEAL_KEY_ID_LEN],
+		       uint8_t ret_public[static SEAL_PUBLIC_LEN])
 {
 	bool found = false;
 	size_t at;
@@ -258,8 +265,8 @@ bool hosts_sealing_key(struct hosts *h, const struct batch_name *tenant, const s
 	return found;
 }
 
-void hosts_connected(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host, bool connected,
-		     const char *version)
+void hosts_connected(struct hosts *h, const struct batch_name *tenant,
+		     const struct batch_name *host, bool connected, const char *version)
 {
 	size_t at;
 
@@ -278,8 +285,8 @@ void hosts_connected(struct hosts *h, const struct batch_name *tenant, const str
 	(void)pthread_mutex_unlock(&h->lock);
 }
 
-void hosts_seen(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host, int64_t now_ns,
-		const struct batch_name *name)
+void hosts_seen(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host,
+		int64_t now_ns, const struct batch_name *name)
 {
 	size_t at;
 
@@ -296,7 +303,8 @@ void hosts_seen(struct hosts *h, const struct batch_name *tenant, const struct b
 	(void)pthread_mutex_unlock(&h->lock);
 }
 
-void hosts_kernel(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host, const char *kernel)
+void hosts_kernel(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host,
+		  const char *kernel)
 {
 	size_t at;
 
@@ -319,8 +327,8 @@ size_t hosts_connected_total(struct hosts *h)
 	return n;
 }
 
-int hosts_snapshot(struct hosts *h, const struct batch_name *tenant, struct host_info **ret, size_t *ret_n,
-		   struct error *e)
+int hosts_snapshot(struct hosts *h, const struct batch_name *tenant, struct host_info **ret,
+		   size_t *ret_n, struct error *e)
 {
 	size_t n = 0;
 

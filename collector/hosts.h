@@ -33,31 +33,34 @@ MUST_CHECK int hosts_new(struct hosts **ret_h, struct error *e);
 void hosts_free(struct hosts *h); /* NULL allowed */
 /* Take a SignedHostRecord: checked against the fleet authority (a NULL: it was checked before it was
  * stored). ret_new: it was not known yet, store it. ret_tenant, ret_host: whose it is. */
-MUST_CHECK int hosts_register(struct hosts *h, const struct authorities *a, const void *record, size_t len,
-			      bool *ret_new, struct batch_name *ret_tenant, struct batch_name *ret_host,
-			      struct error *e);
+MUST_CHECK int hosts_register(struct hosts *h, const struct authorities *a, const void *record,
+			      size_t len, bool *ret_new, struct batch_name *ret_tenant,
+			      struct batch_name *ret_host, struct error *e);
 /* Every DIR/NAME.record; each new one is handed to store (which may be NULL). A bad file is logged and
  * skipped. Returns how many files were read, or a negative errno. */
 MUST_CHECK int hosts_load_dir(struct hosts *h, const struct authorities *a, const char *dir,
 			      void (*store)(void *ctx, const struct batch_name *tenant,
-					    const struct batch_name *host, const void *record, size_t len),
+					    const struct batch_name *host, const void *record,
+					    size_t len),
 			      void *ctx, struct error *e);
 /* The public sealing key of a host by its id. false: not registered with that key. */
-MUST_CHECK bool hosts_sealing_key(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host,
+MUST_CHECK bool hosts_sealing_key(struct hosts *h, const struct batch_name *tenant,
+				  const struct batch_name *host,
 				  const uint8_t key_id[static SEAL_KEY_ID_LEN],
 				  uint8_t ret_public[static SEAL_PUBLIC_LEN]);
 /* An Events stream of a registered host began or ended. version may be NULL. */
-void hosts_connected(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host, bool connected,
-		     const char *version);
+void hosts_connected(struct hosts *h, const struct batch_name *tenant,
+		     const struct batch_name *host, bool connected, const char *version);
 /* Something verified came from it. name: as it calls itself, or NULL. */
-void hosts_seen(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host, int64_t now_ns,
-		const struct batch_name *name);
+void hosts_seen(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host,
+		int64_t now_ns, const struct batch_name *name);
 /* uname release, from agent_start. */
-void hosts_kernel(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host, const char *kernel);
+void hosts_kernel(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host,
+		  const char *kernel);
 size_t hosts_connected_total(struct hosts *h);
 
 /* All hosts of one tenant, ordered by host id. ret: malloc'ed copies. */
-MUST_CHECK int hosts_snapshot(struct hosts *h, const struct batch_name *tenant, struct host_info **ret, size_t *ret_n,
-			      struct error *e);
+MUST_CHECK int hosts_snapshot(struct hosts *h, const struct batch_name *tenant,
+			      struct host_info **ret, size_t *ret_n, struct error *e);
 
 #endif

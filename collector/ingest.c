@@ -88,9 +88,10 @@ static void refuse(struct conn *c, enum rpc_status status, const struct error *e
 	(void)atomic_fetch_add(&i->rejected, 1);
 	(void)error_format(e, sentence, sizeof(sentence));
 	if (now - last > LOG_EVERY_NS && atomic_compare_exchange_strong(&i->logged_ns, &last, now))
-		log_warn("an agent's message is refused", KV_STR("from", rpc_stream_remote(c->stream)),
-			 KV_STR("host", rpc_stream_peer(c->stream)->name), KV_STR("error", sentence),
-			 KV_U64("refused", atomic_load(&i->rejected)));
+		log_warn("an agent's message is refused",
+			 KV_STR("from", rpc_stream_remote(c->stream)),
+			 KV_STR("host", rpc_stream_peer(c->stream)->name),
+			 KV_STR("error", sentence), KV_U64("refused", atomic_load(&i->rejected)));
 	rpc_stream_finish(c->stream, status, sentence);
 }
 
@@ -145,7 +146,8 @@ static void fill_ack(const struct writer_item *w, Exhibit__V1__Ack *ack)
 		ack->epoch = (ProtobufCBinaryData){ BATCH_EPOCH_LEN, (uint8_t *)h->epoch };
 		ack->lane = (Exhibit__V1__Lane)h->lane;
 		ack->number = h->number;
-		ack->header_hash = (ProtobufCBinaryData){ SEAL_HASH_LEN, (uint8_t *)w->view.hash.b };
+		ack->header_hash =
+			(ProtobufCBinaryData){ SEAL_HASH_LEN, (uint8_t *)w->view.hash.b };
 	} else {
 		const struct batch_tombstone *t = &w->tombstone;
 		const struct batch_dropped *last = &t->dropped[t->n_dropped - 1];
@@ -154,7 +156,8 @@ static void fill_ack(const struct writer_item *w, Exhibit__V1__Ack *ack)
 		ack->epoch = (ProtobufCBinaryData){ BATCH_EPOCH_LEN, (uint8_t *)t->epoch };
 		ack->lane = (Exhibit__V1__Lane)t->lane;
 		ack->number = last->number;
-		ack->header_hash = (ProtobufCBinaryData){ SEAL_HASH_LEN, (uint8_t *)last->header_hash.b };
+		ack->header_hash =
+			(ProtobufCBinaryData){ SEAL_HASH_LEN, (uint8_t *)last->header_hash.b };
 	}
 }
 
@@ -196,19 +199,23 @@ static void stored(struct writer_item *w, int result, const struct error *why, v
 	} else if (!w->idle && w->item.result == STORE_REFUSED) {
 		struct error e = { 0 };
 
-		(void)error_set(&e, -ENOSPC, "this host has used up what the collector keeps of one host");
+		(void)error_set(&e, -ENOSPC,
+				"this host has used up what the collector keeps of one host");
 		refuse(c, RPC_RESOURCE_EXHAUSTED, &e);
 	} else if (!w->idle && w->item.kind != STORE_HOST_RECORD) {
 		if (w->item.result == STORE_CONFLICT)
-			log_error("ALARM two different batches carry one number: a host's journal was copied or "
-				  "forged; both are kept",
-				  KV_BYTES("host", w->host_id.b, w->host_id.len),
-				  KV_U64("batch", w->item.kind == STORE_BATCH ? w->view.header.number : 0));
+			log_error(
+				"ALARM two different batches carry one number: a host's journal was copied or "
+				"forged; both are kept",
+				KV_BYTES("host", w->host_id.b, w->host_id.len),
+				KV_U64("batch",
+				       w->item.kind == STORE_BATCH ? w->view.header.number : 0));
 		acknowledge(c, w);
 	}
 	if (result == 0)
 		hosts_seen(c->ingest->c.hosts, &w->tenant, &w->host_id, w->item.received_ns,
-			   !w->idle && w->item.kind == STORE_BATCH ? &w->view.header.host_name : NULL);
+			   !w->idle && w->item.kind == STORE_BATCH ? &w->view.header.host_name :
+								     NULL);
 	message_done(c, len);
 	writer_item_free(w);
 	conn_unref(c);
@@ -240,7 +247,8 @@ static int send_hello_reply(struct conn *c)
 }
 
 /* Register what the hello's host record says, and store the record when it is new. */
-static int take_record(struct conn *c, const Exhibit__V1__Hello *hello, int64_t received_ns, struct error *e)
+static int take_record(struct conn *c, const Exhibit__V1__Hello *hello, int64_t received_ns,
+		       struct error *e)
 {
 	struct ingest *i = c->ingest;
 	struct batch_name tenant, host;
@@ -257,7 +265,8 @@ static int take_record(struct conn *c, const Exhibit__V1__Hello *hello, int64_t 
 
 	if (r == 0) {
 		(void)exhibit__v1__signed_host_record__pack(hello->host_record, w->data);
-		r = hosts_register(i->c.hosts, i->c.authorities, w->data, w->item.len, &new, &tenant, &host, e);
+		r = hosts_register(i->c.hosts, i->c.authorities, w->data, w->item.len, &new,
+				   &tenant, &host, e);
 	}
 	if (r == 0 && (tenant.len != c->peer.tenant.len || host.len != c->peer.host_id.len ||
 		       memcmp(tenant.b, c->peer.tenant.b, tenant.len) != 0 ||
@@ -291,11 +300,13 @@ static void set_connected(struct conn *c, const char *version)
 	(void)pthread_mutex_lock(&c->lock);
 	c->greeted = true;
 	if (!atomic_load(&c->closed))
-		hosts_connected(c->ingest->c.hosts, &c->peer.tenant, &c->peer.host_id, true, version);
+		hosts_connected(c->ingest->c.hosts, &c->peer.tenant, &c->peer.host_id, true,
+				version);
 	(void)pthread_mutex_unlock(&c->lock);
 }
 
-static int take_hello(struct conn *c, const uint8_t *body, size_t len, int64_t received_ns, struct error *e)
+static int take_hello(struct conn *c, const uint8_t *body, size_t len, int64_t received_ns,
+		      struct error *e)
 {
 	char version[HOST_VERSION_MAX], kernel[HOST_KERNEL_MAX];
 	Exhibit__V1__Hello *hello = exhibit__v1__hello__unpack(NULL, len, body);
@@ -306,9 +317,10 @@ static int take_hello(struct conn *c, const uint8_t *body, size_t len, int64_t r
 	if (c->greeted)
 		r = error_set(e, -EBADMSG, "a second hello on one stream");
 	else if (hello->protocol_min > 1 || hello->protocol_max < 1)
-		r = error_set(e, -EPROTONOSUPPORT,
-			      "this collector speaks protocol 1, the agent %u to %u; upgrade the older one",
-			      hello->protocol_min, hello->protocol_max);
+		r = error_set(
+			e, -EPROTONOSUPPORT,
+			"this collector speaks protocol 1, the agent %u to %u; upgrade the older one",
+			hello->protocol_min, hello->protocol_max);
 	else if (hello->host_record == NULL)
 		r = error_set(e, -EBADMSG, "the hello carries no host record");
 	else
@@ -457,7 +469,8 @@ static void take_text(struct batch_name *ret, const char *text)
 
 static bool same_peer(const struct conn *a, const struct conn *b)
 {
-	return a->peer.tenant.len == b->peer.tenant.len && a->peer.host_id.len == b->peer.host_id.len &&
+	return a->peer.tenant.len == b->peer.tenant.len &&
+	       a->peer.host_id.len == b->peer.host_id.len &&
 	       memcmp(a->peer.tenant.b, b->peer.tenant.b, a->peer.tenant.len) == 0 &&
 	       memcmp(a->peer.host_id.b, b->peer.host_id.b, a->peer.host_id.len) == 0;
 }
@@ -498,7 +511,8 @@ static void on_open(struct rpc_stream *s, void *ctx)
 	take_text(&c->peer.host_id, peer->name);
 	c->worker = (unsigned int)(atomic_fetch_add(&i->opened, 1) % i->c.workers);
 	if (!admit(i, c)) {
-		rpc_stream_finish(s, RPC_RESOURCE_EXHAUSTED, "this host has too many streams open already");
+		rpc_stream_finish(s, RPC_RESOURCE_EXHAUSTED,
+				  "this host has too many streams open already");
 		conn_unref(c);
 		return;
 	}
@@ -508,8 +522,12 @@ static void on_open(struct rpc_stream *s, void *ctx)
 
 struct rpc_method ingest_method(struct ingest *i)
 {
-	return (struct rpc_method){ .path = EVENTS_PATH, .allow = RPC_ALLOW_HOST, .on_open = on_open, .ctx = i,
-				    .first_message_ms = FIRST_MESSAGE_MS, .idle_ms = IDLE_MS };
+	return (struct rpc_method){ .path = EVENTS_PATH,
+				    .allow = RPC_ALLOW_HOST,
+				    .on_open = on_open,
+				    .ctx = i,
+				    .first_message_ms = FIRST_MESSAGE_MS,
+				    .idle_ms = IDLE_MS };
 }
 
 void ingest_goodbye(struct ingest *i)

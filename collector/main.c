@@ -24,7 +24,8 @@ static int serve(int argc, char **argv, struct error *e)
 	int r = options_init(&collector_options, &c, e);
 
 	if (r == 0)
-		r = options_main(&collector_options, argc, argv, COLLECTOR_CONFIG_FILE, &c, &done, e);
+		r = options_main(&collector_options, argc, argv, COLLECTOR_CONFIG_FILE, &c, &done,
+				 e);
 	if (r == 0 && !done)
 		r = log_level_parse(c.log_level, &level, e);
 	if (r == 0 && !done) {
@@ -48,6 +49,7 @@ int main(int argc, char **argv)
 		r = serve(argc, argv, &e);
 	if (r == 0)
 		return 0;
-	(void)fprintf(stderr, "exhibit-collector: %s\n", error_format(&e, sentence, sizeof(sentence)));
+	(void)fprintf(stderr, "exhibit-collector: %s\n",
+		      error_format(&e, sentence, sizeof(sentence)));
 	return 2;
 }

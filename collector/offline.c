@@ -12,7 +12,8 @@ static int fail(const struct error *e)
 {
 	char sentence[ERROR_TEXT_MAX + ERROR_HINT_MAX];
 
-	(void)fprintf(stderr, "exhibit-collector: %s\n", error_format(e, sentence, sizeof(sentence)));
+	(void)fprintf(stderr, "exhibit-collector: %s\n",
+		      error_format(e, sentence, sizeof(sentence)));
 	return EXIT_ERROR;
 }
 
@@ -23,7 +24,8 @@ static int read_options(int argc, char **argv, struct collector_config *c, struc
 	int r = options_init(&collector_options, c, e);
 
 	if (r == 0)
-		r = options_main(&collector_options, argc, argv, COLLECTOR_CONFIG_FILE, c, &done, e);
+		r = options_main(&collector_options, argc, argv, COLLECTOR_CONFIG_FILE, c, &done,
+				 e);
 	log_init("exhibit-collector", LOG_LEVEL_WARN, false);
 	return r < 0 ? r : done;
 }

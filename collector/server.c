@@ -42,7 +42,8 @@ struct server {
 	uint8_t version[sizeof(VERSION)]; /* borrowed by answers */
 };
 
-void server_store_config(const struct collector_config *c, struct seal_key *key, struct store_config *ret)
+void server_store_config(const struct collector_config *c, struct seal_key *key,
+			 struct store_config *ret)
 {
 	*ret = (struct store_config){
 		.dir = c->store_dir,
@@ -94,8 +95,11 @@ static void store_record(void *ctx, const struct batch_name *tenant, const struc
 	memcpy(w->data, record, len);
 	w->tenant = *tenant;
 	w->host_id = *host;
-	w->item = (struct store_item){ .kind = STORE_HOST_RECORD, .bytes = w->data, .len = len,
-				       .received_ns = clock_wall_ns(), .tenant = &w->tenant,
+	w->item = (struct store_item){ .kind = STORE_HOST_RECORD,
+				       .bytes = w->data,
+				       .len = len,
+				       .received_ns = clock_wall_ns(),
+				       .tenant = &w->tenant,
 				       .host_id = &w->host_id };
 	w->done = recorded;
 	if (!writer_put(s->writer, w))
@@ -114,8 +118,8 @@ static int hosts_from_store(struct server *s, struct error *e)
 		bool new;
 
 		/* Checked before it was stored; an authority may have been replaced since. */
-		r = hosts_register(s->hosts, NULL, stored[i].record, stored[i].record_len, &new, &tenant, &host,
-				   e);
+		r = hosts_register(s->hosts, NULL, stored[i].record, stored[i].record_len, &new,
+				   &tenant, &host, e);
 		if (r == 0)
 			hosts_seen(s->hosts, &tenant, &host, stored[i].received_ns, NULL);
 	}
@@ -134,8 +138,9 @@ static int load_records(struct server *s, struct error *e)
 static void on_wedged(const char *why, void *ctx)
 {
 	(void)ctx;
-	log_error("the port no longer accepts connections, ending so that the supervisor starts us anew",
-		  KV_STR("why", why));
+	log_error(
+		"the port no longer accepts connections, ending so that the supervisor starts us anew",
+		KV_STR("why", why));
 	(void)kill(getpid(), SIGTERM); /* the main thread's to take */
 }
 
@@ -159,8 +164,12 @@ static void feed_live(void *ctx, const struct store_ref *ref, const struct store
 
 static struct query_env query_env(struct server *s)
 {
-	return (struct query_env){ .store = s->store, .hosts = s->hosts, .live = s->live, .now = clock_wall_ns,
-				   .status = fill_status, .status_ctx = s };
+	return (struct query_env){ .store = s->store,
+				   .hosts = s->hosts,
+				   .live = s->live,
+				   .now = clock_wall_ns,
+				   .status = fill_status,
+				   .status_ctx = s };
 }
 
 static int open_rpc(struct server *s, struct error *e)
@@ -171,17 +180,18 @@ static int open_rpc(struct server *s, struct error *e)
 	if (r == 0)
 		r = rpc_loop_start(s->loop, e);
 	if (r == 0)
-		r = rpc_server_new(s->loop,
-				   &(struct rpc_server_config){ .address = c->listen,
-								.cert_file = c->tls_cert,
-								.key_file = c->tls_key,
-								.fleet_ca_file = c->tls_fleet_ca,
-								.order_ca_file = c->tls_order_ca,
-								.deny_file = path_or_null(c->deny_file),
-								.memory_limit_bytes = c->memory_bytes,
-								.on_wedged = on_wedged,
-								.on_wedged_ctx = s },
-				   &s->rpc, e);
+		r = rpc_server_new(
+			s->loop,
+			&(struct rpc_server_config){ .address = c->listen,
+						     .cert_file = c->tls_cert,
+						     .key_file = c->tls_key,
+						     .fleet_ca_file = c->tls_fleet_ca,
+						     .order_ca_file = c->tls_order_ca,
+						     .deny_file = path_or_null(c->deny_file),
+						     .memory_limit_bytes = c->memory_bytes,
+						     .on_wedged = on_wedged,
+						     .on_wedged_ctx = s },
+			&s->rpc, e);
 	if (r == 0) {
 		struct rpc_method method = ingest_method(s->ingest);
 
@@ -223,15 +233,17 @@ static int open_parts(struct server *s, struct error *e)
 		r = ingest_start(&(struct ingest_config){ .hosts = s->hosts,
 							  .writer = s->writer,
 							  .authorities = s->authorities,
-							  .workers = (unsigned int)c->ingest_workers,
+							  .workers =
+								  (unsigned int)c->ingest_workers,
 							  .memory_bytes = c->memory_bytes / 8 },
 				 &s->ingest, e);
 	if (r == 0)
-		r = query_service_new(&(struct query_service_config){ .env = query_env(s),
-								      .threads = (unsigned int)c->query_workers,
-								      .deadline_ms = QUERY_DEADLINE_MS,
-								      .stall_ms = QUERY_STALL_MS },
-				      &s->query, e);
+		r = query_service_new(
+			&(struct query_service_config){ .env = query_env(s),
+							.threads = (unsigned int)c->query_workers,
+							.deadline_ms = QUERY_DEADLINE_MS,
+							.stall_ms = QUERY_STALL_MS },
+			&s->query, e);
 	return r == 0 ? open_rpc(s, e) : r;
 }
 

@@ -8,7 +8,8 @@
 #include "collector/store.h"
 
 /* What store_open needs, from the configuration; key: borrowed by ret as long as it is used. */
-void server_store_config(const struct collector_config *c, struct seal_key *key, struct store_config *ret);
+void server_store_config(const struct collector_config *c, struct seal_key *key,
+			 struct store_config *ret);
 /* Runs until SIGTERM or SIGINT. SIGHUP: read certificates, deny list and host records again. */
 MUST_CHECK int server_run(const struct collector_config *c, struct error *e);
 

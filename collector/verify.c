@@ -54,28 +54,32 @@ static bool same_name(const struct batch_name *a, const struct batch_name *b)
 }
 
 /* What a host says must be about itself. */
-static int check_names(const struct verify_peer *p, const struct batch_name *tenant, const struct batch_name *host,
-		       struct error *e)
+static int check_names(const struct verify_peer *p, const struct batch_name *tenant,
+		       const struct batch_name *host, struct error *e)
 {
 	if (!same_name(&p->tenant, tenant))
-		return error_set(e, -EACCES, "the message names tenant '%.*s', the certificate '%.*s'",
-				 tenant->len, (const char *)tenant->b, p->tenant.len, (const char *)p->tenant.b);
+		return error_set(e, -EACCES,
+				 "the message names tenant '%.*s', the certificate '%.*s'",
+				 tenant->len, (const char *)tenant->b, p->tenant.len,
+				 (const char *)p->tenant.b);
 	if (!same_name(&p->host_id, host))
-		return error_set(e, -EACCES, "the message names host '%.*s', the certificate '%.*s'", host->len,
+		return error_set(e, -EACCES,
+				 "the message names host '%.*s', the certificate '%.*s'", host->len,
 				 (const char *)host->b, p->host_id.len, (const char *)p->host_id.b);
 	return 0;
 }
 
 /* Have p->key be the registered sealing key with this id. */
-static int take_key(struct verify *v, struct verify_peer *p, const uint8_t key_id[static SEAL_KEY_ID_LEN],
-		    struct error *e)
+static int take_key(struct verify *v, struct verify_peer *p,
+		    const uint8_t key_id[static SEAL_KEY_ID_LEN], struct error *e)
 {
 	uint8_t public[SEAL_PUBLIC_LEN];
 
 	if (p->key != NULL && memcmp(p->key_id, key_id, SEAL_KEY_ID_LEN) == 0)
 		return 0;
 	if (!hosts_sealing_key(v->hosts, &p->tenant, &p->host_id, key_id, public)) {
-		error_set(e, -EACCES, "no host record of '%.*s' names the sealing key of this message",
+		error_set(e, -EACCES,
+			  "no host record of '%.*s' names the sealing key of this message",
 			  p->host_id.len, (const char *)p->host_id.b);
 		error_hint(e, "the host must enrol again with its present key");
 		return -EACCES;
@@ -85,8 +89,8 @@ static int take_key(struct verify *v, struct verify_peer *p, const uint8_t key_i
 	return seal_verifier_new(public, &p->key, e);
 }
 
-static int verify_batch(struct verify *v, struct verify_peer *p, struct writer_item *w, const uint8_t *body,
-			size_t len, struct error *e)
+static int verify_batch(struct verify *v, struct verify_peer *p, struct writer_item *w,
+			const uint8_t *body, size_t len, struct error *e)
 {
 	const uint8_t *raw;
 	size_t raw_len;
@@ -100,7 +104,8 @@ static int verify_batch(struct verify *v, struct verify_peer *p, struct writer_i
 	if (r == 0)
 		r = batch_open(v->opener, &w->view, p->key, &raw, &raw_len, e);
 	if (r == 0)
-		r = tokens_extract(&w->view.header, raw, raw_len, v->arena, &tokens, &w->item.n_tokens, e);
+		r = tokens_extract(&w->view.header, raw, raw_len, v->arena, &tokens,
+				   &w->item.n_tokens, e);
 	if (r < 0)
 		return r;
 	/* Rings are the only part of a view that lies in the arena; the store does not ask for them. */
@@ -118,8 +123,8 @@ static int verify_batch(struct verify *v, struct verify_peer *p, struct writer_i
 }
 
 /* The key id of a tombstone or idle message is only known once it is parsed: parse, find the key, verify. */
-static int verify_tombstone(struct verify *v, struct verify_peer *p, struct writer_item *w, const uint8_t *body,
-			    size_t len, struct error *e)
+static int verify_tombstone(struct verify *v, struct verify_peer *p, struct writer_item *w,
+			    const uint8_t *body, size_t len, struct error *e)
 {
 	struct batch_tombstone *t = &w->tombstone;
 	int r = batch_open_tombstone(body, len, NULL, v->arena, t, e);
@@ -143,8 +148,8 @@ static int verify_tombstone(struct verify *v, struct verify_peer *p, struct writ
 	return r;
 }
 
-static int verify_idle(struct verify *v, struct verify_peer *p, struct writer_item *w, const uint8_t *body,
-		       size_t len, struct error *e)
+static int verify_idle(struct verify *v, struct verify_peer *p, struct writer_item *w,
+		       const uint8_t *body, size_t len, struct error *e)
 {
 	int r = batch_open_idle(body, len, NULL, v->arena, &w->told, e);
 
@@ -158,8 +163,9 @@ static int verify_idle(struct verify *v, struct verify_peer *p, struct writer_it
 	return r;
 }
 
-int verify_message(struct verify *v, struct verify_peer *p, uint32_t field, uint8_t *data, const uint8_t *body,
-		   size_t len, int64_t received_ns, struct writer_item **ret_item, struct error *e)
+int verify_message(struct verify *v, struct verify_peer *p, uint32_t field, uint8_t *data,
+		   const uint8_t *body, size_t len, int64_t received_ns,
+		   struct writer_item **ret_item, struct error *e)
 {
 	struct writer_item *w = calloc(1, sizeof(*w));
 	int r;

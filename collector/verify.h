@@ -24,8 +24,8 @@ void verify_peer_release(struct verify_peer *p);
  * success. ret_item: done and ctx are left to the caller.
  * Errors, each one sentence for the peer and the log: -EACCES another tenant, host or an unknown sealing
  * key; -EBADMSG a false signature, hash, number or format; -EPROTONOSUPPORT; -ENOMEM. */
-MUST_CHECK int verify_message(struct verify *v, struct verify_peer *p, uint32_t field, uint8_t *data,
-			      const uint8_t *body, size_t len, int64_t received_ns, struct writer_item **ret_item,
-			      struct error *e);
+MUST_CHECK int verify_message(struct verify *v, struct verify_peer *p, uint32_t field,
+			      uint8_t *data, const uint8_t *body, size_t len, int64_t received_ns,
+			      struct writer_item **ret_item, struct error *e);
 
 #endif

@@ -40,7 +40,8 @@ static void store_group(struct writer *w, struct writer_item **group, size_t n)
 	if (n_items > 0)
 		r = store_put(w->store, items, n_items, &e);
 	if (r < 0 && !w->failing)
-		log_failure(LOG_LEVEL_ERROR, "cannot store; nothing is acknowledged until it works again", &e);
+		log_failure(LOG_LEVEL_ERROR,
+			    "cannot store; nothing is acknowledged until it works again", &e);
 	if (r == 0 && n_items > 0 && w->failing)
 		log_info("storing works again");
 	if (n_items > 0)
@@ -82,7 +83,8 @@ static void *run_writer(void *arg)
 
 		if (first == NULL && queue_closed(w->in))
 			return NULL;
-		for (struct writer_item *i = first; i != NULL; i = n < STORE_PUT_MAX ? queue_pop(w->in, 0) : NULL)
+		for (struct writer_item *i = first; i != NULL;
+		     i = n < STORE_PUT_MAX ? queue_pop(w->in, 0) : NULL)
 			group[n++] = i;
 		if (n > 0)
 			store_group(w, group, n);

@@ -64,9 +64,9 @@ void batch_sealer_free(struct batch_sealer *s);
  * raw_bytes, compressed_bytes, the hashes, the root and key_id, which this sets. ret_bytes: the
  * SignedBatch, owned by s until its next call. ret_hash: SHA-256 of the header, the next one's
  * previous. Errors: -EINVAL raw is not h->entries entries, -ENOMEM. */
-MUST_CHECK int batch_seal(struct batch_sealer *s, struct batch_header *h, const void *raw, size_t raw_len,
-			  const uint8_t **ret_bytes, size_t *ret_len, struct seal_hash *ret_hash,
-			  struct error *e);
+MUST_CHECK int batch_seal(struct batch_sealer *s, struct batch_header *h, const void *raw,
+			  size_t raw_len, const uint8_t **ret_bytes, size_t *ret_len,
+			  struct seal_hash *ret_hash, struct error *e);
 
 /* A batch as received, not yet opened. All pointers into the caller's bytes, or into the arena. */
 struct batch_view {
@@ -82,8 +82,8 @@ struct batch_view {
 
 /* Parse (not verify) a SignedBatch: sizes, presence, ranges, the header's inner consistency.
  * bytes: borrowed as long as the view. -EBADMSG with one sentence naming the field. */
-MUST_CHECK int batch_parse(const void *bytes, size_t len, struct arena *a, struct batch_view *ret_view,
-			   struct error *e);
+MUST_CHECK int batch_parse(const void *bytes, size_t len, struct arena *a,
+			   struct batch_view *ret_view, struct error *e);
 
 struct batch_opener;
 MUST_CHECK int batch_opener_new(struct batch_opener **ret_o, struct error *e);
@@ -91,8 +91,9 @@ void batch_opener_free(struct batch_opener *o);
 /* Verify signature (v may be NULL: not asked), hashes, sizes, then decompress (bounded by the
  * header's raw_bytes <= BATCH_RAW_MAX before anything is allocated), verify raw hash, number of
  * entries, Merkle root. ret_raw: owned by o until its next call. -EBADMSG with one sentence. */
-MUST_CHECK int batch_open(struct batch_opener *o, const struct batch_view *view, struct seal_verifier *v,
-			  const uint8_t **ret_raw, size_t *ret_raw_len, struct error *e);
+MUST_CHECK int batch_open(struct batch_opener *o, const struct batch_view *view,
+			  struct seal_verifier *v, const uint8_t **ret_raw, size_t *ret_raw_len,
+			  struct error *e);
 /* The next entry of an opened batch: r starts as reader_init(raw, raw_len). false at the end or when
  * bad (ask r->bad). */
 struct reader;
@@ -134,14 +135,16 @@ struct batch_idle {
 };
 
 /* ret_bytes: SignedTombstone / SignedIdle, in arena a. */
-MUST_CHECK int batch_seal_tombstone(struct seal_key *k, const struct batch_tombstone *t, struct arena *a,
-				    const uint8_t **ret_bytes, size_t *ret_len, struct error *e);
+MUST_CHECK int batch_seal_tombstone(struct seal_key *k, const struct batch_tombstone *t,
+				    struct arena *a, const uint8_t **ret_bytes, size_t *ret_len,
+				    struct error *e);
 MUST_CHECK int batch_seal_idle(struct seal_key *k, const struct batch_idle *t, struct arena *a,
 			       const uint8_t **ret_bytes, size_t *ret_len, struct error *e);
 /* v may be NULL: parse only. */
-MUST_CHECK int batch_open_tombstone(const void *bytes, size_t len, struct seal_verifier *v, struct arena *a,
-				    struct batch_tombstone *ret_t, struct error *e);
-MUST_CHECK int batch_open_idle(const void *bytes, size_t len, struct seal_verifier *v, struct arena *a,
-			       struct batch_idle *ret_t, struct error *e);
+MUST_CHECK int batch_open_tombstone(const void *bytes, size_t len, struct seal_verifier *v,
+				    struct arena *a, struct batch_tombstone *ret_t,
+				    struct error *e);
+MUST_CHECK int batch_open_idle(const void *bytes, size_t len, struct seal_verifier *v,
+			       struct arena *a, struct batch_idle *ret_t, struct error *e);
 
 #endif

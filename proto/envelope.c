@@ -31,8 +31,8 @@ static void skip_field(struct reader *r, uint64_t wire)
 	r->bad = true;
 }
 
-int envelope_open(const void *data, size_t len, uint32_t max_field, uint32_t *ret_field, const uint8_t **ret_body,
-		  size_t *ret_len)
+int envelope_open(const void *data, size_t len, uint32_t max_field, uint32_t *ret_field,
+		  const uint8_t **ret_body, size_t *ret_len)
 {
 	struct reader r = reader_init(data, len);
 	const uint8_t *body = NULL;

@@ -9,7 +9,12 @@
 #include "proto/base/base.h"
 
 /* EventsRequest's and EventsReply's field numbers (service.proto). */
-enum envelope_request { ENVELOPE_HELLO = 1, ENVELOPE_BATCH = 2, ENVELOPE_TOMBSTONE = 3, ENVELOPE_IDLE = 4 };
+enum envelope_request {
+	ENVELOPE_HELLO = 1,
+	ENVELOPE_BATCH = 2,
+	ENVELOPE_TOMBSTONE = 3,
+	ENVELOPE_IDLE = 4
+};
 enum envelope_reply { ENVELOPE_HELLO_REPLY = 1, ENVELOPE_ACK = 2, ENVELOPE_GOODBYE = 3 };
 
 #define ENVELOPE_HEAD_MAX 11 /* tag and length */

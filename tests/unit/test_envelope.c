@@ -19,15 +19,15 @@ static const struct open_row {
 	{ "nothing", .len = 0, .want = -ENOMSG },
 	{ "a tag alone", BYTES(0x12), .want = -EBADMSG },
 	{ "body one byte short", BYTES(0x12, 3, 'a', 'b'), .want = -EBADMSG },
-	{ "length beyond all memory", BYTES(0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1),
-	  .want = -EBADMSG },
+	{ "length beyond all memory",
+	  BYTES(0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1), .want = -EBADMSG },
 	{ "a group", BYTES(0x0b, 0x0c), .want = -EBADMSG },
 	{ "only a later protocol's field", BYTES(0x7a, 1, 'x'), .want = -ENOMSG },
-	{ "unknown varint, then a batch", BYTES(0x78, 0x96, 0x01, 0x12, 1, 'b'), .field = 2, .body_at = 5,
-	  .body_len = 1 },
+	{ "unknown varint, then a batch", BYTES(0x78, 0x96, 0x01, 0x12, 1, 'b'), .field = 2,
+	  .body_at = 5, .body_len = 1 },
 	{ "unknown fixed fields, then a batch",
-	  BYTES(0x7d, 1, 2, 3, 4, 0x79, 1, 2, 3, 4, 5, 6, 7, 8, 0x12, 1, 'b'), .field = 2, .body_at = 16,
-	  .body_len = 1 },
+	  BYTES(0x7d, 1, 2, 3, 4, 0x79, 1, 2, 3, 4, 5, 6, 7, 8, 0x12, 1, 'b'), .field = 2,
+	  .body_at = 16, .body_len = 1 },
 	{ "ours as a varint is not ours", BYTES(0x10, 5), .want = -ENOMSG },
 	{ "empty body", BYTES(0x0a, 0), .field = 1, .body_at = 2 },
 	{ "the last one counts", BYTES(0x0a, 1, 'h', 0x22, 2, 'i', 'd'), .field = 4, .body_at = 5,
@@ -41,7 +41,8 @@ static void opens(void **state)
 	const uint8_t *body = NULL;
 	size_t len = 0;
 
-	assert_int_equal(envelope_open(row->data, row->len, ENVELOPE_IDLE, &field, &body, &len), row->want);
+	assert_int_equal(envelope_open(row->data, row->len, ENVELOPE_IDLE, &field, &body, &len),
+			 row->want);
 	assert_int_equal(field, row->field);
 	assert_int_equal(len, row->body_len);
 	if (row->want == 0)

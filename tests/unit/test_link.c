@@ -38,12 +38,16 @@ static const struct refused_row {
 	struct link_message m;
 } refused_rows[] = {
 	{ "sense asks", LINK_SENSE, { .kind = LINK_WANT, .lane = 1 } },
-	{ "uplink sends a batch", LINK_UPLINK, { .kind = LINK_BATCH, .lane = 1, .body = hash, .len = 1 } },
+	{ "uplink sends a batch",
+	  LINK_UPLINK,
+	  { .kind = LINK_BATCH, .lane = 1, .body = hash, .len = 1 } },
 	{ "no such kind", LINK_UPLINK, { .kind = LINK_KINDS } },
 	{ "no lane", LINK_UPLINK, { .kind = LINK_WANT } },
 	{ "lane 3", LINK_UPLINK, { .kind = LINK_WANT, .lane = 3 } },
 	{ "short hash", LINK_UPLINK, { .kind = LINK_ACK, .lane = 1, .body = hash, .len = 31 } },
-	{ "state with a lane", LINK_UPLINK, { .kind = LINK_STATE, .lane = 1, .body = hash, .len = 1 } },
+	{ "state with a lane",
+	  LINK_UPLINK,
+	  { .kind = LINK_STATE, .lane = 1, .body = hash, .len = 1 } },
 	{ "empty batch", LINK_SENSE, { .kind = LINK_BATCH, .lane = 1 } },
 };
 
@@ -63,11 +67,15 @@ static void carries_messages(void **state)
 
 	(void)state;
 	assert_int_equal(link_receive(p.sense, &m), 0);
-	assert_int_equal(link_send(p.uplink, &(struct link_message){ .kind = LINK_WANT, .lane = 2,
+	assert_int_equal(link_send(p.uplink, &(struct link_message){ .kind = LINK_WANT,
+								     .lane = 2,
 								     .position = 1ULL << 40 }),
 			 0);
-	assert_int_equal(link_send(p.uplink, &(struct link_message){ .kind = LINK_ACK, .lane = 1, .position = 9,
-								     .body = hash, .len = sizeof(hash) }),
+	assert_int_equal(link_send(p.uplink, &(struct link_message){ .kind = LINK_ACK,
+								     .lane = 1,
+								     .position = 9,
+								     .body = hash,
+								     .len = sizeof(hash) }),
 			 0);
 	assert_int_equal(link_receive(p.sense, &m), 1);
 	assert_int_equal(m.kind, LINK_WANT);
@@ -84,7 +92,9 @@ static void carries_messages(void **state)
 static void carries_the_largest_batch(void **state)
 {
 	struct pair p = make_pair();
-	struct link_message m = { .kind = LINK_BATCH, .lane = 1, .position = 3, .len = JOURNAL_FRAME_MAX };
+	struct link_message m = {
+		.kind = LINK_BATCH, .lane = 1, .position = 3, .len = JOURNAL_FRAME_MAX
+	};
 	uint8_t *body = malloc(JOURNAL_FRAME_MAX);
 	struct link_message got;
 	int r = 0;
