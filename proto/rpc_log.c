@@ -19,7 +19,7 @@ uint64_t rpc_guard_handshake_failures(enum rpc_handshake_failure why)
 	return (size_t)why < RPC_HANDSHAKE_FAILURES ? atomic_load(&failures[why]) : 0;
 }
 
-#if __has_include(<grpc/impl/codegen/log.h>)
+#ifdef GPR_ERROR /* cores that have gpr_set_log_function */
 
 static struct rpc_gate line_gate;
 
@@ -74,7 +74,7 @@ void rpc_guard_capture_log(void)
 	gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
 }
 
-#else /* newer cores log through Abseil, which C cannot hook: their lines stay their own */
+#else /* newer ones log through Abseil, which C cannot hook: their lines stay their own */
 
 void rpc_guard_capture_log(void)
 {
