@@ -23,7 +23,8 @@ bool batch_take_fixed(const uint8_t *bytes, size_t len, void *ret, size_t want)
 {
 	if (len != want)
 		return false;
-	memcpy(ret, bytes, want);
+	if (want > 0)
+		memcpy(ret, bytes, want);
 	return true;
 }
 
