@@ -19,7 +19,7 @@ uint64_t rpc_guard_handshake_failures(enum rpc_handshake_failure why)
 	return (size_t)why < RPC_HANDSHAKE_FAILURES ? atomic_load(&failures[why]) : 0;
 }
 
-#ifdef GPR_ERROR /* cores that have gpr_set_log_function */
+#if !__has_include(<grpc/support/metrics.h>) /* came about when gpr_set_log_function went */
 
 static struct rpc_gate line_gate;
 
