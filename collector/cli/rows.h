@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asks a question whose answer is rows (Events, Tree), shows each as JSON line or by the verb's own hand, and
+ * ends with the completeness. */
+#ifndef CLI_ROWS_H
+#define CLI_ROWS_H
+
+#include "collector/cli/row_view.h"
+
+struct rows_request {
+	const struct args *args;
+	const char *path; /* "/exhibit.v1.Query/Events" */
+	const void *question; /* a protobuf-c message */
+	bool tree; /* JSON carries depth, focus and exit */
+	uint64_t limit; /* rows shown at most, the first; 0: all that come */
+	void (*header)(const struct screen *s); /* before the first row; NULL: none */
+	void (*show)(const struct screen *s, struct row_view *v); /* one line of a table */
+};
+
+/* The exit code. */
+int rows_run(const struct rows_request *r);
+
+#endif
