@@ -171,7 +171,7 @@ static int visit_event(struct walk *w, const uint8_t *bytes, size_t len, uint32_
 		row.process = slot->bytes;
 		row.process_len = slot->len;
 	}
-	row.subject = (struct subject){ &w->context, event, slot ? slot->process : NULL, s->row, false };
+	row.subject = (struct subject){ &w->context, event, slot ? slot->process : NULL, s->row, .failed = false };
 	row.time_ns = clamp((int64_t)((uint64_t)w->ref->offset_ns + event->boottime_ns), w->ref->first_wall_ns,
 			    w->ref->last_wall_ns);
 	if (w->filter && !filter_match(w->filter, &row.subject))

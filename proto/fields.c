@@ -33,6 +33,7 @@ enum part {
 	PART_GAP,
 	PART_COVERAGE,
 	PART_AGENT,
+	PART_ROW,
 };
 
 struct field {
@@ -88,6 +89,8 @@ static const void *part_of(const struct subject *s, enum part part)
 		return detail(e, EXHIBIT__V1__EVENT__DETAIL_COVERAGE);
 	case PART_AGENT:
 		return detail(e, EXHIBIT__V1__EVENT__DETAIL_AGENT);
+	case PART_ROW:
+		return s->row;
 	}
 	return NULL;
 }
@@ -252,6 +255,13 @@ GETTER(get_time)
 	UNUSED_HERE;
 	ret->u.time_ns = MEMBER(int64_t);
 	return ret->u.time_ns != 0;
+}
+
+GETTER(get_truth)
+{
+	UNUSED_HERE;
+	ret->u.truth = MEMBER(protobuf_c_boolean) != 0;
+	return ret->u.truth;
 }
 
 /* A boottime shown as wall time. */
@@ -614,6 +624,7 @@ static const struct field fields[] = {
 	{ "process.command_line", VALUE_TEXT, PART_PROCESS, get_command_line, 0, 0, FIELD_ANY_TEXT },
 	BYTES("process.working_directory", PART_PROCESS, AT(Process, working_directory), FIELD_ANY_TEXT),
 	PLAIN("process.start", VALUE_TIME, PART_KEY, get_boottime, AT(ImageKey, start_ns)),
+	PLAIN("process.end", VALUE_TIME, PART_ROW, get_time, AT(Row, exited_ns)),
 	MADE("process.exit_code", VALUE_NUMBER, PART_EXIT, get_exit_code),
 	PLAIN("process.user.id", VALUE_TEXT, PART_PROCESS, get_id32, AT(Process, uid)),
 	BYTES("process.user.name", PART_PROCESS, AT(Process, user_name), FIELD_ANY_TEXT),
@@ -681,6 +692,8 @@ static const struct field fields[] = {
 	MADE("exhibit.coverage", VALUE_TEXTS, PART_COVERAGE, get_coverage),
 	BYTES("exhibit.agent.reason", PART_AGENT, AT(AgentInfo, reason), FIELD_ANY_TEXT),
 	BYTES("exhibit.agent.machine_id", PART_AGENT, AT(AgentInfo, machine_id), 0),
+	PLAIN("exhibit.tree.depth", VALUE_NUMBER, PART_ROW, get_u32, AT(Row, depth)),
+	PLAIN("exhibit.tree.focus", VALUE_BOOL, PART_ROW, get_truth, AT(Row, focus)),
 };
 
 /* ---- the interface --------------------------------------------------------------------------------- */

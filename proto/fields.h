@@ -40,6 +40,7 @@ struct subject {
 	const Exhibit__V1__Process *process; /* NULL: none */
 	struct arena *arena; /* for values that are made; reset it between rows */
 	bool failed; /* the arena was full: what was absent may not have been */
+	const Exhibit__V1__Row *row; /* of a tree: depth, focus, exit; NULL: none */
 };
 
 /* Groups that a filter may ask at once: "any.ip" and so on. Bits. */

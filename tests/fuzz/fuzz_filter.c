@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!a)
 		abort();
 	if (q && filter_compile(q->terms, q->n_terms, &f, NULL) == 0) {
-		struct subject s = { &context, &event, &process, a, false };
+		struct subject s = { &context, &event, &process, a, .failed = false };
 		bool match = filter_match(f, &s);
 
 		/* Without conditions everything matches. */

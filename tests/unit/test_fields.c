@@ -195,7 +195,7 @@ static void run_row(void **state)
 
 	world_init(&w);
 	row->fill(&w);
-	s = (struct subject){ &w.context, &w.event, row->nobody ? NULL : &w.process, w.arena, false };
+	s = (struct subject){ &w.context, &w.event, row->nobody ? NULL : &w.process, w.arena, .failed = false };
 	fields_write_json(&j, &s);
 	assert_int_equal(fclose(f), 0);
 	assert_false(s.failed || j.bad);
@@ -243,7 +243,7 @@ static void a_full_arena_is_told(void **state)
 	(void)state;
 	world_init(&w);
 	as_exec(&w);
-	s = (struct subject){ &w.context, &w.event, &w.process, tiny, false };
+	s = (struct subject){ &w.context, &w.event, &w.process, tiny, .failed = false };
 	assert_false(field_get(field_by_name("process.entity_id", 17), &s, &v));
 	assert_true(s.failed);
 	arena_free(tiny);

@@ -84,7 +84,7 @@ static bool matches(const struct filter *f)
 	Exhibit__V1__Event event = EXHIBIT__V1__EVENT__INIT;
 	ProtobufCBinaryData args[] = { B("curl"), B("-v") };
 	AUTO(arena_free_ptr) struct arena *a = arena_new(MiB(1), 0);
-	struct subject s = { &context, &event, &process, a, false };
+	struct subject s = { &context, &event, &process, a, .failed = false };
 
 	context.host_name = B("web-1");
 	key.pid = 42;
