@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* grpc.health.v1.Health (grpc/doc/health-checking.md): Check answers once, Watch stays open. */
+#include "proto/rpc_health.h"
+
 #include "proto/base/reader.h"
 #include "proto/rpc_server_core.h"
 
@@ -8,8 +10,7 @@
 
 enum health { SERVING = 1, SERVICE_UNKNOWN = 3 };
 
-/* HealthCheckRequest has one field: "" and nothing else is the server itself. */
-static bool parse_request(const uint8_t *data, size_t len, const char **ret_name, size_t *ret_len)
+bool rpc_health_parse(const uint8_t *data, size_t len, const char **ret_name, size_t *ret_len)
 {
 	struct reader r = reader_init(data, len);
 
@@ -38,7 +39,7 @@ static enum health look_up(const struct rpc_server *server, const uint8_t *data,
 	const char *name;
 	size_t name_len;
 
-	*ret_good = parse_request(data, len, &name, &name_len);
+	*ret_good = rpc_health_parse(data, len, &name, &name_len);
 	if (!*ret_good)
 		return SERVICE_UNKNOWN;
 	return name_len == 0 || rpc_server_has_service(server, name, name_len) ? SERVING :
