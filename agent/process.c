@@ -13,6 +13,7 @@ struct entry {
 	struct process p; /* first: what callers hold leads to the entry */
 	struct entry *next_key, *next_pid; /* hash chains */
 	TAILQ_ENTRY(entry) age;
+	bool is_latest; /* of its pid: only that one is found by pid */
 	struct process_text *text[TEXTS];
 	uint8_t name[REC_COMM_LEN], parent_name[REC_COMM_LEN];
 };
@@ -109,9 +110,30 @@ static void unlink_pid(struct process_table *t, struct entry *x)
 {
 	struct entry **at = pid_bucket(t, x->p.facts.key.pid);
 
+	if (!x->is_latest)
+		return;
 	while (*at != x)
 		at = &(*at)->next_pid;
 	*at = x->next_pid;
+	x->is_latest = false;
+}
+
+static void link_pid(struct process_table *t, struct entry *x)
+{
+	struct entry **at = pid_bucket(t, x->p.facts.key.pid);
+
+	x->next_pid = *at;
+	*at = x;
+	x->is_latest = true;
+}
+
+static struct entry *latest_of(const struct process_table *t, uint32_t pid)
+{
+	struct entry *x = *pid_bucket(t, pid);
+
+	while (x && x->p.facts.key.pid != pid)
+		x = x->next_pid;
+	return x;
 }
 
 static void drop_texts(struct process_table *t, struct entry *x)
@@ -188,25 +210,29 @@ static void keep_bounds(struct process_table *t, const struct entry *x)
 	}
 }
 
-/* Of one pid only the latest image runs. */
+/* Of one pid only the latest image runs. A process that executes itself over and over leaves many
+ * images behind, so the older ones must not be walked through. */
 static void replace_older(struct process_table *t, struct entry *x, uint64_t now_ns)
 {
-	struct entry *o = *pid_bucket(t, x->p.facts.key.pid);
+	struct entry *latest = latest_of(t, x->p.facts.key.pid);
 
-	for (; o; o = o->next_pid) {
-		if (o == x || o->p.facts.key.pid != x->p.facts.key.pid)
-			continue;
-		if (image_later(&x->p.facts.key, &o->p.facts.key))
-			mark_exited(t, o, now_ns);
-		else
-			mark_exited(t, x, now_ns);
+	if (latest == x)
+		return;
+	if (latest && image_later(&latest->p.facts.key, &x->p.facts.key)) {
+		mark_exited(t, x, now_ns);
+		return;
 	}
+	if (latest) {
+		mark_exited(t, latest, now_ns);
+		unlink_pid(t, latest);
+	}
+	link_pid(t, x);
 }
 
 static struct entry *add_entry(struct process_table *t, const struct rec_image *key)
 {
 	struct entry *x = calloc(1, sizeof(*x));
-	struct entry **by_key, **by_pid;
+	struct entry **by_key;
 
 	if (!x) {
 		t->stats.failed++;
@@ -216,9 +242,6 @@ static struct entry *add_entry(struct process_table *t, const struct rec_image *
 	by_key = key_bucket(t, key);
 	x->next_key = *by_key;
 	*by_key = x;
-	by_pid = pid_bucket(t, key->pid);
-	x->next_pid = *by_pid;
-	*by_pid = x;
 	TAILQ_INSERT_TAIL(&t->live, x, age);
 	t->stats.entries++;
 	t->stats.bytes += sizeof(*x);
@@ -287,6 +310,8 @@ static void take_facts(struct process_table *t, struct entry *x, const struct im
 
 	*to = *f;
 	x->p.source = source;
+	x->p.parent_name = (struct bytes){ 0 };
+	x->p.parent_executable = set_text(t, x, TEXT_PARENT_EXECUTABLE, NULL);
 	to->name = take_name(x->name, f->name);
 	to->executable = copy_text(t, x, TEXT_EXECUTABLE, f->executable, REC_PATH_MAX);
 	to->working_directory = copy_text(t, x, TEXT_DIRECTORY, f->working_directory, REC_PATH_MAX);
@@ -412,13 +437,7 @@ const struct process *process_find(struct process_table *t, const struct rec_ima
 
 const struct process *process_of_pid(struct process_table *t, uint32_t pid)
 {
-	struct entry *best = NULL;
-
-	for (struct entry *x = *pid_bucket(t, pid); x; x = x->next_pid)
-		if (x->p.facts.key.pid == pid &&
-		    (!best || image_later(&x->p.facts.key, &best->p.facts.key)))
-			best = x;
-	return used(t, best);
+	return used(t, latest_of(t, pid));
 }
 
 void process_expire(struct process_table *t, uint64_t now_ns)

@@ -198,6 +198,41 @@ static void parent_that_comes_later_is_joined(void **state)
 	process_table_free(t);
 }
 
+static void parent_of_a_better_source_is_joined_anew(void **state)
+{
+	struct process_table *t = table(16, MiB(1));
+	struct image_facts first = facts(image(1, 1, 1), none, "/first");
+	struct image_facts second = facts(image(2, 2, 1), none, "/second");
+	struct image_facts child = facts(image(3, 3, 1), first.key, "/bin/sh");
+
+	(void)state;
+	assert_non_null(process_put(t, &first, PROCESS_STOCK, 1));
+	assert_non_null(process_put(t, &second, PROCESS_STOCK, 1));
+	assert_text(process_put(t, &child, PROCESS_ACTOR, 1)->parent_executable, "/first");
+	child.parent = second.key;
+	assert_text(process_put(t, &child, PROCESS_EXEC, 1)->parent_executable, "/second");
+	process_table_free(t);
+}
+
+/* 50,000 images of one pid; with a walk through the older ones at each this takes minutes. */
+static void exec_over_and_over_costs_the_same(void **state)
+{
+	struct process_table *t = table(65536, MiB(32));
+	struct process_stats s;
+
+	(void)state;
+	for (uint32_t i = 1; i <= 50000; i++) {
+		struct image_facts f = facts(image(1, 1, i), none, "/bin/sh");
+
+		assert_non_null(process_put(t, &f, PROCESS_EXEC, i));
+	}
+	assert_int_equal(process_of_pid(t, 1)->facts.key.exec_id, 50000);
+	process_stats(t, &s);
+	assert_int_equal(s.exited, 49999);
+	assert_int_equal(s.evicted_exited + s.evicted_live, 0);
+	process_table_free(t);
+}
+
 static void exited_stay_a_minute(void **state)
 {
 	struct process_table *t = table(16, MiB(1));
@@ -317,6 +352,8 @@ int main(void)
 	ADD_TEST(&t, forks_share_arguments);
 	ADD_TEST(&t, parent_outlives_its_entry);
 	ADD_TEST(&t, parent_that_comes_later_is_joined);
+	ADD_TEST(&t, parent_of_a_better_source_is_joined_anew);
+	ADD_TEST(&t, exec_over_and_over_costs_the_same);
 	ADD_TEST(&t, exited_stay_a_minute);
 	ADD_TEST(&t, exec_replaces_the_image);
 	ADD_TEST(&t, late_stock_does_not_become_current);
