@@ -273,6 +273,44 @@ static void paused_reader_gets_one_then_all_then_the_end(void **state)
 	caller_release(&c);
 }
 
+/* The receive was in flight when reading was no longer wanted. */
+static void caught_message_waits(struct caller *c, const char *count)
+{
+	*c = (struct caller){ 0 };
+	caller_connect(c, &world, "host", "/test.T/Flood");
+	rpc_stream_want_read(c->stream, false);
+	caller_send(c, count, strlen(count));
+	rpc_stream_close_send(c->stream);
+	(void)usleep(300000);
+	assert_int_equal(c->messages, 0);
+	assert_int_equal(c->closed, 0);
+}
+
+static void unwanted_message_waits_until_wanted(void **state)
+{
+	struct caller c;
+
+	(void)state;
+	caught_message_waits(&c, "3");
+	rpc_stream_want_read(c.stream, true);
+	caller_wait_closed(&c);
+	assert_int_equal(c.messages, 3);
+	assert_int_equal(c.status, RPC_OK);
+	caller_release(&c);
+}
+
+static void cancel_drops_an_unwanted_last_message(void **state)
+{
+	struct caller c;
+
+	(void)state;
+	caught_message_waits(&c, "1");
+	rpc_stream_cancel(c.stream);
+	caller_wait_closed(&c);
+	assert_int_equal(c.messages, 0);
+	caller_release(&c);
+}
+
 static void cancelling_a_paused_reader_ends_it(void **state)
 {
 	struct caller c = { .stop_after_one = true };
@@ -357,6 +395,8 @@ int main(void)
 	ADD_TEST(&t, full_queue_says_again_then_sendable);
 	ADD_TEST(&t, server_stream_arrives_whole);
 	ADD_TEST(&t, paused_reader_gets_one_then_all_then_the_end);
+	ADD_TEST(&t, unwanted_message_waits_until_wanted);
+	ADD_TEST(&t, cancel_drops_an_unwanted_last_message);
 	ADD_TEST(&t, cancelling_a_paused_reader_ends_it);
 	ADD_TEST(&t, many_streams_keep_their_order);
 	ADD_TEST(&t, opening_and_cancelling_leaves_nothing);
