@@ -39,6 +39,13 @@ struct missing *missing_add(struct missing_list *l, const struct batch_name *hos
 	return &l->items[l->n++];
 }
 
+const char *missing_time(int64_t wall_ns, char *buf)
+{
+	(void)clock_format(wall_ns, buf);
+	memcpy(buf + strlen("2026-11-24T14:00:00.123"), "Z", 2);
+	return buf;
+}
+
 static bool same_name(const struct batch_name *a, const struct batch_name *b)
 {
 	return a->len == b->len && memcmp(a->b, b->b, a->len) == 0;
@@ -117,7 +124,7 @@ static void say_behind(const struct completeness_question *q, const struct host_
 	m->to_ns = q->until_ns < q->now_ns ? q->until_ns : q->now_ns;
 	(void)snprintf(m->reason, sizeof(m->reason), "%s: its %s lane is known only up to %s",
 		       host->connected ? "the host is behind" : "the host is not connected", lane_name(lane),
-		       clock_format(reached_ns, at));
+		       missing_time(reached_ns, at));
 }
 
 static void say_never(const struct host_info *host, struct missing_list *l)

@@ -35,6 +35,9 @@ void missing_release(struct missing_list *l);
 struct missing *missing_add(struct missing_list *l, const struct batch_name *host_id,
 			    const struct batch_name *host_name);
 
+/* A time as sentences show it: RFC 3339 in UTC with milliseconds. buf: CLOCK_TEXT_MAX. */
+const char *missing_time(int64_t wall_ns, char *buf);
+
 struct completeness_question {
 	const struct host_info *hosts; /* that were asked about */
 	size_t n_hosts;

@@ -201,6 +201,7 @@ static const struct {
 	{ "destination.port", TOKEN_PORT, token_port },
 	{ "file.path", TOKEN_PATH, token_text },
 	{ "exhibit.file.old_path", TOKEN_PATH, token_text },
+	{ "exhibit.exec.filename", TOKEN_PATH, token_text },
 	{ "process.executable", TOKEN_PATH, token_text },
 	{ "process.entity_id", TOKEN_ENTITY, token_entity },
 	{ "process.parent.entity_id", TOKEN_PARENT, token_entity },

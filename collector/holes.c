@@ -166,12 +166,37 @@ static int note_tombstone(struct holes *h, struct reading *r, const struct store
 	return 0;
 }
 
-/* "12 exec events lost in ring between ... and ... (reason)" */
+/* How a sentence ends that begins with "12 exec events lost". */
+static const struct {
+	uint32_t where;
+	const char *phrase;
+} phrases[] = {
+	{ GAP_RING, "in the kernel's ring" },
+	{ GAP_SCRATCH, "for want of scratch space in the kernel" },
+	{ GAP_FANOTIFY, "in the fanotify queue" },
+	{ GAP_DECODE, "as records that the agent cannot read" },
+	{ GAP_JOURNAL, "because the agent's journal was full" },
+	{ GAP_AGENT_DOWN, "while the agent was not running" },
+	{ GAP_QUEUE, "because sealing could not keep up" },
+	{ GAP_TABLE, "in a full table of the kernel" },
+	{ TOMBSTONE_WHERE, "from the agent's full journal, after sealing" },
+};
+
+static const char *phrase_of(uint32_t where)
+{
+	for (size_t i = 0; i < ARRAY_LEN(phrases); i++)
+		if (phrases[i].where == where)
+			return phrases[i].phrase;
+	return "in a place that this collector does not know";
+}
+
+/* "12 exec events lost in the kernel's ring, ... to ... (reason)" */
 static void tell(const struct hole *hole, struct missing_list *missing)
 {
 	struct missing *m = missing_add(missing, &hole->host_id, &hole->host_name);
 	char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX], count[32] = "an unknown number of";
 	const char *class = hole->class == CLASS_UNKNOWN ? "" : class_name(hole->class);
+	bool reason = hole->reason[0] && hole->where != GAP_AGENT_DOWN;
 
 	if (!m)
 		return;
@@ -182,10 +207,10 @@ static void tell(const struct hole *hole, struct missing_list *missing)
 	m->to_ns = hole->to_ns;
 	if (!hole->unknown)
 		(void)snprintf(count, sizeof(count), "%" PRIu64, hole->count);
-	(void)snprintf(m->reason, sizeof(m->reason), "%s %s%sevents lost in %s between %s and %s%s%s%s", count, class,
-		       *class ? " " : "", hole->where == TOMBSTONE_WHERE ? "the full journal" : gap_where_name(hole->where),
-		       clock_format(hole->from_ns, from), clock_format(hole->to_ns, to), hole->reason[0] ? " (" : "",
-		       hole->reason, hole->reason[0] ? ")" : "");
+	(void)snprintf(m->reason, sizeof(m->reason), "%s %s%sevent%s lost %s, %s to %s%s%s%s", count, class,
+		       *class ? " " : "", !hole->unknown && hole->count == 1 ? "" : "s", phrase_of(hole->where),
+		       missing_time(hole->from_ns, from), missing_time(hole->to_ns, to), reason ? " (" : "",
+		       reason ? hole->reason : "", reason ? ")" : "");
 }
 
 static int compile_gaps(struct filter **ret, struct error *e)

@@ -117,6 +117,8 @@ static void add_process(struct set *s, const struct batch_header *h, const Exhib
 static void add_event(struct set *s, const Exhibit__V1__Event *e)
 {
 	add_u32(s, TOKEN_ACTION, (uint32_t)e->action);
+	if (e->detail_case == EXHIBIT__V1__EVENT__DETAIL_EXEC)
+		add_bytes(s, TOKEN_PATH, e->exec->filename);
 	if (e->detail_case == EXHIBIT__V1__EVENT__DETAIL_FILE) {
 		add_bytes(s, TOKEN_PATH, e->file->path);
 		add_bytes(s, TOKEN_PATH, e->file->old_path);

@@ -9,7 +9,7 @@
 enum token_family {
 	TOKEN_IP = 1, /* 4 or 16 bytes; IPv4-mapped as 4 */
 	TOKEN_PORT, /* 2 bytes, little-endian */
-	TOKEN_PATH, /* file.path, file.target_path, exhibit.file.old_path, executables: as stored */
+	TOKEN_PATH, /* file.path, file.target_path, exhibit.file.old_path, exhibit.exec.filename, executables */
 	TOKEN_ENTITY, /* boot id, pid, start, exec id of the event's process */
 	TOKEN_PARENT, /* the same of its parent */
 	TOKEN_PID, /* 4 bytes, little-endian */

@@ -669,7 +669,7 @@ static const struct field fields[] = {
 	PLAIN("exhibit.executable.device", VALUE_TEXT, PART_IMAGE, get_device, AT(Process, device)),
 	FLAG("exhibit.executable.deleted", EVENT_EXE_DELETED),
 	FLAG("exhibit.executable.memfd", EVENT_EXE_MEMFD),
-	BYTES("exhibit.exec.filename", PART_EXEC, AT(Exec, filename), FIELD_ANY_TEXT),
+	BYTES("exhibit.exec.filename", PART_EXEC, AT(Exec, filename), FIELD_ANY_PATH | FIELD_ANY_TEXT),
 	MADE("exhibit.replaced.entity_id", VALUE_TEXT, PART_REPLACED, get_entity),
 	PLAIN("exhibit.cgroup.id", VALUE_TEXT, PART_PROCESS, get_id64_set, AT(Process, cgroup_id)),
 	BYTES("exhibit.cgroup.path", PART_PROCESS, AT(Process, cgroup_path), FIELD_ANY_TEXT),

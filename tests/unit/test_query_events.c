@@ -74,6 +74,7 @@ static void add_event(struct world *w, struct fake_builder *b, uint64_t base_ns)
 	static const int actions[] = { ACTION_EXEC, ACTION_EXIT, ACTION_MODIFY, ACTION_CONNECT, ACTION_PROCESS, ACTION_SOCKET };
 	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
 	Exhibit__V1__File file = EXHIBIT__V1__FILE__INIT;
+	Exhibit__V1__Exec exec = EXHIBIT__V1__EXEC__INIT;
 	Exhibit__V1__Net net = EXHIBIT__V1__NET__INIT;
 	uint8_t ip[2][4] = { { 10, 0, 0, (uint8_t)rnd(w, 4) }, { 192, 168, 0, (uint8_t)rnd(w, 4) } };
 
@@ -81,6 +82,11 @@ static void add_event(struct world *w, struct fake_builder *b, uint64_t base_ns)
 	e.action = (Exhibit__V1__Action)actions[rnd(w, ARRAY_LEN(actions))];
 	e.class_ = (Exhibit__V1__Class)action_by_number((uint32_t)e.action)->class;
 	e.process = rnd(w, b->processes + 1);
+	if (e.action == (int)ACTION_EXEC) {
+		exec.filename = text(paths[rnd(w, 4)]);
+		e.detail_case = EXHIBIT__V1__EVENT__DETAIL_EXEC;
+		e.exec = &exec;
+	}
 	if (e.action == (int)ACTION_MODIFY) {
 		file.path = text(paths[rnd(w, 4)]);
 		e.detail_case = EXHIBIT__V1__EVENT__DETAIL_FILE;
@@ -457,6 +463,53 @@ static void a_damaged_batch_is_told_and_the_rest_shown(void **state)
 	assert_true(w->n_out > 100);
 }
 
+/* Two gaps of one place and class are one row; what the question's classes exclude is not missing. */
+static void gaps_are_summed_and_told(void **state)
+{
+	struct world *w = *state;
+	Exhibit__V1__EventsQuery m = EXHIBIT__V1__EVENTS_QUERY__INIT;
+	Exhibit__V1__FilterTerm term = EXHIBIT__V1__FILTER_TERM__INIT, *terms[] = { &term };
+	size_t before = w->store->n;
+
+	fake_begin(w->builder, "a", 0, BATCH_LANE_CRITICAL, 9, 1000);
+	for (uint64_t i = 0; i < 2; i++) {
+		Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
+		Exhibit__V1__Gap gap = EXHIBIT__V1__GAP__INIT;
+
+		gap.where = EXHIBIT__V1__GAP_WHERE__GAP_RING;
+		gap.class_ = EXHIBIT__V1__CLASS__CLASS_EXEC;
+		gap.has_count_case = EXHIBIT__V1__GAP__HAS_COUNT_COUNT;
+		gap.count = 5 + i;
+		gap.from_ns = 100 + i;
+		gap.to_ns = 110 + i;
+		e.action = EXHIBIT__V1__ACTION__ACTION_GAP;
+		e.boottime_ns = 300;
+		e.detail_case = EXHIBIT__V1__EVENT__DETAIL_GAP;
+		e.gap = &gap;
+		fake_event(w->builder, &e);
+	}
+	fake_end(w->builder, w->store);
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->missing, 1);
+	assert_non_null(strstr(w->reason, "11 exec events lost in the kernel's ring, 1970-01-01T00:00:01.000Z to"));
+	m.since_ns = FAKE_OFFSET + 200; /* told later than they were: both ended before */
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->missing, 0);
+	m.since_ns = 0;
+	m.until_ns = FAKE_OFFSET + 105; /* told after the time asked for */
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->missing, 1);
+	term.field = text("event.action");
+	term.value = text("connect");
+	m.terms = terms;
+	m.n_terms = 1;
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->missing, 0);
+	free(w->store->batches[before].bytes);
+	free(w->store->batches[before].tokens);
+	w->store->n = before;
+}
+
 static const struct refused {
 	const char *name;
 	Exhibit__V1__EventsQuery m;
@@ -491,6 +544,7 @@ int main(void)
 		cmocka_unit_test(a_small_budget_gives_the_same),
 		cmocka_unit_test(a_cursor_goes_on_where_it_was),
 		cmocka_unit_test(hosts_are_chosen_by_name),
+		cmocka_unit_test(gaps_are_summed_and_told),
 		cmocka_unit_test(a_damaged_batch_is_told_and_the_rest_shown),
 	};
 
