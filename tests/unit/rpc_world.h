@@ -2,7 +2,8 @@
 /* A real server and real clients on loopback, over mutual TLS, with every thread that production has.
  * Methods: /test.T/Echo returns each message and finishes when the client half-closes; /test.T/Sink reads
  * (while world.sink_reads) and says nothing; /test.T/Flood answers the first message, a number in
- * text, with that many messages of 32 KiB and RPC_OK; /test.T/Patient wants a message each second.
+ * text, with that many messages of 32 KiB and RPC_OK; /test.T/Patient wants a message each
+ * second, /test.T/Greet only the first within one.
  * Hosts may call all of them, responders only Echo. */
 #ifndef TESTS_RPC_WORLD_H
 #define TESTS_RPC_WORLD_H

@@ -129,6 +129,20 @@ static void stream_that_falls_silent_is_cancelled(void **state)
 	caller_release(&c);
 }
 
+static void greeted_stream_may_be_silent(void **state)
+{
+	struct caller c = { 0 };
+
+	(void)state;
+	caller_connect(&c, &world, "host", "/test.T/Greet");
+	caller_send(&c, "x", 1);
+	caller_wait_messages(&c, 1);
+	(void)sleep(3);
+	caller_send(&c, "y", 1);
+	caller_wait_messages(&c, 2);
+	caller_release(&c);
+}
+
 static void freeing_a_client_closes_its_streams(void **state)
 {
 	struct caller c[3] = { 0 };
@@ -388,6 +402,7 @@ int main(void)
 	ADD_TEST(&t, server_cancel_reaches_the_client);
 	ADD_TEST(&t, silent_stream_is_cancelled);
 	ADD_TEST(&t, stream_that_falls_silent_is_cancelled);
+	ADD_TEST(&t, greeted_stream_may_be_silent);
 	ADD_TEST(&t, freeing_a_client_closes_its_streams);
 	ADD_TEST(&t, message_above_the_cap_is_refused_before_sending);
 	ADD_ROWS(&t, echo_comes_back, size_rows);
