@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define VERSION 1
 #define NAME "catalog.sqlite"
@@ -139,6 +140,9 @@ int catalog_open(const char *dir, struct catalog **ret_c, struct error *e)
 	}
 	r = sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	r = r == SQLITE_OK ? 0 : failed(c, r, "open", e);
+	/* It says no more than the folder around it, which is 0700; still nobody else needs it. */
+	if (!r)
+		(void)chmod(path, 0600);
 	/* Exclusive: no shared memory file, which a crash of the machine could leave behind. */
 	if (!r)
 		r = execute(c, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"

@@ -245,7 +245,11 @@ static int check_tenant(void *ctx, struct tenant *t, struct error *e)
 	check_sequence(k, &f);
 	check_witnesses(k, &f);
 	for (size_t i = 0; i < f.n && !r; i++) {
-		r = check_segment(k, file_name(&f.all[i], name), &f.all[i].id, f.all[i].open, e);
+		uint64_t length = i + 1 < f.n ? segment_previous_length(t->dirfd, file_name(&f.all[i + 1], name),
+									&f.all[i + 1].id, &f.all[i].id) :
+						0;
+
+		r = check_segment(k, file_name(&f.all[i], name), &f.all[i].id, f.all[i].open, length, e);
 		if (!r && !f.all[i].open)
 			check_index(k, &f.all[i].id);
 	}

@@ -460,7 +460,8 @@ static void check_trailer(struct pass *p, uint64_t size)
 		fault_at(p, size - SEGMENT_TRAILER, "the segment's last 16 bytes are damaged");
 }
 
-int check_segment(struct check *k, const char *name, const struct segment_id *id, bool open, struct error *e)
+int check_segment(struct check *k, const char *name, const struct segment_id *id, bool open, uint64_t length,
+		  struct error *e)
 {
 	AUTO(close_fd) int fd = openat(k->tenant->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	AUTO(segment_scan_free_ptr) struct segment_scan *scan = NULL;
@@ -476,7 +477,7 @@ int check_segment(struct check *k, const char *name, const struct segment_id *id
 	if (!p.sha || EVP_DigestInit_ex(p.sha, EVP_sha256(), NULL) != 1)
 		return error_set(e, -ENOMEM, "cannot hash a segment");
 	merkle_reset(k->merkle);
-	r = segment_scan_new(segment_pread, &p.fd, id, (uint64_t)st.st_size, &scan, e);
+	r = segment_scan_new(segment_pread, &p.fd, id, open && length ? length : (uint64_t)st.st_size, &scan, e);
 	if (!r)
 		r = check_scan(&p, scan, e);
 	if (r)

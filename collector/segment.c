@@ -5,6 +5,7 @@
 #include "proto/base/writer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -410,6 +411,7 @@ size_t segment_begin_pack(const struct segment_begin *b, uint8_t buf[static SEGM
 	writer_bytes(&w, b->id.b, SEGMENT_ID_LEN);
 	writer_bytes(&w, b->previous.b, SEGMENT_ID_LEN);
 	writer_bytes(&w, b->previous_root.b, SEAL_HASH_LEN);
+	writer_u64(&w, b->previous_length);
 	writer_u64(&w, (uint64_t)b->created_ns);
 	writer_u8(&w, b->retention_class);
 	name_write(&w, &b->tenant);
@@ -424,12 +426,27 @@ int segment_begin_parse(const uint8_t *body, size_t len, struct segment_begin *r
 	reader_copy(&r, ret_b->id.b, SEGMENT_ID_LEN);
 	reader_copy(&r, ret_b->previous.b, SEGMENT_ID_LEN);
 	reader_copy(&r, ret_b->previous_root.b, SEAL_HASH_LEN);
+	ret_b->previous_length = reader_u64(&r);
 	ret_b->created_ns = (int64_t)reader_u64(&r);
 	ret_b->retention_class = reader_u8(&r);
 	name_read(&r, &ret_b->tenant);
 	if (!reader_done(&r) || ret_b->tenant.len == 0)
 		return error_set(e, -EBADMSG, "the segment's first frame makes no sense");
 	return 0;
+}
+
+uint64_t segment_previous_length(int dirfd, const char *name, const struct segment_id *id,
+				 const struct segment_id *previous)
+{
+	AUTO(close_fd) int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO(free_ptr) uint8_t *body = NULL;
+	struct segment_begin b;
+	struct frame f;
+
+	if (fd < 0 || segment_read_frame(segment_pread, &fd, id, 0, &f, &body, NULL) || f.kind != FRAME_BEGIN ||
+	    segment_begin_parse(body, f.length, &b, NULL) || memcmp(b.previous.b, previous->b, SEGMENT_ID_LEN) != 0)
+		return 0;
+	return b.previous_length;
 }
 
 void segment_end_write(struct writer *w, const struct segment_end *end)

@@ -90,12 +90,17 @@ MUST_CHECK int segment_scan_judge(struct segment_scan *s, enum segment_fault *re
 struct segment_begin {
 	struct segment_id id, previous; /* zero: the tenant's first */
 	struct seal_hash previous_root; /* Merkle root of the previous one; zero: not known */
+	uint64_t previous_length; /* 0: all of it counts. Else it was abandoned after an error: what stands
+				   * behind this length was never acknowledged, and came again elsewhere */
 	int64_t created_ns;
 	uint8_t retention_class; /* 1 */
 	struct batch_name tenant;
 };
-#define SEGMENT_BEGIN_MAX (16 + 16 + 32 + 8 + 1 + 1 + BATCH_NAME_MAX)
+#define SEGMENT_BEGIN_MAX (16 + 16 + 32 + 8 + 8 + 1 + 1 + BATCH_NAME_MAX)
 size_t segment_begin_pack(const struct segment_begin *b, uint8_t buf[static SEGMENT_BEGIN_MAX]);
+/* What the segment (name in dirfd) says of the length of the one before it. 0: nothing, or not readable. */
+uint64_t segment_previous_length(int dirfd, const char *name, const struct segment_id *id,
+				 const struct segment_id *previous);
 MUST_CHECK int segment_begin_parse(const uint8_t *body, size_t len, struct segment_begin *ret_b, struct error *e);
 
 /* Body of FRAME_END, less its streams, which follow as segment_end_stream. */

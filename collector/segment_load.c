@@ -59,13 +59,15 @@ static int copy_tokens(const uint64_t *tokens, size_t n, struct token_row *t)
 static int batch_tokens(struct loader *d, const struct batch_view *v, struct token_row *t)
 {
 	const uint8_t *raw;
-	size_t raw_len, n;
+	size_t raw_len, n = 0;
 	uint64_t *tokens;
+	int r = d->l->c->tokenize ? batch_open(d->opener, v, NULL, &raw, &raw_len, NULL) : -EBADMSG;
 
-	if (!d->l->c->tokenize || batch_open(d->opener, v, NULL, &raw, &raw_len, NULL) ||
-	    d->l->c->tokenize(&v->header, raw, raw_len, d->arena, &tokens, &n, NULL) || n > STORE_TOKENS_MAX)
-		return any_token(t);
-	return copy_tokens(tokens, n, t);
+	if (!r)
+		r = d->l->c->tokenize(&v->header, raw, raw_len, d->arena, &tokens, &n, NULL);
+	if (r == -ENOMEM)
+		return r;
+	return r || n > STORE_TOKENS_MAX ? any_token(t) : copy_tokens(tokens, n, t);
 }
 
 /* Row, key and tokens of a frame. -EBADMSG: what the frame holds makes no sense. */
@@ -107,6 +109,13 @@ static int add_row(struct loader *d, const struct frame *f, struct error *e)
 	uint64_t key_hash = 0;
 	int r = understand(d, f, &row, &key, &tokens, e);
 
+	/* The frame's sum is right and it was verified before it was stored: more likely memory was short
+	 * for a moment, which protobuf-c does not tell from bad bytes. */
+	if (r == -EBADMSG) {
+		free(TAKE(tokens.hashes));
+		tokens.n = 0;
+		r = understand(d, f, &row, &key, &tokens, e);
+	}
 	if (!r && row.stream != ROW_NO_STREAM)
 		r = stream_key_hash(&key, &key_hash);
 	if (!r)

@@ -59,6 +59,7 @@ static void abandon(struct store *s, struct tenant *t)
 	t->open = NULL;
 	t->seal_now = false;
 	t->last_root = (struct seal_hash){ 0 };
+	t->last_length = segment_writer_bytes(g->writer);
 	s->frozen++;
 	(void)pthread_rwlock_unlock(&s->lock);
 	log_error("segment abandoned", KV_STR("segment", segment_id_text(&g->id, text)));
@@ -70,6 +71,7 @@ static int begin(struct store *s, struct tenant *t, int64_t now_ns, struct error
 {
 	struct segment_begin b = { .previous = t->last_id,
 				   .previous_root = t->last_root,
+				   .previous_length = t->last_length,
 				   .created_ns = now_ns,
 				   .retention_class = STORE_RETENTION_CLASS,
 				   .tenant = t->name };
@@ -101,6 +103,7 @@ static int begin(struct store *s, struct tenant *t, int64_t now_ns, struct error
 	t->open = g;
 	t->last_id = g->id;
 	t->last_root = (struct seal_hash){ 0 };
+	t->last_length = 0;
 	return 0;
 }
 

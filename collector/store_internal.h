@@ -46,6 +46,7 @@ struct tenant {
 	struct segment *open; /* the one being written, or NULL */
 	struct segment_id last_id; /* newest segment ever: the next one names it */
 	struct seal_hash last_root; /* zero: not known */
+	uint64_t last_length; /* of an abandoned one; else 0 */
 	bool seal_now; /* sealing failed or is due */
 };
 

@@ -167,7 +167,9 @@ static int replay_record(struct store *s, const struct segment *g, const struct 
 		return r;
 	if (row->kind == FRAME_RETENTION)
 		return retention_apply(s, g->tenant, body, len, g->sequence, e);
-	if (host_record_open(body, len, &info) || !batch_name_equal(&info.tenant, &g->tenant->name))
+	/* Twice: protobuf-c does not tell short memory from bad bytes, and what is stored was good. */
+	if ((host_record_open(body, len, &info) && host_record_open(body, len, &info)) ||
+	    !batch_name_equal(&info.tenant, &g->tenant->name))
 		return 0;
 	r = streams_host_get(s->streams, &info.tenant, &info.host_id, &h);
 	if (!r)
@@ -251,6 +253,31 @@ static int replay_table(struct store *s, struct segment *g, struct error *e)
 
 /* ---- open segments ---- */
 
+struct listing {
+	struct segment_id *ids;
+	size_t n, max;
+};
+
+static void listing_release(struct listing *l)
+{
+	free(l->ids);
+}
+
+static int listing_add(struct listing *l, const struct segment_id *id)
+{
+	if (l->n == l->max) {
+		size_t max = l->max ? l->max * 2 : 64;
+		struct segment_id *ids = realloc(l->ids, max * sizeof(*ids));
+
+		if (!ids)
+			return -ENOMEM;
+		l->ids = ids;
+		l->max = max;
+	}
+	l->ids[l->n++] = *id;
+	return 0;
+}
+
 /* Cut what cannot have been acknowledged; what stays may rest in the page cache only and is synced
  * before anything is answered from it. */
 static int settle(int fd, uint64_t length, const char *name, struct error *e)
@@ -298,7 +325,26 @@ static int adopt(struct store *s, struct tenant *t, struct segment_load *l, stru
 	return 0;
 }
 
-static int load_open(struct store *s, struct tenant *t, const struct segment_id *id, struct error *e)
+/* How much of an open segment counts, when its successor knows that it was abandoned. */
+static uint64_t length_that_counts(struct tenant *t, const struct segment_id *id, const struct listing *opens,
+				   uint64_t size)
+{
+	uint64_t length = 0, next = segment_id_sequence(id) + 1;
+	char name[SEGMENT_NAME_MAX];
+
+	for (size_t i = 0; i < opens->n && !length; i++)
+		if (segment_id_sequence(&opens->ids[i]) == next)
+			length = segment_previous_length(t->dirfd, segment_name_open(&opens->ids[i], name),
+							 &opens->ids[i], id);
+	for (size_t i = 0; i < t->n_segments && !length; i++)
+		if (t->segments[i]->sequence == next)
+			length = segment_previous_length(t->dirfd, segment_name_sealed(&t->segments[i]->id, name),
+							 &t->segments[i]->id, id);
+	return length > 0 && length < size ? length : size;
+}
+
+static int load_open(struct store *s, struct tenant *t, const struct segment_id *id, const struct listing *opens,
+		     struct error *e)
 {
 	AUTO(segment_load_release) struct segment_load l = {
 		.c = &s->c, .tenant = &t->name, .id = *id, .open = true, .writer_dirfd = t->dirfd
@@ -310,7 +356,7 @@ static int load_open(struct store *s, struct tenant *t, const struct segment_id 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_set(e, -errno, "cannot open segment '%s': %m", name);
 	l.fd = fd;
-	r = segment_load(&l, (uint64_t)st.st_size, e);
+	r = segment_load(&l, length_that_counts(t, id, opens, (uint64_t)st.st_size), e);
 	if (!r && l.complete)
 		r = finish_seal(s, t, id, fd, e);
 	else if (!r && l.frames == 0)
@@ -326,31 +372,6 @@ static int load_open(struct store *s, struct tenant *t, const struct segment_id 
 }
 
 /* ---- a folder ---- */
-
-struct listing {
-	struct segment_id *ids;
-	size_t n, max;
-};
-
-static void listing_release(struct listing *l)
-{
-	free(l->ids);
-}
-
-static int listing_add(struct listing *l, const struct segment_id *id)
-{
-	if (l->n == l->max) {
-		size_t max = l->max ? l->max * 2 : 64;
-		struct segment_id *ids = realloc(l->ids, max * sizeof(*ids));
-
-		if (!ids)
-			return -ENOMEM;
-		l->ids = ids;
-		l->max = max;
-	}
-	l->ids[l->n++] = *id;
-	return 0;
-}
 
 static int by_id(const void *a, const void *b)
 {
@@ -423,6 +444,7 @@ static void continue_from(struct tenant *t)
 		return;
 	t->last_id = last->id;
 	t->last_root = last->state == SEGMENT_SEALED ? last->summary.root : (struct seal_hash){ 0 };
+	t->last_length = last->state == SEGMENT_FROZEN ? segment_writer_bytes(last->writer) : 0;
 }
 
 /* All but the newest, and damaged ones, are sealed; where that fails they are read from memory. */
@@ -434,7 +456,7 @@ static int load_all_open(struct store *s, struct tenant *t, struct error *e)
 	for (size_t i = 0; i < l.n && !r; i++) {
 		struct segment *g;
 
-		r = load_open(s, t, &l.ids[i], e);
+		r = load_open(s, t, &l.ids[i], &l, e);
 		g = r ? NULL : tenant_segment(t, &l.ids[i]);
 		if (!g)
 			continue;

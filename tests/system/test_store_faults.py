@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store when the power goes at any moment, and again while it recovers; when any allocation or file
+operation fails: what was acknowledged is there exactly once or was removed lawfully, nothing else is,
+chains hold, check finds no fault, and every stream goes on."""
+import os
+import random
+import shutil
+import subprocess
+
+import pytest
+
+import powercut
+
+FULL = os.environ.get("EXHIBIT_FULL") == "1"
+CUTS = 1000 if FULL else 40
+SEEDS = 20 if FULL else 4  # runs of the driver that the cuts are spread over
+GROUPS = 150
+DRIVER = powercut.BUILD / "tests/driver_store"
+SHIM = (powercut.BUILD / "tests/shim_failnth.so").resolve()
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    path = tmp_path_factory.mktemp("key") / "seal.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", path], check=True, timeout=30)
+    return path
+
+
+class Truth:
+    """What the marks say: everything that was tried, and what was acknowledged."""
+
+    def __init__(self, marks):
+        self.tried, self.acked = set(), []
+        for line in marks:
+            what, *rest = line.split()
+            assert what != "unexpected", line
+            if what == "try":
+                self.tried.add(rest[0])
+            elif what == "ack":
+                self.acked.append((rest[0], rest[1], int(rest[2]), rest[3]))
+
+
+class Dump:
+    """What the recovered store holds."""
+
+    def __init__(self, lines):
+        self.batches, self.streams, self.tombstones, self.faults, self.sentences = [], {}, set(), None, []
+        for line in lines:
+            what, *rest = line.split()
+            if what == "batch":
+                self.batches.append((rest[0], rest[1], int(rest[2])))
+            elif what == "tombstone":
+                self.tombstones.add((rest[0], int(rest[1])))
+            elif what == "stream":
+                self.streams[rest[0]] = dict(contiguous=int(rest[1]), removed=int(rest[2]), breaks=int(rest[4]),
+                                             conflicts=int(rest[6]), holes=int(rest[8]))
+            elif what == "faults":
+                self.faults = int(rest[0])
+            elif what == "fault":
+                self.sentences.append(line)
+
+
+def dump(folder, key):
+    result = subprocess.run([DRIVER, "dump", folder, key], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    return Dump(result.stdout.splitlines())
+
+
+def check(truth, found, whole=True):
+    hashes = [hash for hash, _, _ in found.batches]
+    assert len(set(hashes)) == len(hashes), "stored twice"
+    assert set(hashes) <= truth.tried, "nobody sent this"
+    for hash, stream, number, kind in truth.acked:
+        state = found.streams.get(stream)
+        assert state, f"stream {stream} is lost"
+        assert number <= state["contiguous"], f"{stream} {number} is lost"
+        assert (hash in hashes if kind == "batch" else (stream, number) in found.tombstones) or \
+            number <= state["removed"], f"{stream} {number} is lost"
+    for stream, state in found.streams.items():
+        assert state["breaks"] == 0 and state["conflicts"] == 0 and state["holes"] == 0, (stream, state)
+    if whole:
+        assert found.faults == 0, found.sentences
+
+
+def test_every_cut_keeps_what_was_acknowledged(tmp_path, key):
+    """Cuts of storing, then of the recovery from it, then a whole recovery."""
+    rng = random.Random(1)
+    cuts = 0
+    for seed in range(SEEDS):
+        base = tmp_path / f"store{seed}"
+        log = powercut.run([DRIVER, "put", base, key, GROUPS, 100 + seed], base, tmp_path)
+        assert len(log.marks()) > GROUPS
+        for _ in range(CUTS // SEEDS):
+            cut = rng.randint(0, len(log.ops))
+            disk, again = tmp_path / f"cut{cuts}", tmp_path / f"again{cuts}"
+            log.materialise(cut, rng, disk)
+            truth = Truth(log.marks(cut))
+            recovery = powercut.run([DRIVER, "dump", disk, key], disk, tmp_path, check=False)
+            assert recovery.result.returncode == 0, f"seed {seed} cut {cut}: {recovery.result.stderr.decode()}"
+            second = rng.randint(0, len(recovery.ops))
+            recovery.materialise(second, rng, again)
+            both = Truth(log.marks(cut) + [m for m in recovery.marks(second) if m.startswith(("try", "ack"))])
+            both.tried |= Truth(m for m in recovery.marks() if m.startswith("try")).tried
+            try:
+                check(truth, Dump(recovery.marks()))
+                check(both, dump(again, key))
+            except AssertionError as e:
+                raise AssertionError(f"seed {100 + seed} cut {cut} of {len(log.ops)}, second {second}: {e}") from e
+            shutil.rmtree(disk)
+            shutil.rmtree(again)
+            cuts += 1
+    assert cuts == CUTS // SEEDS * SEEDS
+
+
+def test_the_model_finds_a_store_that_does_not_sync(tmp_path, key):
+    """The test can fail: without the syncs in the log, batches are lost."""
+    base = tmp_path / "store"
+    log = powercut.run([DRIVER, "put", base, key, 60, 101], base, tmp_path)
+    log.ops = [op for op in log.ops if op.kind != powercut.SYNC]
+    rng = random.Random(2)
+    failures = 0
+    for n in range(10):
+        disk = tmp_path / f"cut{n}"
+        log.materialise(len(log.ops), rng, disk)
+        try:
+            check(Truth(log.marks()), dump(disk, key))
+        except AssertionError:
+            failures += 1
+    assert failures > 5
+
+
+def run(folder, key, n, kind, errno, tmp_path, what):
+    report = tmp_path / "report"
+    report.unlink(missing_ok=True)
+    folder.mkdir(exist_ok=True)
+    command = [DRIVER, what, folder, key] + (["40", "101"] if what == "put" else [])
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env={
+        **os.environ, "LD_PRELOAD": str(SHIM), "FAILNTH_KIND": kind, "FAILNTH_N": str(n), "FAILNTH_ERRNO": str(errno),
+        "FAILNTH_DIR": str(folder), "FAILNTH_REPORT": str(report)})
+    failed = report.read_text().strip() if report.exists() else None
+    assert result.returncode in (0, 1), f"{kind} {n} ({failed}): status {result.returncode}: {result.stderr}"
+    return result, failed
+
+
+def steps(limit):
+    """Every n in a full run; else the first 25 and a spread over the rest."""
+    n = 1
+    while n < limit:
+        yield n
+        n += 1 if n < 25 else 7 if FULL else 53
+
+
+@pytest.mark.parametrize("kind,errno", [("malloc", 12), ("file", 5), ("file", 28)])
+@pytest.mark.parametrize("what", ["put", "dump"])
+def test_any_call_may_fail_once(tmp_path, key, kind, errno, what):
+    filled, marks = tmp_path / "filled", []
+    if what == "dump":
+        marks = run(filled, key, 0, "none", 0, tmp_path, "put")[0].stdout.splitlines()
+        # Something to recover from: a torn end, an index lost.
+        newest = max(filled.glob("acme/open-*.seg"))
+        newest.write_bytes(newest.read_bytes() + b"EXHFtorn")
+        max(filled.glob("acme/*.idx")).unlink()
+    sentences, n = 0, 0
+    for n in steps(200000):
+        folder = tmp_path / f"store{n}"
+        if what == "dump":
+            shutil.copytree(filled, folder)
+        result, failed = run(folder, key, n, kind, errno, tmp_path, what)
+        if failed is None:
+            break
+        said = result.stdout.splitlines()
+        truth = Truth(marks + [m for m in said if m.startswith(("try", "ack"))])
+        if result.returncode == 1:
+            assert "driver_store: " in result.stderr
+            sentences += 1
+        try:
+            check(truth, dump(folder, key))
+        except AssertionError as e:
+            raise AssertionError(f"{kind} {n} ({failed}), said: {result.stderr}: {e}") from e
+        shutil.rmtree(folder)
+    assert n > 20 and sentences > 0
