@@ -217,20 +217,18 @@ static bool tells(const struct workload *w)
 	return w->container_id.len || w->unit.len;
 }
 
-static struct cgroup from_proc(struct cgroups *c, uint32_t pid)
+static void ask_proc(struct cgroups *c, uint32_t pid, struct cgroup *ret)
 {
 	char path[PATH_MAX];
-	struct cgroup g = { 0 };
 	size_t len;
 
 	(void)snprintf(path, sizeof(path), "%s/%u/cgroup", c->config.proc, pid);
 	free(TAKE(c->proc_file));
 	if (files_read(path, PROC_CGROUP_MAX, &c->proc_file, &len, NULL) < 0)
-		return g;
+		return;
 	c->stats.procs++;
-	g.path = workload_of_proc_cgroup((struct bytes){ .at = c->proc_file, .len = len });
-	g.workload = workload_parse(g.path);
-	return g;
+	ret->path = workload_of_proc_cgroup((struct bytes){ .at = c->proc_file, .len = len });
+	ret->workload = workload_parse(ret->path);
 }
 
 struct cgroup cgroups_find(struct cgroups *c, const struct cgroup_ask *ask, uint64_t now_ns)
@@ -238,9 +236,10 @@ struct cgroup cgroups_find(struct cgroups *c, const struct cgroup_ask *ask, uint
 	const struct node *unified = look_up(c, CGROUP_UNIFIED, ask->id, now_ns);
 	const struct node *v1 = look_up(c, CGROUP_V1, ask->v1_id, now_ns);
 	const struct node *best = worth(v1) > worth(unified) ? v1 : unified;
-	struct cgroup g = { 0 };
+	struct cgroup g = { .id = ask->id ? ask->id : ask->v1_id };
 
 	if (best) {
+		g.id = best->id;
 		g.path = (struct bytes){ .at = best->path, .len = best->path_len };
 		g.workload = best->workload;
 	}
@@ -248,7 +247,7 @@ struct cgroup cgroups_find(struct cgroups *c, const struct cgroup_ask *ask, uint
 		g.workload = workload_parse(ask->name);
 	/* Last, since it costs several system calls each time. */
 	if (!best && !tells(&g.workload) && ask->pid)
-		g = from_proc(c, ask->pid);
+		ask_proc(c, ask->pid, &g);
 	return g;
 }
 

@@ -24,6 +24,7 @@ struct cgroup_ask {
 /* Valid until the next call. */
 struct cgroup {
 	struct bytes path; /* empty: not known */
+	uint64_t id; /* of the hierarchy that path is of; without a path the unified one's, else v1's */
 	struct workload workload;
 };
 

@@ -77,8 +77,7 @@ int encode_fill_process(const struct description *about, Exhibit__V1__Process *m
 	m->pid_ns = f->pid_ns;
 	m->net_ns = f->net_ns;
 	m->user_ns = f->user_ns;
-	/* On a host without unified hierarchy the v1 id is the only one that tells cgroups apart. */
-	m->cgroup_id = f->cgroup_id ? f->cgroup_id : f->cgroup_v1_id;
+	m->cgroup_id = about->cgroup_id;
 	m->inode = f->inode;
 	m->device = f->device;
 	m->flags = f->flags;

@@ -188,6 +188,7 @@ void enrich_describe(struct enricher *en, const struct enriched *who, uint64_t n
 		.facts = &p->facts,
 		.parent_name = p->parent_name,
 		.parent_executable = p->parent_executable,
+		.cgroup_id = p->facts.cgroup_id ? p->facts.cgroup_id : p->facts.cgroup_v1_id,
 	};
 	if (en->users) {
 		users_refresh(en->users, now_ns);
@@ -202,6 +203,7 @@ void enrich_describe(struct enricher *en, const struct enriched *who, uint64_t n
 	if (en->cgroups) {
 		struct cgroup g = cgroups_find(en->cgroups, &ask, now_ns);
 
+		ret->cgroup_id = g.id;
 		ret->cgroup_path = g.path;
 		ret->container_id = g.workload.container_id;
 		ret->unit = g.workload.unit;

@@ -36,6 +36,7 @@ struct description {
 	const struct image_facts *facts;
 	struct bytes parent_name, parent_executable;
 	struct bytes cgroup_path, container_id, unit, user_name;
+	uint64_t cgroup_id; /* the one of cgroup_path */
 };
 
 /* For ring and iterator records: learns, then joins. now_ns: boottime. */

@@ -92,6 +92,7 @@ static void proc_is_the_last_resort(void **state)
 	assert_int_equal(cgroups_open(&config, &c, NULL), -ENOENT);
 	g = cgroups_find(c, &(struct cgroup_ask){ .id = 5, .pid = 77 }, 1);
 	assert_text(g.path, "/docker/" ID);
+	assert_int_equal(g.id, 5);
 	assert_text(g.workload.container_id, ID);
 	g = cgroups_find(c, &(struct cgroup_ask){ .id = 5, .pid = 78 }, 1);
 	assert_text(g.path, "");
@@ -137,11 +138,12 @@ static void real_cgroups_are_found(void **state)
 		/* Past the time of the next scan, so that either way finds it. */
 		assert_text(cgroups_find(c, &ask, 10 * NSEC_PER_SEC).path, want);
 		assert_text(cgroups_find(c, &ask, 10 * NSEC_PER_SEC).workload.unit, want + 1);
+		assert_int_equal(cgroups_find(c, &ask, 10 * NSEC_PER_SEC).id, st.st_ino);
 		assert_int_equal(rmdir(path), 0);
 		/* It is gone, but what was there is remembered. */
 		assert_text(cgroups_find(c, &ask, 10 * NSEC_PER_SEC).path, want);
 		cgroups_stats(c, &s);
-		assert_int_equal(s.hits, 2);
+		assert_int_equal(s.hits, 3);
 		assert_int_equal(s.handles + s.scans, 2); /* the scan at start, and one of either */
 		/* The root itself. */
 		assert_int_equal(fstat(trees[kind].fd, &st), 0);
