@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "agent/ancestors.h"
 #include "agent/counters.h"
 #include "agent/flows.h"
 #include "agent/lanes.h"
@@ -52,6 +53,7 @@ struct drain {
 	struct losses *losses;
 	struct stocktake *stock; /* NULL: taken */
 	struct stockmerge *merge;
+	struct ancestors ancestors; /* of what the stock told */
 	bool taking_stock; /* the record comes from an iterator */
 	bool lost; /* something was, since the last coverage event */
 	uint64_t now_ns; /* boottime at the beginning of this round */
@@ -92,6 +94,8 @@ static int on_record(void *ctx, const void *record, size_t len)
 		losses_undecoded(d->losses, why, d->now_ns);
 		return 0;
 	}
+	if (d->taking_stock && decoded.event.facts != NULL)
+		ancestors_note(&d->ancestors, &decoded.event.facts->parent);
 	if (d->taking_stock && !stockmerge_wanted(d->merge, d->table, &decoded))
 		return 0;
 	if (d->stock != NULL && !d->taking_stock)
@@ -147,6 +151,32 @@ static void cover_fanotify(struct drain *d)
 			  0, "fanotify", f.partial ? f.reason : NULL);
 }
 
+/* What the iterator left out although it is somebody's parent, as /proc shows it. */
+static void say_missing_ancestors(struct drain *d)
+{
+	struct rec_image key;
+	size_t at = 0;
+
+	while (ancestors_missing(&d->ancestors, d->table, &at, &key)) {
+		struct image_facts facts;
+		struct enriched who = { 0 };
+
+		if (!procfs_facts(d->procfs, &key, &facts))
+			continue; /* it ended: its children have another parent by now */
+		struct event ev = { .action = ACTION_PROCESS,
+				    .class = CLASS_EXEC,
+				    .hook = HOOK_PROCFS,
+				    .flags = EVENT_EXISTING,
+				    .boottime_ns = d->now_ns,
+				    .image = key,
+				    .facts = &facts };
+
+		(void)process_put(d->table, &facts, PROCESS_STOCK, d->now_ns);
+		enrich_event(&d->enricher, &ev, d->now_ns, &who);
+		lanes_event(d->lanes, &ev, &who, d->now_ns);
+	}
+}
+
 static void take_stock(struct drain *d)
 {
 	struct error e = { 0 };
@@ -165,6 +195,7 @@ static void take_stock(struct drain *d)
 		lanes_gap(d->lanes, &gap, d->now_ns);
 	}
 	d->taking_stock = false;
+	say_missing_ancestors(d);
 	stocktake_free(d->stock);
 	d->stock = NULL;
 	stockmerge_free(d->merge);

@@ -14,6 +14,7 @@ certs=$run/certs
 host_id=$(cat /etc/machine-id 2>/dev/null || hostname)
 user_name=$(id -un)
 renew_every=1800 # seconds
+uplink_uid=64815 # nobody's: of the range that systemd keeps for dynamic users
 
 say() { printf 'run: %s\n' "$*"; }
 die() {
@@ -65,6 +66,8 @@ state:
   dir: $run/agent
 sense:
   own-dirs: [$run]
+uplink:
+  user: "$uplink_uid"
 YAML
 	cat >"$run/exhibit.yaml" <<YAML
 collector: 127.0.0.1:$port
