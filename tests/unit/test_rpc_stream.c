@@ -60,6 +60,40 @@ static void waiting_ends_with_the_deadline(void **state)
 	caller_release(&c);
 }
 
+static void note_state(enum rpc_client_state state, void *ctx)
+{
+	atomic_uint *seen = ctx;
+
+	atomic_fetch_add(&seen[state], 1);
+}
+
+static void states_of_the_connection_are_told(void **state)
+{
+	atomic_uint seen[4] = { 0 };
+	const struct rpc_client_config config = {
+		.address = world.address,
+		.cert_file = pki_path(&world.pki, "host", ".crt"),
+		.key_file = pki_path(&world.pki, "host", ".key"),
+		.order_ca_file = pki_path(&world.pki, "order", ".crt"),
+		.fleet_ca_file = pki_path(&world.pki, "fleet", ".crt"),
+		.server_name = "localhost",
+		.on_state = note_state,
+		.ctx = seen,
+	};
+	struct rpc_client *client = NULL;
+	struct caller c = { 0 };
+
+	(void)state;
+	assert_int_equal(rpc_client_new(world.loop, &config, &client, NULL), 0);
+	caller_open(&c, client, "/test.T/Echo", true, 0);
+	caller_send(&c, "x", 1);
+	caller_wait_messages(&c, 1);
+	wait_for(&seen[RPC_CLIENT_READY], 1);
+	assert_int_equal(seen[RPC_CLIENT_FAILING], 0);
+	c.client = client;
+	caller_release(&c);
+}
+
 static void unknown_method_is_unimplemented(void **state)
 {
 	struct caller c = { 0 };
@@ -397,6 +431,7 @@ int main(void)
 
 	ADD_TEST(&t, refused_port_is_unavailable_at_once);
 	ADD_TEST(&t, waiting_ends_with_the_deadline);
+	ADD_TEST(&t, states_of_the_connection_are_told);
 	ADD_TEST(&t, unknown_method_is_unimplemented);
 	ADD_TEST(&t, client_cancel_closes_both_sides);
 	ADD_TEST(&t, server_cancel_reaches_the_client);
