@@ -117,6 +117,23 @@ static void leaf(void **state)
 	}
 }
 
+/* Issuer and key id are the fleet's, only the signature is not. */
+static void leaf_signed_with_another_key_is_refused(void **state)
+{
+	AUTO(authorities_free_ptr) struct authorities *a = both();
+	AUTO(free_ptr) uint8_t *pem = NULL;
+	struct identity id;
+	struct error e = { 0 };
+	size_t len;
+
+	(void)state;
+	pki_issue(&pki, "fleet", IDENTITY_HOST, "x", "leaf", 60);
+	pki_alter(&pki, "other", "leaf", NID_subject_alt_name, "URI:spiffe://d/t/host/x");
+	assert_int_equal(files_read(pki_path(&pki, "leaf", ".crt"), 65536, &pem, &len, NULL), 0);
+	assert_int_equal(identity_from_leaf((const char *)pem, len, a, now(), &id, &e), -EACCES);
+	assert_non_null(strstr(e.text, "neither the fleet nor the order"));
+}
+
 static void garbage_is_no_certificate(void **state)
 {
 	static const char *const texts[] = {
@@ -373,6 +390,7 @@ int main(void)
 	int failed;
 
 	ADD_ROWS(&t, leaf, leaf_rows);
+	ADD_TEST(&t, leaf_signed_with_another_key_is_refused);
 	ADD_TEST(&t, garbage_is_no_certificate);
 	ADD_TEST(&t, roles_survive);
 	ADD_ROWS(&t, pair, pair_rows);
