@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which event classes this host can see, through which hook, and why not: what --probe prints and the
- * coverage event carries. Filled once at start by hooks.c and by whoever else senses (fanotify); plain
- * data after that. */
+/* Which event classes this host can see, through which hook, and why not: what --probe prints and
+ * the coverage event carries. Filled once at start by hooks.c and by whoever else senses
+ * (fanotify); plain data after that. */
 #ifndef AGENT_COVERAGE_H
 #define AGENT_COVERAGE_H
 
@@ -36,15 +36,16 @@ struct coverage {
 
 /* The row for class and what, made when it is not there yet; NULL: table full. */
 struct coverage_row *coverage_row(struct coverage *c, uint32_t class, const char *what);
-/* hook: what saw it, or NULL (failed). limit: NULL (attached) or the sentence that makes it partial.
- * A full table loses the row. */
+/* hook: what saw it, or NULL (failed). limit: NULL (attached) or the sentence that makes it
+ * partial. A full table loses the row. */
 void coverage_attached(struct coverage *c, uint32_t class, const char *what, uint8_t tier,
 		       const char *hook, const char *limit);
 /* reason replaces the one of an earlier hook of the chain. */
 void coverage_failed(struct coverage *c, uint32_t class, const char *what, const char *fmt, ...)
 	PRINTF(4, 5);
 const char *coverage_state_name(enum coverage_state state);
-/* Every class of which at least one row is attached or partial: for deciding what to say at start. */
+/* Every class of which at least one row is attached or partial: for deciding what to say at
+ * start. */
 bool coverage_has(const struct coverage *c, uint32_t class);
 /* The table for people: aligned, one row per line, a header line. */
 void coverage_print(const struct coverage *c, FILE *out);

@@ -23,7 +23,8 @@ bool flows_due(const struct rec_udp_flow *flow, const struct flows_policy *polic
 	       age(now_ns, flow->first_ns) >= policy->active_ns;
 }
 
-/* Take it out with the counts that it has at that instant. -ENOENT: its socket was closed meanwhile. */
+/* Take it out with the counts that it has at that instant. -ENOENT: its socket was closed
+ * meanwhile. */
 static int take(int fd, const struct rec_flow_key *key, struct rec_udp_flow *ret)
 {
 	if (bpf_map_lookup_and_delete_elem(fd, key, ret) == 0)

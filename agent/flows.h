@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* UDP flows leave the kernel's table here, when they have been idle or have lasted long enough; those of
- * a socket that is closed leave by themselves, through the ring. Called by the thread that drains the
- * bulk ring, about once a second. */
+/* UDP flows leave the kernel's table here, when they have been idle or have lasted long enough;
+ * those of a socket that is closed leave by themselves, through the ring. Called by the thread that
+ * drains the bulk ring, about once a second. */
 #ifndef AGENT_FLOWS_H
 #define AGENT_FLOWS_H
 
@@ -14,8 +14,8 @@ struct flows_policy {
 };
 
 /* Hands each flushed flow to fn as a struct rec_udp_flow (seq 0, REC_RING_NONE, boottime_ns = now).
- * Returns how many, or a negative errno (fn's own, too). No flows are attached: 0. Each counts as seen
- * and sent, see counters_add_swept. */
+ * Returns how many, or a negative errno (fn's own, too). No flows are attached: 0. Each counts as
+ * seen and sent, see counters_add_swept. */
 MUST_CHECK int flows_sweep(const struct hooks *h, const struct flows_policy *policy,
 			   uint64_t now_ns, ring_fn fn, void *ctx, struct error *e);
 /* Pure: whether flow is due at now. */

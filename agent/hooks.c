@@ -17,8 +17,8 @@
 
 /* Made by the first object that loads, reused by all others. */
 static const char *const shared_maps[] = {
-	"exh_critical", "exh_bulk", "exh_counters", "exh_seq",
-	"exh_slots",    "exh_own",  "exh_owners",   "exh_flows",
+	"exh_critical", "exh_bulk",   "exh_counters", "exh_seq", "exh_slots",
+	"exh_own",      "exh_owners", "exh_flows",    "exh_off",
 };
 
 struct attached {
@@ -108,6 +108,24 @@ static int keep_maps(struct hooks *h, struct bpf_object *object)
 	return 0;
 }
 
+static bool wanted(const struct hooks_config *config, enum hooks_group group)
+{
+	return !(group == HOOKS_FILES && config->no_files) &&
+	       !(group == HOOKS_NETWORK && config->no_network);
+}
+
+/* Before anything is attached: sys_exit serves files and accepts, of which one may be unwanted. */
+static int set_off(const struct hooks *h)
+{
+	int fd = hooks_map_fd(h, "exh_off");
+	uint32_t zero = 0, off = 0;
+
+	for (uint32_t i = 0; i < REC_CLASSES; i++)
+		if (!wanted(&h->config, hooks_class((enum rec_class)i)->group))
+			off |= 1U << i;
+	return fd < 0 || bpf_map_update_elem(fd, &zero, &off, BPF_ANY) == 0 ? 0 : -errno;
+}
+
 static bool wants(const struct hooks_row *row, const char *program)
 {
 	for (size_t i = 0; i < HOOKS_PROGRAMS_MAX && row->programs[i]; i++)
@@ -139,7 +157,9 @@ static int load(struct hooks *h, const struct hooks_row *row, struct attached *a
 
 	if (r == 0)
 		r = bpf_object__load(a->object);
-	return r < 0 ? r : keep_maps(h, a->object);
+	if (r == 0)
+		r = keep_maps(h, a->object);
+	return r < 0 ? r : set_off(h);
 }
 
 static struct bpf_link *attach_one(const struct hooks *h, struct bpf_program *program)
@@ -225,15 +245,10 @@ static void try_class(struct hooks *h, enum rec_class class)
 					  row->limit);
 			return;
 		}
-		coverage_failed(&h->coverage, c->class, c->what, "%s: %s (%s)", row->hook,
-				strerror(-r), reason(h, row));
+		if (i == 0) /* the best hook's reason says most */
+			coverage_failed(&h->coverage, c->class, c->what, "%s: %s (%s)", row->hook,
+					strerror(-r), reason(h, row));
 	}
-}
-
-static bool wanted(const struct hooks_config *config, enum hooks_group group)
-{
-	return !(group == HOOKS_FILES && config->no_files) &&
-	       !(group == HOOKS_NETWORK && config->no_network);
 }
 
 static int attach_classes(struct hooks *h, struct error *e)
@@ -253,9 +268,7 @@ static int attach_classes(struct hooks *h, struct error *e)
 
 			error_set(e, -ENOTSUP, "cannot trace processes: no hook for %s works: %s",
 				  c->what, row ? row->reason : "coverage table full");
-			error_hint(
-				e,
-				"run with --log.level=debug to see what the kernel's verifier says");
+			error_hint(e, "run with --log.level=debug to hear the kernel's verifier");
 			return -ENOTSUP;
 		}
 	}

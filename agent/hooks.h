@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel's side, loaded and attached: for each event class the first hook of its chain that the
- * running kernel accepts. Opened and closed by main; between, its maps are read by the drain threads
- * (ring.h, counters.h) and its iterators by stock-taking (stock.h). Nothing is pinned: when the process
- * ends, however it ends, the kernel drops programs and maps. */
+ * running kernel accepts. Opened and closed by main; between, its maps are read by the drain
+ * threads (ring.h, counters.h) and its iterators by stock-taking (stock.h). Nothing is pinned: when
+ * the process ends, however it ends, the kernel drops programs and maps. */
 #ifndef AGENT_HOOKS_H
 #define AGENT_HOOKS_H
 
@@ -28,9 +28,9 @@ struct hooks_config {
 	uint32_t kernel_version; /* major << 16 | minor << 8 | patch, of uname */
 };
 
-/* Load and attach. A class whose chain fails gets a row in the coverage and does not stop the others.
- * Errors, each one sentence: -ENOTSUP kernel too old or no BTF; -EPERM capability missing; -EINVAL a
- * ring size; else no exec, fork or exit, and why. */
+/* Load and attach. A class whose chain fails gets a row in the coverage and does not stop the
+ * others. Errors, each one sentence: -ENOTSUP kernel too old or no BTF; -EPERM capability missing;
+ * -EINVAL a ring size; else no exec, fork or exit, and why. */
 MUST_CHECK int hooks_open(const struct hooks_config *config, struct hooks **ret, struct error *e);
 void hooks_close(struct hooks *h); /* NULL allowed */
 static inline void hooks_close_ptr(struct hooks **h)
@@ -44,10 +44,11 @@ struct coverage *hooks_coverage(struct hooks *h);
 MUST_CHECK int hooks_own(struct hooks *h, uint32_t tgid, bool own, struct error *e);
 /* Descriptor of a shared map by its name ("exh_bulk"), borrowed; -1: no object made it. */
 int hooks_map_fd(const struct hooks *h, const char *name);
-/* Runs that the kernel skipped because the same program was running on that CPU already: they are in no
- * counter, and lost. Per class since the start. */
+/* Runs that the kernel skipped because the same program was running on that CPU already: they are
+ * in no counter, and lost. Per class since the start. */
 uint64_t hooks_missed(const struct hooks *h, enum rec_class class);
-/* The tier of a class, and HOOK_* of proto/actions.h, for decode; 0 and HOOK_UNKNOWN: not attached. */
+/* The tier of a class, and HOOK_* of proto/actions.h, for decode; 0 and HOOK_UNKNOWN: not
+ * attached. */
 uint32_t hooks_tier(const struct hooks *h, enum rec_class class);
 uint32_t hooks_kind(const struct hooks *h, enum rec_class class);
 /* A new descriptor that yields the records of an attached iterator class, read until 0. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which hooks there are for each class, best first: the table that a new class or hook is a row of. */
+/* Which hooks there are for each class, best first: the table that a new class or hook is a row
+ * of. */
 #ifndef AGENT_HOOKS_CHAIN_H
 #define AGENT_HOOKS_CHAIN_H
 

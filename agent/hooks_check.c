@@ -92,7 +92,7 @@ static int check_capabilities(struct error *e)
 			  needed[i].name);
 		error_hint(
 			e,
-			"run as root, or grant CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN");
+			"run as root, or with CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN");
 		return -EPERM;
 	}
 	return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What has to be so before any program can be loaded, each failure one sentence that says what to do. */
+/* What has to be so before any program can be loaded, each failure one sentence that says what to
+ * do. */
 #ifndef AGENT_HOOKS_CHECK_H
 #define AGENT_HOOKS_CHECK_H
 
@@ -14,7 +15,8 @@
 MUST_CHECK int hooks_check(const char *btf_path, uint32_t version, struct error *e);
 /* "6.1.0-18-amd64" to KERNEL_NUMBER(6, 1, 0); patches above 255 count as 255; 0: not a version. */
 uint32_t hooks_kernel_number(const char *release);
-/* Kernels before 5.11 count maps against RLIMIT_MEMLOCK. Tries to lift it, ignores that it may not. */
+/* Kernels before 5.11 count maps against RLIMIT_MEMLOCK. Tries to lift it, ignores that it may
+ * not. */
 void hooks_lift_memlock(void);
 /* Where cgroup v2 is mounted, from mounts in the format of /proc/self/mounts. ret: size bytes.
  * -ENOENT: not mounted; -ENAMETOOLONG. */

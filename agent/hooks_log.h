@@ -7,7 +7,8 @@
 
 void hooks_log_capture(void);
 void hooks_log_clear(void);
-/* The first complaint on this thread since clear, without newline; "libbpf gives no reason" if none. */
+/* The first complaint on this thread since clear, without newline; "libbpf gives no reason" if
+ * none. */
 const char *hooks_log_reason(void);
 
 #endif

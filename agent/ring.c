@@ -13,7 +13,8 @@ struct ring {
 	int stopped; /* what fn returned */
 };
 
-/* libbpf goes on until the ring is empty or this returns negative; it then has consumed the record. */
+/* libbpf goes on until the ring is empty or this returns negative; it then has consumed the
+ * record. */
 static int one(void *ctx, void *data, size_t len)
 {
 	struct ring *r = ctx;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One kernel ring, emptied on a timer: programs never wake the reader (a wake-up costs them more than
- * the record), so polling would sleep for ever. One thread per ring. */
+/* One kernel ring, emptied on a timer: programs never wake the reader (a wake-up costs them more
+ * than the record), so polling would sleep for ever. One thread per ring. */
 #ifndef AGENT_RING_H
 #define AGENT_RING_H
 

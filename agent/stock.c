@@ -81,8 +81,8 @@ static bool same_process(const struct rec_image *image)
 	return stock_start_ticks(stat, len) == image->start_ns / (NSEC_PER_SEC / per_second);
 }
 
-/* The arguments are the last part of the tail: replace them by what procfs says, if that is more and of
- * the length that the kernel gave. */
+/* The arguments are the last part of the tail: replace them by what procfs says, if that is more
+ * and of the length that the kernel gave. */
 static size_t complete_args(union record *record, size_t len)
 {
 	struct rec_exec *exec = &record->exec;

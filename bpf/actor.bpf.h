@@ -25,7 +25,8 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task, uint32
 	return READ(css, cgroup);
 }
 
-/* The cgroup of a v1 hierarchy that says most about the workload: memory's, else pids'; NULL: none. */
+/* The cgroup of a v1 hierarchy that says most about the workload: memory's, else pids'; NULL:
+ * none. */
 static __always_inline struct cgroup *cgroup_v1_of(struct task_struct *task)
 {
 	struct cgroup_root *v2 = READ(task, cgroups, dfl_cgrp, root);
@@ -74,8 +75,8 @@ static __always_inline void fill_actor(struct rec_actor *actor, struct task_stru
 	READ_INTO(&actor->comm, task, comm);
 }
 
-/* Is io_uring doing this for the current task: in a worker or poller thread, or inside io_uring_enter?
- * For tracing programs, where the task's registers can be had (from 5.15). */
+/* Is io_uring doing this for the current task: in a worker or poller thread, or inside
+ * io_uring_enter? For tracing programs, where the task's registers can be had (from 5.15). */
 static __always_inline uint32_t io_uring_flag(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();

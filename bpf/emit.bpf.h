@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* From a filled record to the ring: numbering, counting, scratch slots. The maps here are shared by all
- * objects (agent/hooks.c makes them once); programs of different kinds may interleave on one CPU, by
- * interrupt and, on preemptible kernels, by the scheduler, so every shared word is atomic. */
+/* From a filled record to the ring: numbering, counting, scratch slots. The maps here are shared
+ * by all objects (agent/hooks.c makes them once); programs of different kinds may interleave on
+ * one CPU, by interrupt and, on preemptible kernels, by the scheduler, so every shared word is
+ * atomic. */
 #ifndef BPF_EMIT_BPF_H
 #define BPF_EMIT_BPF_H
 
@@ -67,6 +68,14 @@ struct {
 	__type(value, uint8_t);
 } exh_own SEC(".maps");
 
+/* Classes that are switched off though a program that serves them runs for another: a bit each. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, uint32_t);
+} exh_off SEC(".maps");
+
 #define COUNT(class_, field)                                                                       \
 	do {                                                                                       \
 		uint32_t class_key_ = (class_);                                                    \
@@ -76,8 +85,8 @@ struct {
 	} while (0)
 
 /* Before 5.12 there is no atomic that returns the old value; those kernels do not preempt tracing
- * programs, and what nests by interrupt is last in, first out, which the plain form of a flag survives.
- * A number may then be given twice: the agent sees it as a duplicate, never as a loss. */
+ * programs, and what nests by interrupt is last in, first out, which the plain form of a flag
+ * survives. A number may then be given twice: the agent sees it as a duplicate, never as a loss. */
 #ifdef EXH_PLAIN
 static __always_inline uint64_t next_number(uint64_t *n)
 {
@@ -132,6 +141,13 @@ static __always_inline bool is_own(void)
 	return bpf_map_lookup_elem(&exh_own, &tgid) != NULL;
 }
 
+static __always_inline bool is_off(uint32_t class)
+{
+	uint32_t zero = 0, *off = bpf_map_lookup_elem(&exh_off, &zero);
+
+	return off && *off & (1U << class);
+}
+
 /* Everything of the header but the actor and what emit sets; the record is zero before. */
 static __always_inline void begin(struct rec_header *h, uint32_t type, uint32_t class,
 				  uint32_t ring)
@@ -144,7 +160,8 @@ static __always_inline void begin(struct rec_header *h, uint32_t type, uint32_t 
 	h->cpu = bpf_get_smp_processor_id();
 }
 
-/* Number, send, count. ring and class as in begin. len: bounded by the caller, fixed part and tail. */
+/* Number, send, count. ring and class as in begin. len: bounded by the caller, fixed part and
+ * tail. */
 static __always_inline void emit(struct rec_header *h, uint32_t len, uint32_t class, uint32_t ring)
 {
 	uint64_t *seq = bpf_map_lookup_elem(&exh_seq, &ring);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Files created or opened for writing, from the struct file behind the descriptor that the system call
- * returned: what was really opened, whatever the caller's buffer says by now. */
+/* Files created or opened for writing, from the struct file behind the descriptor that the system
+ * call returned: what was really opened, whatever the caller's buffer says by now. */
 #ifndef BPF_FILE_BPF_H
 #define BPF_FILE_BPF_H
 
@@ -42,8 +42,8 @@ static __always_inline struct file *file_of_fd(struct task_struct *task, long fd
 	return file;
 }
 
-/* Within the window of a record with the same key? Then it is folded; else *ret_repeated is what was
- * folded into the record before. */
+/* Within the window of a record with the same key? Then it is folded; else *ret_repeated is what
+ * was folded into the record before. */
 static __always_inline bool fold(const struct dedup_key *key, uint64_t now, uint32_t *ret_repeated)
 {
 	struct dedup *seen = bpf_map_lookup_elem(&exh_dedup, key);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Every TCP and UDP socket that some process holds, in all network namespaces (iter/tcp sees one). */
+/* Every TCP and UDP socket that some process holds, in all network namespaces (iter/tcp sees
+ * one). */
 #include "bpf/stock.bpf.h"
 
 SEC("iter/task_file")

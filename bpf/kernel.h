@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The kernel as these programs see it: only the fields in use, found on the running kernel by CO-RE.
- * Every read of kernel memory goes through READ, READ_INTO, READ_BYTES, READ_STRING below. */
+/* The kernel as these programs see it: only the fields in use, found on the running kernel by
+ * CO-RE. Every read of kernel memory goes through READ, READ_INTO, READ_BYTES, READ_STRING
+ * below. */
 #ifndef BPF_KERNEL_H
 #define BPF_KERNEL_H
 

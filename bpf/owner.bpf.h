@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Whose socket it is, and what its two ends are. The table is keyed by the socket's address in the
- * kernel, filled where the owner runs (connect, listen, accept, socket creation, stock-taking) and read
- * where a packet or a timer runs in whatever context. */
+ * kernel, filled where the owner runs (connect, listen, accept, socket creation, stock-taking) and
+ * read where a packet or a timer runs in whatever context. */
 #ifndef BPF_OWNER_BPF_H
 #define BPF_OWNER_BPF_H
 
@@ -34,7 +34,8 @@ struct ends {
 	uint8_t family; /* 4 or 6 */
 };
 
-/* The verifier forbids arithmetic on the socket of a context; as a number it may be read through. */
+/* The verifier forbids arithmetic on the socket of a context; as a number it may be read
+ * through. */
 static __always_inline struct sock *plain_sock(void *context_sock)
 {
 	struct sock *sk = NULL;
@@ -77,8 +78,8 @@ static __always_inline bool is_mapped(const uint8_t *a)
 	return word[0] == 0 && word[1] == 0 && word[2] == __builtin_bswap32(0xffff);
 }
 
-/* An IPv6 socket that speaks IPv4 keeps mapped addresses; a listener on :: is IPv6. skc_num is gone by
- * the time a connection is closed, inet_sport is not. */
+/* An IPv6 socket that speaks IPv4 keeps mapped addresses; a listener on :: is IPv6. skc_num is gone
+ * by the time a connection is closed, inet_sport is not. */
 static __always_inline void fill_ends(struct ends *ends, struct sock *sk)
 {
 	struct inet_sock *inet = (void *)sk;

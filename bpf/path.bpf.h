@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The path of a file by walking dentries up to the root of the whole mount tree: what the kernel holds,
- * not what the caller's memory said. bpf_d_path is not allowed in tracing programs, stops at a chroot's
- * root, and is not used. Global functions with a scalar argument, so that the verifier checks one step
- * once (inlined, 64 steps pass its limit of a million instructions); state lies in the slot. */
+/* The path of a file by walking dentries up to the root of the whole mount tree: what the kernel
+ * holds, not what the caller's memory said. bpf_d_path is not allowed in tracing programs, stops at
+ * a chroot's root, and is not used. Global functions with a scalar argument, so that the verifier
+ * checks one step once (inlined, 64 steps pass its limit of a million instructions); state lies in
+ * the slot. */
 #ifndef BPF_PATH_BPF_H
 #define BPF_PATH_BPF_H
 
@@ -93,8 +94,8 @@ static __always_inline uint32_t root_name(uint8_t *out, struct dentry *dentry)
 	return len;
 }
 
-/* Resolve into the record at offset; returns the length, sets *incomplete_ when its head is missing.
- * vfsmount, dentry: of one struct path. */
+/* Resolve into the record at offset; returns the length, sets *incomplete_ when its head is
+ * missing. vfsmount, dentry: of one struct path. */
 static __always_inline uint32_t put_path(struct slot *slot, uint32_t index, uint32_t offset,
 					 struct vfsmount *vfsmount, struct dentry *dentry,
 					 bool *ret_incomplete)

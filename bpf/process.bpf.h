@@ -30,8 +30,8 @@ static __always_inline uint32_t wait_status(struct task_struct *task)
 	return READ(task, group_leader, exit_code);
 }
 
-/* Before 6.18 or so the tracepoint does not say whether this is the last thread; then two threads that
- * end at once may both find none left, and the agent drops the second. */
+/* Before 6.18 or so the tracepoint does not say whether this is the last thread; then two threads
+ * that end at once may both find none left, and the agent drops the second. */
 static __always_inline void exit_body(struct task_struct *task)
 {
 	struct rec_exit exit;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* All that the kernel side and the agent both know: what a record looks like, and the shared maps.
- * A record is a fixed part (struct rec_*, which begins with struct rec_header) and a tail: byte strings
- * one after the other, in the order and with the lengths that the fixed part gives, no padding, no
- * terminating NUL. Native byte order, records start 8-byte aligned, nothing here is a pointer.
- * Unused members and padding are 0. Layout changes raise REC_LAYOUT; records never leave the host. */
+ * A record is a fixed part (struct rec_*, which begins with struct rec_header) and a tail: byte
+ * strings one after the other, in the order and with the lengths that the fixed part gives, no
+ * padding, no terminating NUL. Native byte order, records start 8-byte aligned, nothing here is a
+ * pointer. Unused members and padding are 0. Layout changes raise REC_LAYOUT; records never leave
+ * the host. */
 #ifndef BPF_RECORD_H
 #define BPF_RECORD_H
 
@@ -88,7 +89,7 @@ struct rec_actor {
 	struct rec_image image;
 	struct rec_image parent; /* of the real parent, now */
 	uint64_t cgroup_id; /* v2 (default) hierarchy */
-	uint64_t cgroup_v1_id; /* memory controller's, else pids', on v1 and hybrid hosts; 0: none */
+	uint64_t cgroup_v1_id; /* on v1 and hybrid hosts: memory's, else pids'; 0: none */
 	uint32_t tid;
 	uint32_t uid; /* effective ids, initial user namespace */
 	uint32_t gid;
@@ -104,7 +105,7 @@ struct rec_header {
 	uint32_t len; /* of the whole record, fixed part and tail */
 	uint16_t type; /* enum rec_type */
 	uint16_t flags; /* REC_TRUNCATED... */
-	uint64_t seq; /* per CPU and ring, from 1, given before space is reserved: a hole is a loss */
+	uint64_t seq; /* per CPU and ring, from 1, before space is reserved: a hole is a loss */
 	uint64_t boottime_ns;
 	uint32_t cpu;
 	uint16_t layout; /* REC_LAYOUT */
@@ -129,10 +130,10 @@ struct rec_exec {
 	uint32_t dev_minor;
 	uint64_t cap_effective;
 	uint64_t args_bytes; /* true length of the argument area, terminating NULs included */
-	uint32_t args_len; /* bytes in the tail, at most REC_ARGS_MAX: arguments, each ended by a NUL */
+	uint32_t args_len; /* bytes in the tail, at most REC_ARGS_MAX; each ends with a NUL */
 	uint16_t path_len; /* executable, from the global root of the mount tree */
 	uint16_t cwd_len; /* working directory, likewise */
-	uint16_t name_len; /* the path that exec was called with (for a script: the script); not resolved */
+	uint16_t name_len; /* what exec was called with (a script: its path); not resolved */
 	uint16_t cgroup_len; /* last component of the v2 cgroup */
 	uint16_t cgroup_v1_len; /* last component of the v1 cgroup of cgroup_v1_id */
 	uint16_t exe_flags; /* REC_EXE_... */
@@ -170,11 +171,11 @@ struct rec_file_open {
 	uint32_t gid;
 	uint32_t open_flags; /* file->f_flags: O_CREAT, O_EXCL, O_TRUNC are gone from it */
 	uint32_t nlink;
-	uint32_t repeated; /* opens like this one that were folded into it: since the record before */
+	uint32_t repeated; /* opens like this one since the record before it, folded */
 	uint32_t pad;
 	uint16_t path_len;
 	uint8_t op; /* enum rec_file_op */
-	uint8_t size_before_known; /* 1: size is also the size before this open (create: always 0) */
+	uint8_t size_before_known; /* 1: size is also that before this open (create: 0) */
 	uint32_t pad2;
 };
 
@@ -201,7 +202,7 @@ struct rec_tcp {
 	uint64_t opened_ns; /* disconnect: boottime of connect or of establishment; 0: unknown */
 	uint8_t local[16];
 	uint8_t remote[16];
-	uint16_t local_port; /* host order; 0: on connect, where no sockops hook could be attached */
+	uint16_t local_port; /* host order; 0: on connect, without a sockops hook */
 	uint16_t remote_port;
 	uint8_t family; /* 4 or 6 */
 	uint8_t op; /* enum rec_tcp_op */
@@ -231,8 +232,8 @@ struct rec_udp_flow {
 	uint8_t pad;
 };
 
-/* A UDP flow in the kernel's table exh_flows, whose value is a struct rec_udp_flow that is not sent yet:
- * layout, type, class, flags and actor of its header are filled in. */
+/* A UDP flow in the kernel's table exh_flows, whose value is a struct rec_udp_flow that is not sent
+ * yet: layout, type, class, flags and actor of its header are filled in. */
 struct rec_flow_key {
 	uint64_t socket; /* cookie */
 	uint8_t remote[16];
@@ -259,9 +260,10 @@ struct rec_socket {
 	uint32_t pad;
 };
 
-/* One per CPU and class; seen = filtered + aggregated + sent + lost_ring + lost_scratch, exactly, when
- * nothing is running. UDP: every packet is seen and aggregated (or filtered, or lost_scratch when the
- * flow table is full), and every flushed flow is once more seen and sent (or lost_ring). */
+/* One per CPU and class; seen = filtered + aggregated + sent + lost_ring + lost_scratch,
+ * exactly, when nothing is running. UDP: every packet is seen and aggregated (or filtered, or
+ * lost_scratch when the flow table is full), and every flushed flow is once more seen and sent
+ * (or lost_ring). */
 struct rec_counters {
 	uint64_t seen;
 	uint64_t filtered;

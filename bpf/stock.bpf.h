@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is there already when the agent starts, as records that an iterator hands out through a seq_file.
- * Its buffer holds 32 KiB: a record that does not fit any more is asked for again, so nothing is counted
- * or remembered before it went in. */
+/* What is there already when the agent starts, as records that an iterator hands out through a
+ * seq_file. Its buffer holds 32 KiB: a record that does not fit any more is asked for again, so
+ * nothing is counted or remembered before it went in. */
 #ifndef BPF_STOCK_BPF_H
 #define BPF_STOCK_BPF_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* System calls that return a descriptor worth looking at: which, and what to do then. Numbers are the
- * architecture's; a 32-bit call (int 0x80) has numbers of its own, in which 257 is not openat. Only
- * sys_exit: arguments are still in the registers, and the result is known. */
+/* System calls that return a descriptor worth looking at: which, and what to do then. Numbers are
+ * the architecture's; a 32-bit call (int 0x80) has numbers of its own, in which 257 is not openat.
+ * Only sys_exit: arguments are still in the registers, and the result is known. */
 #ifndef BPF_SYS_BPF_H
 #define BPF_SYS_BPF_H
 
@@ -112,6 +112,8 @@ static __always_inline void sys_exit_body(struct pt_regs *regs, long nr, long re
 	flags = compat ? REC_COMPAT : 0;
 	if (action == SYS_NONE || ret < 0 ||
 	    (compat && nr == COMPAT_SOCKETCALL && !socketcall_accepts(regs)))
+		return;
+	if (is_off(action == SYS_OPEN ? REC_CLASS_FILE_OPEN : REC_CLASS_TCP_ACCEPT))
 		return;
 	if (action == SYS_OPEN)
 		file_open_body(task, ret, truncates(nr, compat, regs), flags);

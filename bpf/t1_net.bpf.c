@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* TCP connect, listen and disconnect. When the state becomes SYN_SENT the local port is not chosen yet;
- * the sockops hook runs right after that, still in the caller's context. Without cgroup v2 the _alone
- * programs report connects with local port 0. */
+/* TCP connect, listen and disconnect. When the state becomes SYN_SENT the local port is not chosen
+ * yet; the sockops hook runs right after that, still in the caller's context. Without cgroup v2 the
+ * _alone programs report connects with local port 0. */
 #include "bpf/tcp.bpf.h"
 
 SEC("tp_btf/inet_sock_set_state")

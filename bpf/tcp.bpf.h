@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* TCP connections from the state machine of the socket itself. Only some transitions run in the caller's
- * context (towards SYN_SENT and LISTEN); the others run wherever a packet arrives, so who owns a socket
- * is kept in a table from connect, listen or accept on, by the socket's address in the kernel. */
+/* TCP connections from the state machine of the socket itself. Only some transitions run in the
+ * caller's context (towards SYN_SENT and LISTEN); the others run wherever a packet arrives, so who
+ * owns a socket is kept in a table from connect, listen or accept on, by the socket's address in
+ * the kernel. */
 #ifndef BPF_TCP_BPF_H
 #define BPF_TCP_BPF_H
 

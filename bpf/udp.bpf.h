@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* UDP as flows, one per socket and peer, counted in a table and never sent per packet. The agent sweeps
- * idle flows out (agent/flows.c); a socket that is closed sends its first flow itself, which for most
- * sockets is the only one. */
+/* UDP as flows, one per socket and peer, counted in a table and never sent per packet. The agent
+ * sweeps idle flows out (agent/flows.c); a socket that is closed sends its first flow itself, which
+ * for most sockets is the only one. */
 #ifndef BPF_UDP_BPF_H
 #define BPF_UDP_BPF_H
 
@@ -61,8 +61,8 @@ static __always_inline bool parse_ip(struct __sk_buff *skb, struct packet *p, ui
 	return next == IPPROTO_UDP;
 }
 
-/* false: not UDP, or with IPv6 extension headers. The length is the packet's own, not the UDP header's:
- * a segmented send (GSO) is one packet here. */
+/* false: not UDP, or with IPv6 extension headers. The length is the packet's own, not the UDP
+ * header's: a segmented send (GSO) is one packet here. */
 static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
 {
 	uint32_t header;

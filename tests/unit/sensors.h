@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The real programs in this machine's kernel, and what they said: for tests that do something and look
- * for its records. Skips the test where nothing can be loaded (not root, no BTF). Other processes' records
- * arrive too, so tests look for their own pids. */
+/* The real programs in this machine's kernel, and what they said: for tests that do something and
+ * look for its records. Skips the test where nothing can be loaded (not root, no BTF). Other
+ * processes' records arrive too, so tests look for their own pids. */
 #ifndef TESTS_UNIT_SENSORS_H
 #define TESTS_UNIT_SENSORS_H
 
@@ -42,8 +42,8 @@ size_t sensors_count(struct sensors *s, uint16_t type, pid_t pid);
 /* How many records of a class were taken so far. */
 uint64_t sensors_received(const struct sensors *s, enum rec_class class);
 
-/* Run in a child; its exit code is what fn returns. Returns the child's pid, once it has been waited for;
- * *ret_status as wait(2). */
+/* Run in a child; its exit code is what fn returns. Returns the child's pid, once it has been
+ * waited for; *ret_status as wait(2). */
 pid_t sensors_child(int (*fn)(void *arg), void *arg, int *ret_status);
 /* The parts of an exec record's tail, in order. */
 enum sensors_part {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The record layout as a reader in another language would write it down: a change here is a change of
- * REC_LAYOUT. The header's own assertions hold for the compiler of the kernel side, too. */
+/* The record layout as a reader in another language would write it down: a change here is a change
+ * of REC_LAYOUT. The header's own assertions hold for the compiler of the kernel side, too. */
 #include "bpf/record.h"
 
 #include "tests/unit/rows.h"

@@ -218,6 +218,23 @@ static void our_own_are_filtered(void **state)
 	place_remove(&place);
 }
 
+/* The program still runs, for accepts. */
+static void switched_off_is_silent(void **state)
+{
+	(void)state;
+	const struct hooks_config config = { .no_files = true };
+	AUTO(sensors_close_ptr) struct sensors *s = sensors_open(&config);
+	struct counters c;
+	struct place place;
+
+	place_make(&place);
+	assert_int_equal(open_close(place.path, O_WRONLY | O_CREAT), 0);
+	assert_int_equal(counters_read(sensors_hooks(s), &c, NULL), 0);
+	assert_int_equal(c.class[REC_CLASS_FILE_OPEN].seen, 0);
+	assert_int_equal(hooks_tier(sensors_hooks(s), REC_CLASS_TCP_ACCEPT), 1);
+	place_remove(&place);
+}
+
 static void no_room_for_more_of_our_own(void **state)
 {
 	(void)state;
@@ -231,8 +248,8 @@ static void no_room_for_more_of_our_own(void **state)
 	assert_non_null(strstr(e.text, "cannot name process 1342177280 as our own"));
 }
 
-/* One buffer, two names, flipped by another thread while the first opens: the record must name what was
- * opened, whatever the buffer says by then. */
+/* One buffer, two names, flipped by another thread while the first opens: the record must name what
+ * was opened, whatever the buffer says by then. */
 struct flip {
 	char buffer[128];
 	const char *name[2];
@@ -346,6 +363,7 @@ int main(void)
 	ADD_ROWS(&t, what_was_opened, open_rows);
 	ADD_TEST(&t, repeated_opens_are_folded);
 	ADD_TEST(&t, our_own_are_filtered);
+	ADD_TEST(&t, switched_off_is_silent);
 	ADD_TEST(&t, no_room_for_more_of_our_own);
 	ADD_TEST(&t, flipping_the_name_changes_nothing);
 	ADD_TEST(&t, a_mount_of_another_namespace);

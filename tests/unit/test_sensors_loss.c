@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A flood that overruns a tiny bulk ring: what was produced is received or lost, exactly, and nothing of
- * the critical ring is missing. */
+/* A flood that overruns a tiny bulk ring: what was produced is received or lost, exactly, and
+ * nothing of the critical ring is missing. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/wait.h>
