@@ -101,7 +101,9 @@ static int open_hooks(struct sense *s, struct error *e)
 /* A host without fanotify is covered less, and says so. */
 static void open_fanotify(struct sense *s)
 {
+	/* Bounded: while the agent is stopped the kernel's memory must not fill; an overflow is a gap. */
 	struct fanotify_config f = { .mountinfo = "/proc/self/mountinfo",
+				     .bounded = true,
 				     .own_pids = { (uint32_t)getpid() } };
 	struct coverage *coverage = hooks_coverage(s->hooks);
 	struct fanotify_coverage covered;
