@@ -88,16 +88,3 @@ int main(int argc, char **argv)
 	v = verb_by_name(argv[1]);
 	return v ? run_verb(v, argc - 1, argv + 1) : unknown_verb(argv[1]);
 }
-
-int verb_completion(const struct args *a)
-{
-	struct error e = { 0 };
-
-	if (!a->object || strcmp(a->object, "bash") != 0) {
-		(void)error_set(&e, -EINVAL, "completion is written for bash only");
-		error_hint(&e, ". <(exhibit completion bash)");
-		return outcome_failure(&e);
-	}
-	help_completion();
-	return fflush(stdout) ? EXIT_ERROR : EXIT_FOUND;
-}
