@@ -6,6 +6,7 @@
 #include "tests/unit/rows.h"
 
 #include <arpa/inet.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -157,4 +158,30 @@ bool raw_handshake(struct world *w, const char *name, int version)
 	(void)close(fd);
 	(void)signal(SIGPIPE, old);
 	return good;
+}
+
+bool raw_server_shows(struct world *w, const char *name)
+{
+	SSL_CTX *ctx = raw_context(w, "host", TLS1_3_VERSION);
+	SSL *ssl = SSL_new(ctx);
+	int fd = raw_connect(w);
+	BIO *bio = BIO_new_file(pki_path(&w->pki, name, ".crt"), "r");
+	X509 *want = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	X509 *got;
+	bool same;
+
+	assert_non_null(want);
+	assert_true(fd >= 0);
+	assert_int_equal(SSL_set_fd(ssl, fd), 1);
+	assert_int_equal(SSL_connect(ssl), 1);
+	got = SSL_get1_peer_certificate(ssl);
+	assert_non_null(got);
+	same = X509_cmp(want, got) == 0;
+	X509_free(got);
+	X509_free(want);
+	(void)BIO_free(bio);
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	(void)close(fd);
+	return same;
 }

@@ -14,6 +14,8 @@ enum rpc_status raw_call(struct world *w, const char *name, const char *path,
 /* A TLS handshake of exactly `version` (TLS1_2_VERSION, TLS1_3_VERSION) with the certificate `name` (NULL: none);
  * true when the server ended it well, seen by its first HTTP/2 frame. */
 bool raw_handshake(struct world *w, const char *name, int version);
+/* Whether the server's certificate in a new handshake is the one that dir/name.crt holds now. */
+bool raw_server_shows(struct world *w, const char *name);
 /* A TCP connection, or -1. */
 int raw_connect(struct world *w);
 

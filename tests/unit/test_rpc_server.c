@@ -283,8 +283,11 @@ static void new_certificate_is_shown_and_old_streams_live(void **state)
 	caller_connect(&old, &world, "host", "/test.T/Echo");
 	caller_send(&old, "x", 1);
 	caller_wait_messages(&old, 1);
+	assert_true(raw_server_shows(&world, "collector"));
 	pki_issue(&world.pki, "order", IDENTITY_COLLECTOR, "c2", "collector", 3600);
+	assert_false(raw_server_shows(&world, "collector"));
 	write_deny("");
+	assert_true(raw_server_shows(&world, "collector"));
 	caller_connect(&fresh, &world, "host", "/test.T/Echo");
 	caller_send(&fresh, "y", 1);
 	caller_wait_messages(&fresh, 1);
