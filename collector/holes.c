@@ -239,33 +239,50 @@ static int read_all(struct holes *h, struct reading *r, const struct store_ref *
 	return 0;
 }
 
-static int find(struct holes *h, struct reading *r, struct error *e)
+/* -E2BIG: more than can be read. */
+static int find(struct holes *h, struct reading *r, const struct batch_name *hosts, size_t n_hosts, struct error *e)
 {
 	AUTO(free_ptr) struct store_ref *refs = NULL;
 	struct store_question q = {
 		.tenant = h->q->tenant,
-		.hosts = h->q->hosts,
-		.n_hosts = h->q->n_hosts,
+		.hosts = hosts,
+		.n_hosts = n_hosts,
 		.since_ns = h->q->since_ns,
 		/* A gap is told after it has ended, in a batch of its own time. */
 		.until_ns = INT64_MAX,
 		.max = HOLES_BATCHES_MAX,
 	};
-	struct missing *m;
 	size_t n = 0;
 	int result;
 
 	q.groups = filter_groups(r->filter, &q.n_groups);
 	result = store_find(r->store, &q, &refs, &n, e);
-	if (result == -E2BIG) {
-		m = missing_add(r->missing, NULL, NULL);
+	return result < 0 ? result : read_all(h, r, refs, n, e);
+}
+
+/* Where all together have too many, only the hosts that alone have too many are passed over. */
+static int find_each(struct holes *h, struct reading *r, struct error *e)
+{
+	for (size_t i = 0; i < r->n_hosts; i++) {
+		struct missing *m;
+		int result = find(h, r, &r->hosts[i], 1, e);
+
+		if (result < 0 && result != -E2BIG)
+			return result;
+		m = result < 0 ? missing_add(r->missing, &r->hosts[i], NULL) : NULL;
 		if (m)
 			(void)snprintf(m->reason, sizeof(m->reason),
-				       "more than %d batches tell of gaps; ask for one host or a shorter time to see which",
+				       "more than %d batches tell of gaps; ask for a shorter time to see which",
 				       HOLES_BATCHES_MAX);
-		return 0;
 	}
-	return result < 0 ? result : read_all(h, r, refs, n, e);
+	return 0;
+}
+
+static int find_all(struct holes *h, struct reading *r, struct error *e)
+{
+	int result = find(h, r, h->q->named ? r->hosts : NULL, h->q->named ? r->n_hosts : 0, e);
+
+	return result == -E2BIG ? find_each(h, r, e) : result;
 }
 
 static void holes_release(struct holes *h)
@@ -288,7 +305,7 @@ int holes_find(struct reading *r, const struct holes_question *q, struct error *
 	if (!h.items || !h.arena)
 		return error_set(e, -ENOMEM, "cannot look for gaps: out of memory");
 	r->filter = gaps;
-	result = find(&h, r, e);
+	result = find_all(&h, r, e);
 	r->filter = filter;
 	for (size_t i = 0; i < h.n; i++)
 		tell(&h.items[i], r->missing);

@@ -6,12 +6,11 @@
 
 #include "collector/reading.h"
 
-#define HOLES_BATCHES_MAX 4096 /* batches with gaps that one question reads */
+#define HOLES_BATCHES_MAX 4096 /* batches with gaps that one question reads, of all hosts or of each */
 
 struct holes_question {
 	const struct batch_name *tenant;
-	const struct batch_name *hosts; /* ids; n_hosts 0: all */
-	size_t n_hosts;
+	bool named; /* only the hosts of reading.hosts; else all of the tenant */
 	int64_t since_ns, until_ns; /* INT64_MIN/MAX: open */
 	uint32_t classes; /* bits 1 << class that matter; holes of no known class always do */
 };

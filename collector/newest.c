@@ -177,11 +177,11 @@ static int search_span(struct search *s, const struct store_ref *refs, size_t n,
 
 static int search_all(struct search *s, const struct store_question *q, struct error *e)
 {
-	struct refs_walk walk;
+	AUTO(refs_end) struct refs_walk walk;
 	size_t n;
 	int r;
 
-	refs_begin(&walk, s->reading->store, q, true);
+	refs_begin(&walk, s->reading, q, true);
 	for (;;) {
 		AUTO(free_ptr) struct store_ref *refs = NULL;
 

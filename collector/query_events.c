@@ -108,9 +108,9 @@ static int run_newest(struct events *q, size_t limit, struct error *e)
 static int run_all(struct events *q, struct error *e)
 {
 	struct store_question question = question_of(q);
-	struct refs_walk walk;
+	AUTO(refs_end) struct refs_walk walk;
 
-	refs_begin(&walk, q->scope.reading.store, &question, false);
+	refs_begin(&walk, &q->scope.reading, &question, false);
 	for (;;) {
 		AUTO(free_ptr) struct store_ref *refs = NULL;
 		struct merge_question merge = { .budget = q->budget };

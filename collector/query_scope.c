@@ -46,14 +46,16 @@ static int select_hosts(struct query_scope *s, const ProtobufCBinaryData *names,
 	return 0;
 }
 
-static int copy_ids(struct query_scope *s, struct error *e)
+static int copy_ids(struct query_scope *s, bool named, struct error *e)
 {
 	s->ids = calloc(s->n_hosts + 1, sizeof(*s->ids));
 	if (!s->ids)
 		return error_set(e, -ENOMEM, "cannot answer: out of memory");
 	for (size_t i = 0; i < s->n_hosts; i++)
 		s->ids[i] = s->hosts[i].host_id;
-	s->n_ids = s->n_hosts;
+	s->n_ids = named ? s->n_hosts : 0;
+	s->reading.hosts = s->ids;
+	s->reading.n_hosts = s->n_hosts;
 	return 0;
 }
 
@@ -73,10 +75,9 @@ int scope_init(struct query_scope *s, const struct query *q, const ProtobufCBina
 	if (r < 0)
 		return r;
 	r = hosts_snapshot(q->env->hosts, &q->tenant, &s->hosts, &s->n_hosts, e);
-	if (r < 0 || n_names == 0)
-		return r;
-	r = select_hosts(s, names, n_names, e);
-	return r < 0 ? r : copy_ids(s, e);
+	if (r == 0 && n_names)
+		r = select_hosts(s, names, n_names, e);
+	return r < 0 ? r : copy_ids(s, n_names > 0, e);
 }
 
 void scope_release(struct query_scope *s)
@@ -129,11 +130,10 @@ int scope_complete(struct query_scope *s, int64_t since_ns, int64_t until_ns, ui
 	AUTO(free_ptr) struct store_stream *streams = NULL;
 	struct holes_question holes = {
 		.tenant = &s->query->tenant,
-		.hosts = s->ids,
-		.n_hosts = s->n_ids,
 		.since_ns = since_ns,
 		.until_ns = until_ns,
 		.classes = classes,
+		.named = s->n_ids > 0,
 	};
 	struct completeness_question q = {
 		.hosts = s->hosts,

@@ -11,8 +11,8 @@ struct query_scope {
 	const struct query *query;
 	struct host_info *hosts; /* asked about, malloc'ed */
 	size_t n_hosts;
-	struct batch_name *ids; /* theirs, for store_find; NULL with n_ids 0: all of the tenant */
-	size_t n_ids;
+	struct batch_name *ids; /* theirs */
+	size_t n_ids; /* for store_find; 0: all of the tenant */
 	struct reading reading;
 	struct missing_list missing;
 	int64_t now_ns;

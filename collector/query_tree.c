@@ -167,7 +167,7 @@ static int ask(struct tree *t, bool intro, struct error *e)
 	const struct store_group groups[] = { { t->tokens, t->n_tokens }, { actions, ARRAY_LEN(actions) } };
 	int64_t until_ns = t->at_ns == INT64_MAX ? INT64_MAX : t->at_ns + 1;
 	struct store_question q = scope_question(&t->scope, INT64_MIN, until_ns);
-	struct refs_walk walk;
+	AUTO(refs_end) struct refs_walk walk = { 0 };
 	int r;
 
 	if (!t->n_tokens)
@@ -178,7 +178,7 @@ static int ask(struct tree *t, bool intro, struct error *e)
 	}
 	q.groups = groups;
 	q.n_groups = intro ? 2 : 1;
-	refs_begin(&walk, t->scope.reading.store, &q, false);
+	refs_begin(&walk, &t->scope.reading, &q, false);
 	for (;;) {
 		AUTO(free_ptr) struct store_ref *refs = NULL;
 		int64_t since_ns, end_ns;

@@ -16,6 +16,10 @@ struct reading {
 	bool (*cancelled)(void *ctx);
 	void *cancel_ctx;
 	struct missing_list *missing;
+	/* Every host that the question is about, for when one of them claims so much that it must be left
+	 * out; borrowed. */
+	const struct batch_name *hosts;
+	size_t n_hosts;
 	uint64_t unknown; /* entries that could not be understood */
 	uint64_t batches; /* read so far */
 };

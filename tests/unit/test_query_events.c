@@ -431,6 +431,39 @@ static void a_cursor_goes_on_where_it_was(void **state)
 	free(all);
 }
 
+/* A host whose batches all claim the same time must not make the others unreachable. */
+static void a_flood_of_claims_is_left_out(void **state)
+{
+	struct world *w = *state;
+	Exhibit__V1__EventsQuery m = EXHIBIT__V1__EVENTS_QUERY__INIT;
+	size_t before = w->store->n;
+
+	for (uint64_t i = 0; i < 60; i++) {
+		fake_begin(w->builder, "c", 99, BATCH_LANE_BULK, i + 1, i * 2 + 1);
+		add_process(w, w->builder);
+		add_event(w, w->builder, 0);
+		add_event(w, w->builder, 900);
+		fake_end(w->builder, w->store);
+	}
+	w->store->max = 59;
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->missing, 1);
+	assert_non_null(strstr(w->reason, "claim the same minute; the host is left out"));
+	assert_true(w->n_out > 100);
+	for (size_t i = 0; i < w->n_out; i++)
+		assert_int_not_equal(w->out[i].host, 'c');
+	m.limit = 10;
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->missing, 1);
+	assert_int_equal(w->n_out, 10);
+	w->store->max = 0;
+	while (w->store->n > before) {
+		w->store->n--;
+		free(w->store->batches[w->store->n].bytes);
+		free(w->store->batches[w->store->n].tokens);
+	}
+}
+
 static void hosts_are_chosen_by_name(void **state)
 {
 	struct world *w = *state;
@@ -543,6 +576,7 @@ int main(void)
 		cmocka_unit_test(index_merge_and_scan_agree),
 		cmocka_unit_test(a_small_budget_gives_the_same),
 		cmocka_unit_test(a_cursor_goes_on_where_it_was),
+		cmocka_unit_test(a_flood_of_claims_is_left_out),
 		cmocka_unit_test(hosts_are_chosen_by_name),
 		cmocka_unit_test(gaps_are_summed_and_told),
 		cmocka_unit_test(a_damaged_batch_is_told_and_the_rest_shown),
