@@ -132,7 +132,8 @@ static bool record_take(const Exhibit__V1__RetentionRecord *m, struct arena *a, 
 	if (!reason || !i->streams || m->version != VERSION || m->reason.len > REASON_MAX ||
 	    m->n_streams > RETENTION_STREAMS_MAX || !take_name(&m->tenant, &i->tenant))
 		return false;
-	memcpy(reason, m->reason.data, m->reason.len);
+	if (m->reason.len > 0)
+		memcpy(reason, m->reason.data, m->reason.len);
 	i->has_segment = m->segment_id.len > 0;
 	if (i->has_segment && (!take(&m->segment_id, i->segment.b, SEGMENT_ID_LEN) ||
 			       !take(&m->segment_sha256, i->sha256.b, SEAL_HASH_LEN)))
