@@ -12,7 +12,7 @@
 #include "collector/refs.h"
 
 #define FOLLOW_BUDGET MiB(4) /* a tail's own thread reads its history with less */
-#define FOLLOW_WAIT_MS 500 /* between looks at whether the asker is still there */
+#define FOLLOW_WAIT_MS 100 /* between looks at whether the asker is still there */
 #define SEEN_MAX 4096 /* batches of the history that may also come live */
 
 struct place {

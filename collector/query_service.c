@@ -408,7 +408,7 @@ void query_service_close(struct query_service *s)
 	for (unsigned int i = 0; i < s->n_threads; i++)
 		(void)pthread_join(s->threads[i], NULL);
 	s->n_threads = 0;
-	/* Each notices within WAIT_MS or half a second. */
+	/* Each notices within WAIT_MS. */
 	while (atomic_load(&s->tails))
 		(void)usleep(10000);
 }
