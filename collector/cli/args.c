@@ -145,13 +145,11 @@ static uint32_t group_of(const struct flag *f)
 
 SETTER(set_filter)
 {
-	int r;
+	bool number = value[0] && value[strspn(value, "0123456789")] == '\0';
+	const char *field = f->second && !number ? f->second : f->field;
 
 	UNUSED_HERE;
-	r = add_term(a, f->field, strlen(f->field), f->op, value, group_of(f), e);
-	if (r == 0 && f->second)
-		r = add_term(a, f->second, strlen(f->second), f->op, value, group_of(f), e);
-	return r;
+	return add_term(a, field, strlen(field), f->op, value, group_of(f), e);
 }
 
 #define WHERE_GROUP 1000

@@ -52,7 +52,7 @@ struct flag {
 	const char *help; /* one line */
 	int (*set)(const struct flag *f, const char *value, struct args *a, int64_t now_ns, struct error *e);
 	size_t offset; /* of the member that set fills */
-	const char *field, *second; /* of a filter: what it asks; either of two */
+	const char *field, *second; /* of a filter: what it asks; second: when the value is not a number */
 	int op; /* EXHIBIT__V1__FILTER_OP__*; -1: by the value's asterisks */
 };
 
