@@ -4,24 +4,24 @@
 #include "iter_file.skel.h"
 #include "iter_task.skel.h"
 #include "t1_net.skel.h"
-#include "t1_net_510.skel.h"
+#include "t1_net_plain.skel.h"
 #include "t1_proc.skel.h"
-#include "t1_proc_510.skel.h"
+#include "t1_proc_plain.skel.h"
 #include "t1_sys.skel.h"
-#include "t1_sys_510.skel.h"
+#include "t1_sys_plain.skel.h"
 #include "t1_udp.skel.h"
-#include "t1_udp_510.skel.h"
+#include "t1_udp_plain.skel.h"
 
 /* clang-format off */
 static const struct hooks_object objects[] = {
 	{ "t1_proc", t1_proc_bpf__elf_bytes },
-	{ "t1_proc_510", t1_proc_510_bpf__elf_bytes },
+	{ "t1_proc_plain", t1_proc_plain_bpf__elf_bytes },
 	{ "t1_sys", t1_sys_bpf__elf_bytes },
-	{ "t1_sys_510", t1_sys_510_bpf__elf_bytes },
+	{ "t1_sys_plain", t1_sys_plain_bpf__elf_bytes },
 	{ "t1_net", t1_net_bpf__elf_bytes },
-	{ "t1_net_510", t1_net_510_bpf__elf_bytes },
+	{ "t1_net_plain", t1_net_plain_bpf__elf_bytes },
 	{ "t1_udp", t1_udp_bpf__elf_bytes },
-	{ "t1_udp_510", t1_udp_510_bpf__elf_bytes },
+	{ "t1_udp_plain", t1_udp_plain_bpf__elf_bytes },
 	{ "iter_task", iter_task_bpf__elf_bytes },
 	{ "iter_file", iter_file_bpf__elf_bytes },
 };

@@ -7,16 +7,16 @@
 
 static __always_inline void fill_image(struct rec_image *image, struct task_struct *task)
 {
-	struct task_struct *leader = READ(task, group_leader);
+	struct task_struct *leader = LOAD(task, group_leader);
 
-	image->pid = READ(task, tgid);
-	image->exec_id = (uint32_t)READ(leader, self_exec_id);
-	image->start_ns = READ(leader, start_boottime);
+	image->pid = LOAD(task, tgid);
+	image->exec_id = (uint32_t)LOAD(leader, self_exec_id);
+	image->start_ns = LOAD(leader, start_boottime);
 }
 
 static __always_inline struct cgroup *cgroup_of(struct task_struct *task, uint32_t subsys)
 {
-	struct css_set *set = READ(task, cgroups);
+	struct css_set *set = LOAD(task, cgroups);
 	struct cgroup_subsys_state *css = NULL;
 	void *at = (void *)set + bpf_core_field_offset(struct css_set, subsys) +
 		   subsys * sizeof(void *);
@@ -29,7 +29,7 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task, uint32
  * none. */
 static __always_inline struct cgroup *cgroup_v1_of(struct task_struct *task)
 {
-	struct cgroup_root *v2 = READ(task, cgroups, dfl_cgrp, root);
+	struct cgroup_root *v2 = LOAD(task, cgroups, dfl_cgrp, root);
 	struct cgroup *cgroup;
 
 	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id)) {
@@ -48,8 +48,8 @@ static __always_inline struct cgroup *cgroup_v1_of(struct task_struct *task)
 
 static __always_inline uint32_t pid_ns_of(struct task_struct *task)
 {
-	struct pid *pid = READ(task, thread_pid);
-	uint32_t level = READ(pid, level);
+	struct pid *pid = LOAD(task, thread_pid);
+	uint32_t level = LOAD(pid, level);
 	struct upid *upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
 			    level * bpf_core_type_size(struct upid);
 
@@ -58,20 +58,20 @@ static __always_inline uint32_t pid_ns_of(struct task_struct *task)
 
 static __always_inline void fill_actor(struct rec_actor *actor, struct task_struct *task)
 {
-	const struct cred *cred = READ(task, cred);
-	struct nsproxy *ns = READ(task, nsproxy);
+	const struct cred *cred = LOAD(task, cred);
+	struct nsproxy *ns = LOAD(task, nsproxy);
 
 	fill_image(&actor->image, task);
-	fill_image(&actor->parent, READ(task, real_parent));
-	actor->cgroup_id = READ(task, cgroups, dfl_cgrp, kn, id);
+	fill_image(&actor->parent, LOAD(task, real_parent));
+	actor->cgroup_id = LOAD(task, cgroups, dfl_cgrp, kn, id);
 	actor->cgroup_v1_id = READ(cgroup_v1_of(task), kn, id);
-	actor->tid = READ(task, pid);
-	actor->uid = READ(cred, euid.val);
-	actor->gid = READ(cred, egid.val);
-	actor->mnt_ns = READ(ns, mnt_ns, ns.inum);
-	actor->net_ns = READ(ns, net_ns, ns.inum);
+	actor->tid = LOAD(task, pid);
+	actor->uid = LOAD(cred, euid.val);
+	actor->gid = LOAD(cred, egid.val);
+	actor->mnt_ns = LOAD(ns, mnt_ns, ns.inum);
+	actor->net_ns = LOAD(ns, net_ns, ns.inum);
 	actor->pid_ns = pid_ns_of(task);
-	actor->user_ns = READ(cred, user_ns, ns.inum);
+	actor->user_ns = LOAD(cred, user_ns, ns.inum);
 	READ_INTO(&actor->comm, task, comm);
 }
 
@@ -79,12 +79,12 @@ static __always_inline void fill_actor(struct rec_actor *actor, struct task_stru
  * io_uring_enter? For tracing programs, where the task's registers can be had (from 5.15). */
 static __always_inline uint32_t io_uring_flag(void)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *task = CURRENT_TASK();
 
-	if (READ(task, flags) & PF_IO_WORKER)
+	if (LOAD(task, flags) & PF_IO_WORKER)
 		return REC_IO_URING;
-#ifndef EXH_PLAIN
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+#if !defined(EXH_PLAIN) && !defined(EXH_NO_TYPED_TASK)
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 
 	if (READ(regs, orig_ax) == SYS_IO_URING_ENTER)
 		return REC_IO_URING;

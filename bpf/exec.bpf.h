@@ -46,15 +46,15 @@ static __always_inline uint32_t fill_image_facts(struct slot *slot, uint32_t ind
 						 const char *name)
 {
 	struct rec_exec *exec = (void *)slot->record;
-	const struct cred *cred = READ(task, cred);
+	const struct cred *cred = LOAD(task, cred);
 	struct cgroup *cgroup_v1 = cgroup_v1_of(task);
 	struct fs_struct *fs = READ(task, fs);
 	uint32_t at = sizeof(*exec);
 	bool incomplete = false;
 
 	exec->exe_flags = 0;
-	exec->cap_effective = READ(cred, cap_effective.val);
-	if (READ(cred, uid.val) != exec->h.actor.uid || READ(cred, gid.val) != exec->h.actor.gid)
+	exec->cap_effective = LOAD(cred, cap_effective.val);
+	if (LOAD(cred, uid.val) != exec->h.actor.uid || LOAD(cred, gid.val) != exec->h.actor.gid)
 		exec->exe_flags |= REC_EXE_SETID;
 	if (file) {
 		fill_executable(exec, file);

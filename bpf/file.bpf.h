@@ -33,10 +33,10 @@ struct {
 
 static __always_inline struct file *file_of_fd(struct task_struct *task, long fd)
 {
-	struct fdtable *table = READ(task, files, fdt);
-	struct file **files = READ(table, fd), *file = NULL;
+	struct fdtable *table = LOAD(task, files, fdt);
+	struct file **files = LOAD(table, fd), *file = NULL;
 
-	if (fd < 0 || fd >= READ(table, max_fds))
+	if (fd < 0 || fd >= LOAD(table, max_fds))
 		return NULL;
 	READ_BYTES(&file, sizeof(file), files + fd);
 	return file;
@@ -92,9 +92,8 @@ static __always_inline void file_open_body(struct task_struct *task, long fd, ui
 	COUNT(REC_CLASS_FILE_OPEN, seen);
 	file = file_of_fd(task, fd);
 	mode = READ(file, f_mode);
-	inode = READ(file, f_inode);
-	if (!(mode & (FMODE_WRITE | FMODE_CREATED)) || (READ(inode, i_mode) & S_IFMT) != S_IFREG ||
-	    is_own()) {
+	inode = mode & (FMODE_WRITE | FMODE_CREATED) ? READ(file, f_inode) : NULL;
+	if (!inode || (READ(inode, i_mode) & S_IFMT) != S_IFREG || is_own()) {
 		COUNT(REC_CLASS_FILE_OPEN, filtered);
 		return;
 	}

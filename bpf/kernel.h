@@ -16,6 +16,15 @@
 
 #define NULL ((void *)0)
 #define READ(src, ...) BPF_CORE_READ(src, __VA_ARGS__)
+/* The same through pointers whose type the verifier knows (arguments of tp_btf, the current task, what
+ * is reached from these): plain loads, 20 ns less for each step. */
+#if defined(EXH_PLAIN) || defined(EXH_NO_TYPED_TASK)
+#define LOAD(src, ...) READ(src, __VA_ARGS__)
+#define CURRENT_TASK() ((struct task_struct *)bpf_get_current_task())
+#else
+#define LOAD(src, ...) ___arrow(src, __VA_ARGS__)
+#define CURRENT_TASK() bpf_get_current_task_btf()
+#endif
 #define READ_INTO(dst, src, ...) BPF_CORE_READ_INTO(dst, src, __VA_ARGS__)
 #define READ_BYTES(dst, len, src) bpf_probe_read_kernel(dst, len, src)
 #define READ_STRING(dst, size, src) bpf_probe_read_kernel_str(dst, size, src)

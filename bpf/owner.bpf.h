@@ -44,7 +44,8 @@ static __always_inline struct sock *plain_sock(void *context_sock)
 	return sk;
 }
 
-static __always_inline void own_socket(struct sock *sk, const struct rec_actor *actor,
+/* Nonzero: there is no room. */
+static __always_inline long own_socket(struct sock *sk, const struct rec_actor *actor,
 				       uint32_t role, uint64_t opened_ns, uint32_t flags)
 {
 	uint64_t key = (uint64_t)sk;
@@ -54,14 +55,14 @@ static __always_inline void own_socket(struct sock *sk, const struct rec_actor *
 		old->actor = *actor;
 		old->role = role;
 		old->flags = flags;
-		return;
+		return 0;
 	}
 	__builtin_memset(&owner, 0, sizeof(owner));
 	owner.actor = *actor;
 	owner.opened_ns = opened_ns;
 	owner.role = role;
 	owner.flags = flags;
-	bpf_map_update_elem(&exh_owners, &key, &owner, BPF_ANY);
+	return bpf_map_update_elem(&exh_owners, &key, &owner, BPF_ANY);
 }
 
 static __always_inline void disown_socket(struct sock *sk)

@@ -10,7 +10,7 @@ static __always_inline void fork_body(struct task_struct *parent, struct task_st
 {
 	struct rec_fork fork;
 
-	if (READ(child, pid) != READ(child, tgid))
+	if (LOAD(child, pid) != LOAD(child, tgid))
 		return;
 	COUNT(REC_CLASS_FORK, seen);
 	__builtin_memset(&fork, 0, sizeof(fork));
@@ -37,7 +37,7 @@ static __always_inline void exit_body(struct task_struct *task)
 	struct rec_exit exit;
 	uint32_t status;
 
-	if (READ(task, signal, live.counter) != 0)
+	if (LOAD(task, signal, live.counter) != 0)
 		return;
 	COUNT(REC_CLASS_EXIT, seen);
 	__builtin_memset(&exit, 0, sizeof(exit));

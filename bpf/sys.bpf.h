@@ -22,7 +22,7 @@ enum sys_action { SYS_NONE, SYS_OPEN, SYS_ACCEPT };
 
 static __always_inline bool is_compat(struct task_struct *task)
 {
-	return READ(task, thread_info.status) & TS_COMPAT;
+	return LOAD(task, thread_info.status) & TS_COMPAT;
 }
 
 static __always_inline uint32_t native_action(long nr)
@@ -106,7 +106,7 @@ static __always_inline void sys_exit_body(struct pt_regs *regs, long nr, long re
 	/* Most calls leave here: neither list has the number. */
 	if (native_action(nr) == SYS_NONE && compat_action(nr) == SYS_NONE)
 		return;
-	task = (void *)bpf_get_current_task();
+	task = CURRENT_TASK();
 	compat = is_compat(task);
 	action = compat ? compat_action(nr) : native_action(nr);
 	flags = compat ? REC_COMPAT : 0;

@@ -26,9 +26,11 @@ int BPF_PROG(exh_tcp_alone, struct sock *sk, int old_state, int new_state)
 	return 0;
 }
 
+#ifdef EXH_PLAIN
 SEC("raw_tp/inet_sock_set_state")
 int BPF_PROG(exh_tcp_alone_r, struct sock *sk, int old_state, int new_state)
 {
 	tcp_state_body(sk, old_state, new_state, false);
 	return 0;
 }
+#endif

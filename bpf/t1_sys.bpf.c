@@ -9,9 +9,11 @@ int BPF_PROG(exh_sys_exit, struct pt_regs *regs, long ret)
 	return 0;
 }
 
+#ifdef EXH_PLAIN
 SEC("raw_tp/sys_exit")
 int BPF_PROG(exh_sys_exit_r, struct pt_regs *regs, long ret)
 {
 	sys_exit_body(regs, SYS_NUMBER_RAW(regs), ret);
 	return 0;
 }
+#endif

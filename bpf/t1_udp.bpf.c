@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* UDP flows, from hooks at the root of cgroup v2: every socket of the host is below it. They always
  * return 1, "let it pass". */
+#define EXH_NO_TYPED_TASK /* hooks of cgroups may not have it */
 #include "bpf/udp.bpf.h"
 
 SEC("cgroup_skb/egress")

@@ -58,16 +58,16 @@ static __always_inline void tcp_call_body(struct sock *sk, struct task_struct *t
 	send_call(&rec, sk, class);
 }
 
-/* SYN_SENT: only who it is; the record follows with the local port. */
-static __always_inline void tcp_connecting(struct sock *sk, struct task_struct *task)
+/* SYN_SENT: only who it is; the record follows with the local port. Nonzero: there is no room to
+ * remember it. */
+static __always_inline long tcp_connecting(struct sock *sk, struct task_struct *task)
 {
 	struct rec_actor actor;
 
 	__builtin_memset(&actor, 0, sizeof(actor));
 	fill_actor(&actor, task);
 	actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
-	own_socket(sk, &actor, REC_ROLE_OPENER, bpf_ktime_get_boot_ns(), io_uring_flag());
-	COUNT(REC_CLASS_TCP, filtered);
+	return own_socket(sk, &actor, REC_ROLE_OPENER, bpf_ktime_get_boot_ns(), io_uring_flag());
 }
 
 /* From sockops, still in the context of the process that connects. */
@@ -77,17 +77,15 @@ static __always_inline void tcp_connect_body(struct sock *sk)
 	struct owner *owner = bpf_map_lookup_elem(&exh_owners, &key);
 	struct rec_tcp rec;
 
+	if (!owner) /* no room for it: the change of state was reported instead */
+		return;
 	COUNT(REC_CLASS_TCP, seen);
 	__builtin_memset(&rec, 0, sizeof(rec));
 	begin(&rec.h, REC_TCP, REC_CLASS_TCP, REC_RING_BULK);
 	rec.op = REC_TCP_CONNECT;
 	rec.role = REC_ROLE_OPENER;
-	if (owner) {
-		rec.h.actor = owner->actor;
-		rec.h.flags = owner->flags;
-	} else { /* its table was full */
-		fill_actor(&rec.h.actor, (void *)bpf_get_current_task());
-	}
+	rec.h.actor = owner->actor;
+	rec.h.flags = owner->flags;
 	send_call(&rec, sk, REC_CLASS_TCP);
 }
 
@@ -152,18 +150,26 @@ static __always_inline void tcp_arrived(struct sock *sk)
 	COUNT(REC_CLASS_TCP, filtered);
 }
 
-/* ports_later: tcp_connect_body follows, when the local port has been chosen. */
+/* Most transitions say nothing. */
+static __always_inline bool tcp_matters(int old_state, int new_state)
+{
+	return new_state == TCP_SYN_SENT || new_state == TCP_LISTEN || new_state == TCP_CLOSE ||
+	       (new_state == TCP_ESTABLISHED && old_state == TCP_SYN_RECV);
+}
+
+/* ports_later: tcp_connect_body follows, when the local port has been chosen, and counts. */
 static __always_inline void tcp_state_body(struct sock *sk, int old_state, int new_state,
 					   bool ports_later)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *task;
 
-	if (!is_tcp(sk))
+	if (!tcp_matters(old_state, new_state) || !is_tcp(sk))
+		return;
+	task = CURRENT_TASK();
+	if (new_state == TCP_SYN_SENT && ports_later && tcp_connecting(sk, task) == 0)
 		return;
 	COUNT(REC_CLASS_TCP, seen);
-	if (new_state == TCP_SYN_SENT && ports_later)
-		tcp_connecting(sk, task);
-	else if (new_state == TCP_SYN_SENT)
+	if (new_state == TCP_SYN_SENT)
 		tcp_call_body(sk, task, REC_TCP_CONNECT, REC_ROLE_OPENER, REC_CLASS_TCP,
 			      io_uring_flag());
 	else if (new_state == TCP_LISTEN)
@@ -171,10 +177,8 @@ static __always_inline void tcp_state_body(struct sock *sk, int old_state, int n
 			      io_uring_flag());
 	else if (new_state == TCP_CLOSE)
 		tcp_close_body(sk, old_state);
-	else if (new_state == TCP_ESTABLISHED && old_state == TCP_SYN_RECV)
-		tcp_arrived(sk);
 	else
-		COUNT(REC_CLASS_TCP, filtered);
+		tcp_arrived(sk);
 }
 
 #endif

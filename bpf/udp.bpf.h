@@ -171,7 +171,7 @@ static __always_inline void udp_packet_body(struct __sk_buff *skb, bool outward)
 /* Sockets of other protocols pass here too; only datagrams are noted. */
 static __always_inline void udp_create_body(struct bpf_sock *ctx)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *task = CURRENT_TASK();
 	struct rec_actor actor;
 	struct sock *sk;
 
