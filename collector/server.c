@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
@@ -38,6 +39,7 @@ struct server {
 	struct rpc_loop *loop;
 	struct rpc_server *rpc;
 	sd_event *event;
+	atomic_bool wedged; /* the port accepts nobody any more */
 	int64_t started_ns;
 	uint8_t version[sizeof(VERSION)]; /* borrowed by answers */
 };
@@ -137,10 +139,12 @@ static int load_records(struct server *s, struct error *e)
 
 static void on_wedged(const char *why, void *ctx)
 {
-	(void)ctx;
+	struct server *s = ctx;
+
 	log_error(
 		"the port no longer accepts connections, ending so that the supervisor starts us anew",
 		KV_STR("why", why));
+	atomic_store(&s->wedged, true);
 	(void)kill(getpid(), SIGTERM); /* the main thread's to take */
 }
 
@@ -348,6 +352,9 @@ int server_run(const struct collector_config *c, struct error *e)
 		if (r < 0)
 			(void)error_set(e, r, "the event loop failed: %m");
 	}
+	/* A supervisor may start again only what failed. */
+	if (r >= 0 && atomic_load(&s.wedged))
+		r = error_set(e, -EMFILE, "the port no longer accepts connections");
 	close_parts(&s);
 	return r;
 }

@@ -8,6 +8,7 @@
 
 #include "collector/cli/args.h"
 #include "collector/cli/config.h"
+#include "proto/base/log.h"
 #include "proto/base/queue.h"
 #include "proto/rpc_client.h"
 #include "proto/rpc_guard.h"
@@ -64,7 +65,8 @@ static void on_message(struct rpc_stream *stream, uint8_t *data, size_t len, voi
 	rpc_stream_cancel(stream);
 }
 
-static void on_closed(struct rpc_stream *stream, enum rpc_status status, const char *text, void *ctx)
+static void on_closed(struct rpc_stream *stream, enum rpc_status status, const char *text,
+		      void *ctx)
 {
 	struct session *s = ctx;
 	size_t len = strnlen(text, sizeof(s->text) - 1);
@@ -90,10 +92,14 @@ static int connect_to(struct session *s, const struct cli_config *config, struct
 		.cert_file = config->cert,
 		.key_file = config->key,
 		.order_ca_file = config->order_ca,
-		.server_name = config->server_name && config->server_name[0] ? config->server_name : NULL,
+		.server_name = config->server_name && config->server_name[0] ? config->server_name :
+									       NULL,
 		.connect_timeout_ms = CONNECT_MS,
 	};
 	int r = rpc_guard_scrub_environment(e);
+
+	/* What goes wrong is said once, by us, in one sentence: not by the library's log as well. */
+	log_init("exhibit", LOG_LEVEL_ERROR, false);
 
 	if (r == 0)
 		r = rpc_loop_new(1, &s->loop, e);
@@ -102,7 +108,8 @@ static int connect_to(struct session *s, const struct cli_config *config, struct
 	return r == 0 ? rpc_loop_start(s->loop, e) : r;
 }
 
-static int ask(struct session *s, const char *path, const ProtobufCMessage *question, struct error *e)
+static int ask(struct session *s, const char *path, const ProtobufCMessage *question,
+	       struct error *e)
 {
 	struct rpc_call call = { .path = path, .ops = &ops, .ctx = s };
 	size_t len = protobuf_c_message_get_packed_size(question);
@@ -131,7 +138,8 @@ static int ask(struct session *s, const char *path, const ProtobufCMessage *ques
 	return 0;
 }
 
-static int open_with(const struct args *a, const char *path, const void *question, struct session *s, struct error *e)
+static int open_with(const struct args *a, const char *path, const void *question,
+		     struct session *s, struct error *e)
 {
 	struct cli_config config;
 	int r = cli_config_load(a->config, &config, e);
@@ -139,12 +147,14 @@ static int open_with(const struct args *a, const char *path, const void *questio
 	if (r < 0)
 		return r;
 	s->messages = queue_new(4);
-	r = s->messages ? connect_to(s, &config, e) : error_set(e, -ENOMEM, "cannot ask: out of memory");
+	r = s->messages ? connect_to(s, &config, e) :
+			  error_set(e, -ENOMEM, "cannot ask: out of memory");
 	options_release(&cli_options, &config);
 	return r < 0 ? r : ask(s, path, question, e);
 }
 
-int session_open(const struct args *a, const char *path, const void *question, struct session **ret, struct error *e)
+int session_open(const struct args *a, const char *path, const void *question, struct session **ret,
+		 struct error *e)
 {
 	struct sigaction action = { .sa_handler = on_interrupt };
 	AUTO(session_free_ptr) struct session *s = calloc(1, sizeof(*s));
