@@ -143,7 +143,8 @@ static __always_inline void udp_packet_body(struct __sk_buff *skb, bool outward)
 	struct sock *sk;
 	uint64_t now;
 
-	if (!context_sock)
+	context_sock = context_sock ? bpf_sk_fullsock(context_sock) : NULL;
+	if (!context_sock || context_sock->protocol == IPPROTO_TCP) /* most packets */
 		return;
 	__builtin_memset(&p, 0, sizeof(p));
 	p.outward = outward;
