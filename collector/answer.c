@@ -48,7 +48,8 @@ void answer_free(struct answer *a)
 
 static bool copy(struct answer *a, const void *data, size_t len, ProtobufCBinaryData *ret)
 {
-	*ret = (ProtobufCBinaryData){ .len = len, .data = len ? arena_copy(a->arena, data, len) : NULL };
+	*ret = (ProtobufCBinaryData){ .len = len,
+				      .data = len ? arena_copy(a->arena, data, len) : NULL };
 	a->bytes += len + 8;
 	return !len || ret->data;
 }
@@ -66,7 +67,8 @@ static bool same(const ProtobufCBinaryData *a, const ProtobufCBinaryData *b)
 static bool same_batch(const Exhibit__V1__BatchContext *a, const Exhibit__V1__BatchContext *b)
 {
 	return a->number == b->number && a->lane == b->lane && a->ingested_ns == b->ingested_ns &&
-	       same(&a->host_id, &b->host_id) && same(&a->boot_id, &b->boot_id) && same(&a->epoch, &b->epoch);
+	       same(&a->host_id, &b->host_id) && same(&a->boot_id, &b->boot_id) &&
+	       same(&a->epoch, &b->epoch);
 }
 
 static int open_page(struct answer *a, const Exhibit__V1__BatchContext *from)
@@ -76,14 +78,17 @@ static int open_page(struct answer *a, const Exhibit__V1__BatchContext *from)
 	if (a->page && same_batch(&a->page->context, from))
 		return 0;
 	/* Room for the rows that this message can still take. */
-	p = arena_alloc(a->arena, offsetof(struct page, rows) + (ROWS_MAX - a->n_rows) * sizeof(p->rows[0]));
+	p = arena_alloc(a->arena,
+			offsetof(struct page, rows) + (ROWS_MAX - a->n_rows) * sizeof(p->rows[0]));
 	if (!p)
 		return -ENOMEM;
 	exhibit__v1__events_page__init(&p->message);
 	p->context = *from;
-	if (!copy_same(a, &from->tenant, &p->context.tenant) || !copy_same(a, &from->host_id, &p->context.host_id) ||
+	if (!copy_same(a, &from->tenant, &p->context.tenant) ||
+	    !copy_same(a, &from->host_id, &p->context.host_id) ||
 	    !copy_same(a, &from->host_name, &p->context.host_name) ||
-	    !copy_same(a, &from->boot_id, &p->context.boot_id) || !copy_same(a, &from->epoch, &p->context.epoch))
+	    !copy_same(a, &from->boot_id, &p->context.boot_id) ||
+	    !copy_same(a, &from->epoch, &p->context.epoch))
 		return -ENOMEM;
 	p->message.context = &p->context;
 	p->message.rows = p->rows;
@@ -199,7 +204,8 @@ void answer_missing_release(struct answer_missing *m)
 	free(m->pointers);
 }
 
-int answer_complete(struct answer *a, const struct completeness *c, const struct missing_list *missing, bool cut)
+int answer_complete(struct answer *a, const struct completeness *c,
+		    const struct missing_list *missing, bool cut)
 {
 	AUTO(answer_missing_release) struct answer_missing storage = { 0 };
 	Exhibit__V1__Completeness message;

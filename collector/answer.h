@@ -41,8 +41,8 @@ MUST_CHECK int answer_row(struct answer *a, const struct answer_row *row);
 MUST_CHECK int answer_flush(struct answer *a);
 uint64_t answer_rows(const struct answer *a);
 /* What is left, with the completeness: the last message, or one in between in a live tail. */
-MUST_CHECK int answer_complete(struct answer *a, const struct completeness *c, const struct missing_list *missing,
-			       bool cut);
+MUST_CHECK int answer_complete(struct answer *a, const struct completeness *c,
+			       const struct missing_list *missing, bool cut);
 
 /* Fill a Completeness message from c and missing. storage: missing->n rows and pointers, borrowed by out. */
 struct answer_missing {

@@ -52,7 +52,8 @@ static bool same_name(const struct batch_name *a, const struct batch_name *b)
 }
 
 /* Of the lane: the stream that is being written now, by receipt. NULL: none. */
-static const struct store_stream *current_stream(const struct completeness_question *q, unsigned int lane)
+static const struct store_stream *current_stream(const struct completeness_question *q,
+						 unsigned int lane)
 {
 	const struct store_stream *newest = NULL;
 
@@ -62,7 +63,8 @@ static const struct store_stream *current_stream(const struct completeness_quest
 		if (s->lane != lane)
 			continue;
 		if (!newest || s->received_ns > newest->received_ns ||
-		    (s->received_ns == newest->received_ns && s->watermark_wall_ns > newest->watermark_wall_ns))
+		    (s->received_ns == newest->received_ns &&
+		     s->watermark_wall_ns > newest->watermark_wall_ns))
 			newest = s;
 	}
 	return newest;
@@ -71,7 +73,8 @@ static const struct store_stream *current_stream(const struct completeness_quest
 /* The stream's own faults, where they can touch the time asked for. current: it goes on, so anything after
  * its watermark is still to come rather than lost. */
 static void check_stream(const struct completeness_question *q, const struct host_info *host,
-			 const struct store_stream *s, const struct store_stream *current, struct missing_list *l)
+			 const struct store_stream *s, const struct store_stream *current,
+			 struct missing_list *l)
 {
 	bool ended_before = s != current && current && current->first_wall_ns <= q->since_ns;
 	bool began_after = s->first_wall_ns >= q->until_ns;
@@ -94,10 +97,12 @@ static void check_stream(const struct completeness_question *q, const struct hos
 		if (m) {
 			m->has_count = true;
 			m->count = s->conflicts;
-			(void)snprintf(m->reason, sizeof(m->reason),
-				       "%" PRIu64 " batches of the %s lane came with a number that was taken and another "
-				       "content; both are kept: a journal was restored or a key copied",
-				       s->conflicts, lane_name(s->lane));
+			(void)snprintf(
+				m->reason, sizeof(m->reason),
+				"%" PRIu64
+				" batches of the %s lane came with a number that was taken and another "
+				"content; both are kept: a journal was restored or a key copied",
+				s->conflicts, lane_name(s->lane));
 		}
 	}
 	if (s->chain_breaks) {
@@ -106,14 +111,15 @@ static void check_stream(const struct completeness_question *q, const struct hos
 			m->has_count = true;
 			m->count = s->chain_breaks;
 			(void)snprintf(m->reason, sizeof(m->reason),
-				       "the chain of the %s lane's batches is broken in %" PRIu64 " places",
+				       "the chain of the %s lane's batches is broken in %" PRIu64
+				       " places",
 				       lane_name(s->lane), s->chain_breaks);
 		}
 	}
 }
 
-static void say_behind(const struct completeness_question *q, const struct host_info *host, unsigned int lane,
-		       int64_t reached_ns, struct missing_list *l)
+static void say_behind(const struct completeness_question *q, const struct host_info *host,
+		       unsigned int lane, int64_t reached_ns, struct missing_list *l)
 {
 	struct missing *m = missing_add(l, &host->host_id, &host->host_name);
 	char at[CLOCK_TEXT_MAX];
@@ -123,8 +129,8 @@ static void say_behind(const struct completeness_question *q, const struct host_
 	m->from_ns = reached_ns;
 	m->to_ns = q->until_ns < q->now_ns ? q->until_ns : q->now_ns;
 	(void)snprintf(m->reason, sizeof(m->reason), "%s: its %s lane is known only up to %s",
-		       host->connected ? "the host is behind" : "the host is not connected", lane_name(lane),
-		       missing_time(reached_ns, at));
+		       host->connected ? "the host is behind" : "the host is not connected",
+		       lane_name(lane), missing_time(reached_ns, at));
 }
 
 static void say_never(const struct host_info *host, struct missing_list *l)
@@ -132,7 +138,8 @@ static void say_never(const struct host_info *host, struct missing_list *l)
 	struct missing *m = missing_add(l, &host->host_id, &host->host_name);
 
 	if (m)
-		(void)snprintf(m->reason, sizeof(m->reason), "the host is enrolled and has never sent anything");
+		(void)snprintf(m->reason, sizeof(m->reason),
+			       "the host is enrolled and has never sent anything");
 }
 
 /* Enrolled only after the time asked for, so that nothing can be missed of it. */
@@ -142,8 +149,8 @@ static bool enrolled_later(const struct completeness_question *q, const struct h
 }
 
 /* Returns how far the host's lane is complete. */
-static int64_t check_lane(const struct completeness_question *q, const struct host_info *host, unsigned int lane,
-			  struct missing_list *l)
+static int64_t check_lane(const struct completeness_question *q, const struct host_info *host,
+			  unsigned int lane, struct missing_list *l)
 {
 	const struct store_stream *current = current_stream(q, lane);
 	int64_t end = q->until_ns < q->now_ns ? q->until_ns : q->now_ns, reached;
@@ -161,7 +168,8 @@ static int64_t check_lane(const struct completeness_question *q, const struct ho
 
 /* The run of streams of one host (store_streams keeps them together). hint: where the run before ended, so
  * that hosts in the same order are found at once. Returns its length. */
-static size_t streams_of(const struct completeness_question *q, const struct host_info *host, size_t *hint)
+static size_t streams_of(const struct completeness_question *q, const struct host_info *host,
+			 size_t *hint)
 {
 	size_t n = 0, first = *hint;
 
@@ -171,13 +179,15 @@ static size_t streams_of(const struct completeness_question *q, const struct hos
 		if (same_name(&q->streams[first].host_id, &host->host_id))
 			break;
 	}
-	while (first + n < q->n_streams && same_name(&q->streams[first + n].host_id, &host->host_id))
+	while (first + n < q->n_streams &&
+	       same_name(&q->streams[first + n].host_id, &host->host_id))
 		n++;
 	*hint = first + n;
 	return n;
 }
 
-static int64_t check_host(const struct completeness_question *q, const struct host_info *host, struct missing_list *l)
+static int64_t check_host(const struct completeness_question *q, const struct host_info *host,
+			  struct missing_list *l)
 {
 	int64_t least = INT64_MAX;
 
@@ -192,12 +202,14 @@ static int64_t check_host(const struct completeness_question *q, const struct ho
 	return least;
 }
 
-void completeness_compute(const struct completeness_question *q, struct completeness *ret, struct missing_list *missing)
+void completeness_compute(const struct completeness_question *q, struct completeness *ret,
+			  struct missing_list *missing)
 {
 	size_t hint = 0;
 
 	*ret = (struct completeness){ .since_ns = q->since_ns,
-				      .until_ns = q->until_ns < q->now_ns ? q->until_ns : q->now_ns };
+				      .until_ns = q->until_ns < q->now_ns ? q->until_ns :
+									    q->now_ns };
 	for (size_t i = 0; i < q->n_hosts; i++) {
 		const struct host_info *host = &q->hosts[i];
 		struct completeness_question own = *q;

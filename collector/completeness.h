@@ -55,6 +55,7 @@ struct completeness {
 };
 
 /* Adds to missing what streams and watermarks tell. */
-void completeness_compute(const struct completeness_question *q, struct completeness *ret, struct missing_list *missing);
+void completeness_compute(const struct completeness_question *q, struct completeness *ret,
+			  struct missing_list *missing);
 
 #endif

@@ -8,9 +8,9 @@
 #include "collector/filter_value.h"
 #include "collector/tokens.h"
 #include "proto/actions.h"
+#include "proto/base/suggest.h"
 #include "proto/base/writer.h"
 #include "proto/entity.h"
-#include "proto/base/suggest.h"
 
 #define FIELDS_MAX 32 /* of one "any." group */
 #define TOKENS_PER_TERM 4
@@ -148,7 +148,8 @@ static void token_uid(struct term *t, enum token_family family)
 	uint64_t uid = 0;
 
 	/* Canonical decimals only: "007" is no uid's text. */
-	if (t->value.text_len == 0 || t->value.text_len > 10 || (t->value.text[0] == '0' && t->value.text_len > 1))
+	if (t->value.text_len == 0 || t->value.text_len > 10 ||
+	    (t->value.text[0] == '0' && t->value.text_len > 1))
 		return;
 	for (size_t i = 0; i < t->value.text_len; i++) {
 		if (t->value.text[i] < '0' || t->value.text[i] > '9')
@@ -167,7 +168,8 @@ static bool action_shows(const struct action *a, const ProtobufCBinaryData *name
 	if (a->number != ACTION_SOCKET)
 		return same;
 	for (size_t i = 0; i < ARRAY_LEN(sockets); i++)
-		if (strlen(sockets[i]) == name->len && memcmp(sockets[i], name->data, name->len) == 0)
+		if (strlen(sockets[i]) == name->len &&
+		    memcmp(sockets[i], name->data, name->len) == 0)
 			return true;
 	return false;
 }
@@ -230,11 +232,14 @@ static int check_action(const struct term *term, const Exhibit__V1__FilterTerm *
 
 	if (!name_is(t, "event.action") || term->value.op != FILTER_OP_EQUALS || term->n_tokens)
 		return 0;
-	if (t->value.len == strlen("unknown") && memcmp(t->value.data, "unknown", t->value.len) == 0)
+	if (t->value.len == strlen("unknown") &&
+	    memcmp(t->value.data, "unknown", t->value.len) == 0)
 		return 0;
 	for (size_t i = 0; (a = action_at(i)); i++)
-		suggest(&near, t->value.data ? (const char *)t->value.data : "", t->value.len, a->name);
-	(void)error_set(e, -EINVAL, "there is no event.action '%.*s'", (int)(t->value.len < 64 ? t->value.len : 64),
+		suggest(&near, t->value.data ? (const char *)t->value.data : "", t->value.len,
+			a->name);
+	(void)error_set(e, -EINVAL, "there is no event.action '%.*s'",
+			(int)(t->value.len < 64 ? t->value.len : 64),
 			t->value.data ? (const char *)t->value.data : "");
 	if (near.word)
 		error_hint(e, "did you mean '%s'?", near.word);
@@ -252,7 +257,8 @@ static bool stands_verbatim(const struct term *term)
 	for (size_t i = 0; i < term->n_fields; i++) {
 		const char *name = field_name(term->fields[i]);
 
-		if (!(field_groups(term->fields[i]) & FIELD_VERBATIM) && strcmp(name, "process.command_line") != 0)
+		if (!(field_groups(term->fields[i]) & FIELD_VERBATIM) &&
+		    strcmp(name, "process.command_line") != 0)
 			return false;
 		/* Of the context, not of an entry. */
 		if (strncmp(name, "host.", 5) == 0)
@@ -261,7 +267,8 @@ static bool stands_verbatim(const struct term *term)
 	return true;
 }
 
-static int compile_term(struct term *term, const Exhibit__V1__FilterTerm *t, const uint8_t *text, struct error *e)
+static int compile_term(struct term *term, const Exhibit__V1__FilterTerm *t, const uint8_t *text,
+			struct error *e)
 {
 	int r;
 
@@ -275,7 +282,8 @@ static int compile_term(struct term *term, const Exhibit__V1__FilterTerm *t, con
 	r = find_fields(term, t, e);
 	if (r < 0)
 		return r;
-	r = filter_value_parse(&term->value, field_type(term->fields[0]), field_name(term->fields[0]), e);
+	r = filter_value_parse(&term->value, field_type(term->fields[0]),
+			       field_name(term->fields[0]), e);
 	if (r < 0)
 		return r;
 	find_tokens(term, t);
@@ -303,7 +311,8 @@ static void make_groups(struct filter *f)
 		uint32_t classes = 0;
 
 		*g = (struct group){ .first = at, .verbatim = true };
-		for (; at < f->n_terms && f->terms[at].group == f->terms[g->first].group; at++, g->n++) {
+		for (; at < f->n_terms && f->terms[at].group == f->terms[g->first].group;
+		     at++, g->n++) {
 			const struct term *t = &f->terms[at];
 
 			g->verbatim &= t->verbatim;
@@ -314,7 +323,8 @@ static void make_groups(struct filter *f)
 		}
 		f->classes &= classes;
 		if (index)
-			f->index[f->n_index++] = (struct store_group){ f->tokens + first_token, n_tokens - first_token };
+			f->index[f->n_index++] = (struct store_group){ f->tokens + first_token,
+								       n_tokens - first_token };
 		else
 			n_tokens = first_token;
 	}
@@ -337,22 +347,27 @@ static struct filter *filter_new(size_t n, size_t text_len)
 	return NULL;
 }
 
-static int measure(Exhibit__V1__FilterTerm *const *terms, size_t n, size_t *ret_len, struct error *e)
+static int measure(Exhibit__V1__FilterTerm *const *terms, size_t n, size_t *ret_len,
+		   struct error *e)
 {
 	*ret_len = 0;
 	if (n > FILTER_TERMS_MAX)
-		return error_set(e, -EINVAL, "the question has %zu conditions, at most %d are allowed", n,
+		return error_set(e, -EINVAL,
+				 "the question has %zu conditions, at most %d are allowed", n,
 				 FILTER_TERMS_MAX);
 	for (size_t i = 0; i < n; i++) {
 		if (terms[i]->value.len > FILTER_VALUE_MAX)
-			return error_set(e, -EINVAL, "a condition's value has %zu bytes, at most %d are allowed",
-					 terms[i]->value.len, FILTER_VALUE_MAX);
+			return error_set(
+				e, -EINVAL,
+				"a condition's value has %zu bytes, at most %d are allowed",
+				terms[i]->value.len, FILTER_VALUE_MAX);
 		*ret_len += terms[i]->value.len;
 	}
 	return 0;
 }
 
-int filter_compile(Exhibit__V1__FilterTerm *const *terms, size_t n, struct filter **ret, struct error *e)
+int filter_compile(Exhibit__V1__FilterTerm *const *terms, size_t n, struct filter **ret,
+		   struct error *e)
 {
 	AUTO(filter_free_ptr) struct filter *f = NULL;
 	size_t text_len, at = 0;

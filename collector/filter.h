@@ -16,7 +16,8 @@ struct filter;
 
 /* terms: borrowed for the call. No term: everything matches. -EINVAL with one sentence, and a hint where a
  * name is nearly right. Fuzzed. */
-MUST_CHECK int filter_compile(Exhibit__V1__FilterTerm *const *terms, size_t n, struct filter **ret, struct error *e);
+MUST_CHECK int filter_compile(Exhibit__V1__FilterTerm *const *terms, size_t n, struct filter **ret,
+			      struct error *e);
 void filter_free(struct filter *f); /* NULL allowed */
 static inline void filter_free_ptr(struct filter **f)
 {

@@ -63,11 +63,13 @@ static bool parse_ip(struct filter_value *v, char *text)
 	return true;
 }
 
-static int parse_error(struct error *e, const struct filter_value *v, const char *field, const char *want)
+static int parse_error(struct error *e, const struct filter_value *v, const char *field,
+		       const char *want)
 {
 	int len = (int)(v->text_len < SHORT_MAX ? v->text_len : SHORT_MAX);
 
-	(void)error_set(e, -EINVAL, "'%.*s' is not a value for %s", len, v->text ? (const char *)v->text : "", field);
+	(void)error_set(e, -EINVAL, "'%.*s' is not a value for %s", len,
+			v->text ? (const char *)v->text : "", field);
 	error_hint(e, "give %s", want);
 	return -EINVAL;
 }
@@ -77,18 +79,22 @@ static bool is_text(enum value_type type)
 	return type == VALUE_TEXT || type == VALUE_TEXTS;
 }
 
-static int check_op(const struct filter_value *v, enum value_type type, const char *field, struct error *e)
+static int check_op(const struct filter_value *v, enum value_type type, const char *field,
+		    struct error *e)
 {
-	bool fits = v->op == FILTER_OP_EQUALS || (v->op == FILTER_OP_CIDR ? type == VALUE_IP : is_text(type));
+	bool fits = v->op == FILTER_OP_EQUALS ||
+		    (v->op == FILTER_OP_CIDR ? type == VALUE_IP : is_text(type));
 
 	if (fits)
 		return 0;
 	(void)error_set(e, -EINVAL, "%s cannot be asked in this way", field);
-	error_hint(e, v->op == FILTER_OP_CIDR ? "networks are for addresses" : "prefixes and substrings are for text");
+	error_hint(e, v->op == FILTER_OP_CIDR ? "networks are for addresses" :
+						"prefixes and substrings are for text");
 	return -EINVAL;
 }
 
-int filter_value_parse(struct filter_value *v, enum value_type type, const char *field, struct error *e)
+int filter_value_parse(struct filter_value *v, enum value_type type, const char *field,
+		       struct error *e)
 {
 	char text[SHORT_MAX] = "";
 	int r = check_op(v, type, field, e);
@@ -104,7 +110,9 @@ int filter_value_parse(struct filter_value *v, enum value_type type, const char 
 		return 0;
 	case VALUE_IP:
 		if (!fits || !parse_ip(v, text))
-			return parse_error(e, v, field, "an address such as 10.0.0.1, or a network such as 10.0.0.0/8");
+			return parse_error(
+				e, v, field,
+				"an address such as 10.0.0.1, or a network such as 10.0.0.0/8");
 		return 0;
 	case VALUE_TIME:
 		if (!fits || clock_parse(text, 0, &v->time_ns) < 0)

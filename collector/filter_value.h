@@ -22,8 +22,10 @@ struct filter_value {
 };
 
 /* v has op and text; the rest is filled by type. field: for messages. -EINVAL with a sentence. */
-MUST_CHECK int filter_value_parse(struct filter_value *v, enum value_type type, const char *field, struct error *e);
+MUST_CHECK int filter_value_parse(struct filter_value *v, enum value_type type, const char *field,
+				  struct error *e);
 /* Compare by type. A list matches when one of its elements does. */
-bool filter_value_match(const struct filter_value *v, enum value_type type, const struct value *row);
+bool filter_value_match(const struct filter_value *v, enum value_type type,
+			const struct value *row);
 
 #endif

@@ -36,10 +36,12 @@ static bool same_name(const struct batch_name *a, const struct batch_name *b)
 	return a->len == b->len && memcmp(a->b, b->b, a->len) == 0;
 }
 
-static struct hole *hole_of(struct holes *h, const struct batch_name *host_id, uint32_t where, uint32_t class)
+static struct hole *hole_of(struct holes *h, const struct batch_name *host_id, uint32_t where,
+			    uint32_t class)
 {
 	for (size_t i = 0; i < h->n; i++)
-		if (h->items[i].where == where && h->items[i].class == class && same_name(&h->items[i].host_id, host_id))
+		if (h->items[i].where == where && h->items[i].class == class &&
+		    same_name(&h->items[i].host_id, host_id))
 			return &h->items[i];
 	if (h->n == MISSING_MAX)
 		return NULL;
@@ -58,8 +60,8 @@ static bool relevant(const struct holes *h, uint32_t class, int64_t from_ns, int
 	return asked && to_ns >= h->q->since_ns && from_ns < h->q->until_ns;
 }
 
-static struct hole *note(struct holes *h, const struct batch_name *host_id, uint32_t where, uint32_t class,
-			 int64_t from_ns, int64_t to_ns)
+static struct hole *note(struct holes *h, const struct batch_name *host_id, uint32_t where,
+			 uint32_t class, int64_t from_ns, int64_t to_ns)
 {
 	struct hole *hole;
 
@@ -93,7 +95,8 @@ static int note_gap(void *ctx, const struct scan_row *row)
 {
 	struct gap_walk *w = ctx;
 	const Exhibit__V1__Event *event = row->subject.event;
-	const Exhibit__V1__Gap *gap = event->detail_case == EXHIBIT__V1__EVENT__DETAIL_GAP ? event->gap : NULL;
+	const Exhibit__V1__Gap *gap =
+		event->detail_case == EXHIBIT__V1__EVENT__DETAIL_GAP ? event->gap : NULL;
 	int64_t from_ns = row->time_ns, to_ns = row->time_ns;
 	struct hole *hole;
 
@@ -103,7 +106,8 @@ static int note_gap(void *ctx, const struct scan_row *row)
 		from_ns = (int64_t)((uint64_t)w->ref->offset_ns + gap->from_ns);
 	if (gap->to_ns)
 		to_ns = (int64_t)((uint64_t)w->ref->offset_ns + gap->to_ns);
-	hole = note(w->holes, &w->ref->host_id, (uint32_t)gap->where, (uint32_t)gap->class_, from_ns, to_ns);
+	hole = note(w->holes, &w->ref->host_id, (uint32_t)gap->where, (uint32_t)gap->class_,
+		    from_ns, to_ns);
 	if (!hole)
 		return 0;
 	if (gap->has_count_case != EXHIBIT__V1__GAP__HAS_COUNT_COUNT)
@@ -113,17 +117,18 @@ static int note_gap(void *ctx, const struct scan_row *row)
 	copy_text(hole->reason, sizeof(hole->reason), gap->reason.data, gap->reason.len);
 	hole->host_name.len = (uint8_t)row->subject.context->host_name.len;
 	if (hole->host_name.len)
-		memcpy(hole->host_name.b, row->subject.context->host_name.data, hole->host_name.len);
+		memcpy(hole->host_name.b, row->subject.context->host_name.data,
+		       hole->host_name.len);
 	return 0;
 }
 
-static void note_dropped(struct holes *h, const struct store_ref *ref, const struct batch_tombstone *t,
-			 const struct batch_dropped *d)
+static void note_dropped(struct holes *h, const struct store_ref *ref,
+			 const struct batch_tombstone *t, const struct batch_dropped *d)
 {
 	int64_t from_ns = (int64_t)((uint64_t)t->offset_ns + d->first_boottime_ns);
 	int64_t to_ns = (int64_t)((uint64_t)t->offset_ns + d->last_boottime_ns);
 
-	for (uint32_t class = 0; class < CLASSES; class++) {
+	for (uint32_t class = 0; class < CLASSES; class ++) {
 		struct hole *hole;
 
 		if (!d->counts[class])
@@ -133,11 +138,13 @@ static void note_dropped(struct holes *h, const struct store_ref *ref, const str
 			continue;
 		if (__builtin_add_overflow(hole->count, d->counts[class], &hole->count))
 			hole->count = UINT64_MAX;
-		copy_text(hole->reason, sizeof(hole->reason), t->reason, t->reason ? strlen(t->reason) : 0);
+		copy_text(hole->reason, sizeof(hole->reason), t->reason,
+			  t->reason ? strlen(t->reason) : 0);
 	}
 }
 
-static int note_tombstone(struct holes *h, struct reading *r, const struct store_ref *ref, struct error *e)
+static int note_tombstone(struct holes *h, struct reading *r, const struct store_ref *ref,
+			  struct error *e)
 {
 	AUTO(free_ptr) uint8_t *bytes = NULL;
 	struct batch_tombstone t;
@@ -158,7 +165,8 @@ static int note_tombstone(struct holes *h, struct reading *r, const struct store
 	if (result < 0) {
 		m = missing_add(r->missing, &ref->host_id, NULL);
 		if (m)
-			(void)snprintf(m->reason, sizeof(m->reason), "a tombstone cannot be read: %.200s", why.text);
+			(void)snprintf(m->reason, sizeof(m->reason),
+				       "a tombstone cannot be read: %.200s", why.text);
 		return 0;
 	}
 	for (size_t i = 0; i < t.n_dropped; i++)
@@ -207,10 +215,11 @@ static void tell(const struct hole *hole, struct missing_list *missing)
 	m->to_ns = hole->to_ns;
 	if (!hole->unknown)
 		(void)snprintf(count, sizeof(count), "%" PRIu64, hole->count);
-	(void)snprintf(m->reason, sizeof(m->reason), "%s %s%sevent%s lost %s, %s to %s%s%s%s", count, class,
-		       *class ? " " : "", !hole->unknown && hole->count == 1 ? "" : "s", phrase_of(hole->where),
-		       missing_time(hole->from_ns, from), missing_time(hole->to_ns, to), reason ? " (" : "",
-		       reason ? hole->reason : "", reason ? ")" : "");
+	(void)snprintf(m->reason, sizeof(m->reason), "%s %s%sevent%s lost %s, %s to %s%s%s%s",
+		       count, class, *class ? " " : "",
+		       !hole->unknown && hole->count == 1 ? "" : "s", phrase_of(hole->where),
+		       missing_time(hole->from_ns, from), missing_time(hole->to_ns, to),
+		       reason ? " (" : "", reason ? hole->reason : "", reason ? ")" : "");
 }
 
 static int compile_gaps(struct filter **ret, struct error *e)
@@ -223,7 +232,8 @@ static int compile_gaps(struct filter **ret, struct error *e)
 	return filter_compile(terms, 1, ret, e);
 }
 
-static int read_all(struct holes *h, struct reading *r, const struct store_ref *refs, size_t n, struct error *e)
+static int read_all(struct holes *h, struct reading *r, const struct store_ref *refs, size_t n,
+		    struct error *e)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct gap_walk walk = { h, &refs[i] };
@@ -240,7 +250,8 @@ static int read_all(struct holes *h, struct reading *r, const struct store_ref *
 }
 
 /* -E2BIG: more than can be read. */
-static int find(struct holes *h, struct reading *r, const struct batch_name *hosts, size_t n_hosts, struct error *e)
+static int find(struct holes *h, struct reading *r, const struct batch_name *hosts, size_t n_hosts,
+		struct error *e)
 {
 	AUTO(free_ptr) struct store_ref *refs = NULL;
 	struct store_question q = {
@@ -271,9 +282,10 @@ static int find_each(struct holes *h, struct reading *r, struct error *e)
 			return result;
 		m = result < 0 ? missing_add(r->missing, &r->hosts[i], NULL) : NULL;
 		if (m)
-			(void)snprintf(m->reason, sizeof(m->reason),
-				       "more than %d batches tell of gaps; ask for a shorter time to see which",
-				       HOLES_BATCHES_MAX);
+			(void)snprintf(
+				m->reason, sizeof(m->reason),
+				"more than %d batches tell of gaps; ask for a shorter time to see which",
+				HOLES_BATCHES_MAX);
 	}
 	return 0;
 }

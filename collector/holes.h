@@ -6,7 +6,8 @@
 
 #include "collector/reading.h"
 
-#define HOLES_BATCHES_MAX 4096 /* batches with gaps that one question reads, of all hosts or of each */
+#define HOLES_BATCHES_MAX                                                                          \
+	4096 /* batches with gaps that one question reads, of all hosts or of each */
 
 struct holes_question {
 	const struct batch_name *tenant;

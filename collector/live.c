@@ -57,7 +57,8 @@ void live_feed(struct live *l, const struct store_ref *ref)
 	for (size_t i = 0; i < LIVE_FOLLOWERS_MAX; i++) {
 		struct live_follower *f = l->followers[i];
 
-		if (f && f->tenant.len == ref->tenant.len && memcmp(f->tenant.b, ref->tenant.b, ref->tenant.len) == 0)
+		if (f && f->tenant.len == ref->tenant.len &&
+		    memcmp(f->tenant.b, ref->tenant.b, ref->tenant.len) == 0)
 			give(f, ref);
 	}
 	(void)pthread_mutex_unlock(&l->lock);
@@ -100,7 +101,8 @@ static bool enter(struct live *l, struct live_follower *f)
 	return entered;
 }
 
-int live_follow(struct live *l, const struct batch_name *tenant, struct live_follower **ret, struct error *e)
+int live_follow(struct live *l, const struct batch_name *tenant, struct live_follower **ret,
+		struct error *e)
 {
 	struct live_follower *f = calloc(1, sizeof(*f));
 

@@ -25,7 +25,8 @@ void live_feed(struct live *l, const struct store_ref *ref);
 void live_close(struct live *l);
 
 /* Follow one tenant's batches (tenant is copied). -ENOSPC: LIVE_FOLLOWERS_MAX follow already. */
-MUST_CHECK int live_follow(struct live *l, const struct batch_name *tenant, struct live_follower **ret, struct error *e);
+MUST_CHECK int live_follow(struct live *l, const struct batch_name *tenant,
+			   struct live_follower **ret, struct error *e);
 void live_leave(struct live *l, struct live_follower *f); /* NULL allowed */
 /* The next batch's reference, malloc'ed; NULL after timeout_ms or when live is closed. */
 struct store_ref *live_pop(struct live_follower *f, int timeout_ms);

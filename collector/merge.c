@@ -141,7 +141,8 @@ struct filling {
 static int keep_row(void *ctx, const struct scan_row *row)
 {
 	struct filling *f = ctx;
-	struct row_key key = row_key_of(row->time_ns, row->subject.event->sequence, row->index, f->set->ref);
+	struct row_key key =
+		row_key_of(row->time_ns, row->subject.event->sequence, row->index, f->set->ref);
 
 	if (row_key_compare(&key, &f->m->low) < 0 || row_key_compare(&key, &f->m->high) >= 0)
 		return 0;
@@ -244,7 +245,8 @@ static void merge_release(struct merge *m)
 	free(m->opened);
 }
 
-int merge_run(struct reading *r, const struct merge_question *q, merge_emit_fn *emit, void *ctx, struct error *e)
+int merge_run(struct reading *r, const struct merge_question *q, merge_emit_fn *emit, void *ctx,
+	      struct error *e)
 {
 	AUTO(merge_release) struct merge m = { .reading = r, .q = q, .low = q->from };
 	struct row_key end = row_key_from(q->until_ns);

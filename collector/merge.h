@@ -22,7 +22,7 @@ struct merge_question {
 	bool again; /* the batches were read before: their faults are known */
 };
 
-MUST_CHECK int merge_run(struct reading *r, const struct merge_question *q, merge_emit_fn *emit, void *ctx,
-			 struct error *e);
+MUST_CHECK int merge_run(struct reading *r, const struct merge_question *q, merge_emit_fn *emit,
+			 void *ctx, struct error *e);
 
 #endif

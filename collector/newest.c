@@ -55,7 +55,8 @@ static int push(struct search *s, const struct row_key *key)
 		s->cap = cap;
 	}
 	s->keys[s->n++] = *key;
-	for (size_t i = s->n - 1; i && row_key_compare(&s->keys[i], &s->keys[(i - 1) / 2]) < 0; i = (i - 1) / 2)
+	for (size_t i = s->n - 1; i && row_key_compare(&s->keys[i], &s->keys[(i - 1) / 2]) < 0;
+	     i = (i - 1) / 2)
 		swap(&s->keys[i], &s->keys[(i - 1) / 2]);
 	return 0;
 }
@@ -124,7 +125,8 @@ static int keep_ref(struct search *s, struct error *e)
 	if (out->n == REFS_MAX)
 		tidy(s);
 	if (out->n == REFS_MAX) {
-		(void)error_set(e, -E2BIG, "the newest %zu rows lie in more than %d batches", s->max - 1, REFS_MAX);
+		(void)error_set(e, -E2BIG, "the newest %zu rows lie in more than %d batches",
+				s->max - 1, REFS_MAX);
 		error_hint(e, "ask for fewer rows, one host or a shorter time");
 		return -E2BIG;
 	}
@@ -201,7 +203,8 @@ static void search_release(struct search *s)
 	free(s->keys);
 }
 
-int newest_find(struct reading *r, const struct store_question *q, size_t limit, struct newest *ret, struct error *e)
+int newest_find(struct reading *r, const struct store_question *q, size_t limit, struct newest *ret,
+		struct error *e)
 {
 	/* One more than asked for tells whether the answer is cut. */
 	AUTO(search_release) struct search s = { .reading = r, .max = limit + 1, .out = ret };

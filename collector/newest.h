@@ -17,8 +17,8 @@ struct newest {
 };
 
 /* limit: 1..NEWEST_MAX. Errors as reading_batch's; -E2BIG: they lie in too many batches. */
-MUST_CHECK int newest_find(struct reading *r, const struct store_question *q, size_t limit, struct newest *ret,
-			   struct error *e);
+MUST_CHECK int newest_find(struct reading *r, const struct store_question *q, size_t limit,
+			   struct newest *ret, struct error *e);
 void newest_release(struct newest *n);
 
 #endif

@@ -211,7 +211,8 @@ static bool alive(const struct walk *w, const struct graph_process *p)
 static int by_begin(const void *a, const void *b, void *ctx)
 {
 	const struct graph *g = ctx;
-	const struct graph_process *x = &g->processes[*(const uint32_t *)a], *y = &g->processes[*(const uint32_t *)b];
+	const struct graph_process *x = &g->processes[*(const uint32_t *)a],
+				   *y = &g->processes[*(const uint32_t *)b];
 
 	if (x->begin_ns != y->begin_ns)
 		return x->begin_ns < y->begin_ns ? -1 : 1;
@@ -255,7 +256,8 @@ static int show_ancestors(struct walk *w, uint32_t focus, uint32_t *ret_depth)
 	int r = 0;
 
 	w->done[focus] = 1;
-	for (uint32_t i = w->parent[focus]; i && !w->done[i - 1] && n < DEPTH_MAX; i = w->parent[i - 1]) {
+	for (uint32_t i = w->parent[focus]; i && !w->done[i - 1] && n < DEPTH_MAX;
+	     i = w->parent[i - 1]) {
 		w->done[i - 1] = 1;
 		chain[n++] = i - 1;
 	}
@@ -302,7 +304,8 @@ static void walk_release(struct walk *w)
 	free(w->next);
 }
 
-int graph_walk(struct graph *g, const struct entity *focus, int64_t at_ns, graph_visit_fn *visit, void *ctx)
+int graph_walk(struct graph *g, const struct entity *focus, int64_t at_ns, graph_visit_fn *visit,
+	       void *ctx)
 {
 	AUTO(walk_release) struct walk w = { .g = g, .at_ns = at_ns, .visit = visit, .ctx = ctx };
 	uint32_t i = index_of(g, focus), depth;

@@ -49,7 +49,8 @@ static inline void graph_free_ptr(struct graph **g)
 }
 
 size_t graph_size(const struct graph *g);
-struct graph_process *graph_at(struct graph *g, size_t i); /* in order of arrival; moves with graph_see */
+struct graph_process *graph_at(struct graph *g,
+			       size_t i); /* in order of arrival; moves with graph_see */
 /* NULL: not known. */
 struct graph_process *graph_find(struct graph *g, const struct entity *id);
 /* Note one sighting. ret_slot: where the event's row is wanted (free what is there), or NULL when a better one is
@@ -61,10 +62,11 @@ const struct entity *graph_parent(const struct graph_process *p);
 const struct graph_image *graph_image_at(const struct graph_process *p, int64_t at_ns);
 
 /* One line of the tree. 0 to go on. */
-typedef int graph_visit_fn(void *ctx, const struct graph_process *p, const struct graph_image *image, uint32_t depth,
-			   bool focus);
+typedef int graph_visit_fn(void *ctx, const struct graph_process *p,
+			   const struct graph_image *image, uint32_t depth, bool focus);
 /* Ancestors from the topmost known, the focus, then its descendants, each before its children, in order of
  * begin. at_ns INT64_MAX: all that ever were; else descendants that lived then. Ancestors always. */
-MUST_CHECK int graph_walk(struct graph *g, const struct entity *focus, int64_t at_ns, graph_visit_fn *visit, void *ctx);
+MUST_CHECK int graph_walk(struct graph *g, const struct entity *focus, int64_t at_ns,
+			  graph_visit_fn *visit, void *ctx);
 
 #endif

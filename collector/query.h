@@ -33,10 +33,14 @@ struct query {
 	struct answer_sink sink;
 };
 
-MUST_CHECK int query_events(const struct query *q, const Exhibit__V1__EventsQuery *m, struct error *e);
+MUST_CHECK int query_events(const struct query *q, const Exhibit__V1__EventsQuery *m,
+			    struct error *e);
 MUST_CHECK int query_tree(const struct query *q, const Exhibit__V1__TreeQuery *m, struct error *e);
-MUST_CHECK int query_hosts(const struct query *q, const Exhibit__V1__HostsRequest *m, struct error *e);
-MUST_CHECK int query_coverage(const struct query *q, const Exhibit__V1__CoverageRequest *m, struct error *e);
-MUST_CHECK int query_status(const struct query *q, const Exhibit__V1__StatusRequest *m, struct error *e);
+MUST_CHECK int query_hosts(const struct query *q, const Exhibit__V1__HostsRequest *m,
+			   struct error *e);
+MUST_CHECK int query_coverage(const struct query *q, const Exhibit__V1__CoverageRequest *m,
+			      struct error *e);
+MUST_CHECK int query_status(const struct query *q, const Exhibit__V1__StatusRequest *m,
+			    struct error *e);
 
 #endif

@@ -37,13 +37,15 @@ struct events {
 static int check_question(const Exhibit__V1__EventsQuery *m, struct error *e)
 {
 	if (m->follow && m->until_ns)
-		return error_set(e, -EINVAL, "a live tail has no end time; leave out 'until' or 'follow'");
+		return error_set(e, -EINVAL,
+				 "a live tail has no end time; leave out 'until' or 'follow'");
 	if (m->cursor.len && m->cursor.len != ROW_KEY_LEN)
 		return error_set(e, -EINVAL, "the cursor is not one of ours");
 	if (m->cursor.len && m->limit)
 		return error_set(e, -EINVAL, "a cursor goes with limit 0");
 	if (m->limit > NEWEST_MAX) {
-		(void)error_set(e, -EINVAL, "a limit of %" PRIu64 " is too large, at most %d", m->limit, NEWEST_MAX);
+		(void)error_set(e, -EINVAL, "a limit of %" PRIu64 " is too large, at most %d",
+				m->limit, NEWEST_MAX);
 		error_hint(e, "ask without a limit for everything, in order");
 		return -EINVAL;
 	}
@@ -92,7 +94,9 @@ static int run_newest(struct events *q, size_t limit, struct error *e)
 {
 	AUTO(newest_release) struct newest newest = { 0 };
 	struct store_question question = question_of(q);
-	struct merge_question merge = { .until_ns = q->until_ns, .budget = q->budget, .again = true };
+	struct merge_question merge = { .until_ns = q->until_ns,
+					.budget = q->budget,
+					.again = true };
 	int r = newest_find(&q->scope.reading, &question, limit, &newest, e);
 
 	if (r < 0)
@@ -137,7 +141,8 @@ static bool in_history(const struct events *q, const struct store_ref *ref)
 	size_t n = q->n_seen < SEEN_MAX ? q->n_seen : SEEN_MAX;
 
 	for (size_t i = 0; i < n; i++)
-		if (q->seen[i].offset == ref->offset && memcmp(q->seen[i].segment, ref->segment, 16) == 0)
+		if (q->seen[i].offset == ref->offset &&
+		    memcmp(q->seen[i].segment, ref->segment, 16) == 0)
 			return true;
 	return false;
 }
@@ -153,7 +158,10 @@ static bool in_scope(const struct events *q, const struct store_ref *ref)
 
 static int show_live(struct events *q, const struct store_ref *ref, struct error *e)
 {
-	struct merge_question merge = { .refs = ref, .n = 1, .from = row_key_from(INT64_MIN), .until_ns = INT64_MAX,
+	struct merge_question merge = { .refs = ref,
+					.n = 1,
+					.from = row_key_from(INT64_MIN),
+					.until_ns = INT64_MAX,
 					.budget = q->budget };
 	int r = 0;
 
@@ -166,7 +174,9 @@ static int show_live(struct events *q, const struct store_ref *ref, struct error
 static int tell_missed(struct events *q)
 {
 	uint64_t missed = live_missed(q->follower);
-	struct completeness c = { .hosts = q->scope.n_hosts, .since_ns = q->since_ns, .until_ns = q->scope.now_ns };
+	struct completeness c = { .hosts = q->scope.n_hosts,
+				  .since_ns = q->since_ns,
+				  .until_ns = q->scope.now_ns };
 	struct missing_list list = { 0 };
 	struct missing *m;
 	int r;
@@ -207,7 +217,8 @@ static int run_live(struct events *q, struct error *e)
 
 /* ---- the question ---------------------------------------------------------------------------------------- */
 
-static int begin(struct events *q, const struct query *query, const Exhibit__V1__EventsQuery *m, struct error *e)
+static int begin(struct events *q, const struct query *query, const Exhibit__V1__EventsQuery *m,
+		 struct error *e)
 {
 	int r = check_question(m, e);
 
@@ -237,7 +248,8 @@ static int begin(struct events *q, const struct query *query, const Exhibit__V1_
 	return m->follow ? live_follow(query->env->live, &query->tenant, &q->follower, e) : 0;
 }
 
-static int run(struct events *q, const struct query *query, const Exhibit__V1__EventsQuery *m, struct error *e)
+static int run(struct events *q, const struct query *query, const Exhibit__V1__EventsQuery *m,
+	       struct error *e)
 {
 	struct completeness c;
 	int r = begin(q, query, m, e);

@@ -17,7 +17,7 @@ static int send_field(const struct query *q, unsigned int field, const ProtobufC
 	if (!data)
 		return -ENOMEM;
 	data[head++] = (uint8_t)(field << 3 | 2);
-	for (size_t n = len; ; n >>= 7) {
+	for (size_t n = len;; n >>= 7) {
 		data[head++] = (uint8_t)((n & 0x7f) | (n > 0x7f ? 0x80 : 0));
 		if (n <= 0x7f)
 			break;
@@ -31,7 +31,8 @@ static ProtobufCBinaryData borrowed(const void *data, size_t len)
 	return (ProtobufCBinaryData){ .len = len, .data = (uint8_t *)(uintptr_t)data };
 }
 
-static int send_completeness(struct query_scope *s, unsigned int field, uint64_t rows, struct error *e)
+static int send_completeness(struct query_scope *s, unsigned int field, uint64_t rows,
+			     struct error *e)
 {
 	AUTO(answer_missing_release) struct answer_missing storage = { 0 };
 	Exhibit__V1__Completeness message;
@@ -55,7 +56,8 @@ static bool same_name(const struct batch_name *a, const struct batch_name *b)
 
 static void add_stream(Exhibit__V1__HostRow *row, const struct store_stream *s, int64_t *newest_ns)
 {
-	int64_t *until = s->lane == BATCH_LANE_CRITICAL ? &row->critical_until_ns : &row->bulk_until_ns;
+	int64_t *until = s->lane == BATCH_LANE_CRITICAL ? &row->critical_until_ns :
+							  &row->bulk_until_ns;
 
 	row->events += s->events;
 	row->gaps += s->gaps;
@@ -91,8 +93,9 @@ static int compile_action(const char *action, struct filter **ret, struct error 
 }
 
 /* The batches of one host that have the filter's action; at most max, the newest last. */
-static int find_of_host(struct query_scope *s, const struct filter *f, const struct batch_name *host, size_t max,
-			struct store_ref **ret_refs, size_t *ret_n, struct error *e)
+static int find_of_host(struct query_scope *s, const struct filter *f,
+			const struct batch_name *host, size_t max, struct store_ref **ret_refs,
+			size_t *ret_n, struct error *e)
 {
 	struct store_question q = scope_question(s, INT64_MIN, INT64_MAX);
 
@@ -103,8 +106,8 @@ static int find_of_host(struct query_scope *s, const struct filter *f, const str
 	return store_find(s->reading.store, &q, ret_refs, ret_n, e);
 }
 
-static int count_lost(struct query_scope *s, const struct filter *gaps, const struct batch_name *host, uint64_t *lost,
-		      struct error *e)
+static int count_lost(struct query_scope *s, const struct filter *gaps,
+		      const struct batch_name *host, uint64_t *lost, struct error *e)
 {
 	AUTO(free_ptr) struct store_ref *refs = NULL;
 	size_t n = 0;
@@ -121,8 +124,9 @@ static int count_lost(struct query_scope *s, const struct filter *gaps, const st
 	return r;
 }
 
-static int send_host(struct query_scope *s, const struct host_info *h, const struct store_stream *streams,
-		     size_t n_streams, const struct filter *gaps, unsigned int field, struct error *e)
+static int send_host(struct query_scope *s, const struct host_info *h,
+		     const struct store_stream *streams, size_t n_streams,
+		     const struct filter *gaps, unsigned int field, struct error *e)
 {
 	Exhibit__V1__HostRow row = EXHIBIT__V1__HOST_ROW__INIT;
 	int64_t newest_ns = INT64_MIN;
@@ -185,7 +189,8 @@ static int keep_coverage(void *ctx, const struct scan_row *row)
 	Exhibit__V1__HostCoverage m = EXHIBIT__V1__HOST_COVERAGE__INIT;
 	const Exhibit__V1__Event *e = row->subject.event;
 
-	if (e->detail_case != EXHIBIT__V1__EVENT__DETAIL_COVERAGE || (n->bytes && row->time_ns < n->at_ns))
+	if (e->detail_case != EXHIBIT__V1__EVENT__DETAIL_COVERAGE ||
+	    (n->bytes && row->time_ns < n->at_ns))
 		return 0;
 	m.host_id = row->subject.context->host_id;
 	m.host_name = row->subject.context->host_name;
@@ -201,8 +206,9 @@ static int keep_coverage(void *ctx, const struct scan_row *row)
 	return 0;
 }
 
-static int newest_of_host(struct query_scope *s, const struct filter *f, const struct batch_name *host,
-			  struct newest_coverage *found, struct error *e)
+static int newest_of_host(struct query_scope *s, const struct filter *f,
+			  const struct batch_name *host, struct newest_coverage *found,
+			  struct error *e)
 {
 	AUTO(free_ptr) struct store_ref *refs = NULL;
 	size_t n = 0;
@@ -217,13 +223,15 @@ static int newest_of_host(struct query_scope *s, const struct filter *f, const s
 	return r;
 }
 
-static int send_coverage(struct query_scope *s, const struct filter *f, const struct host_info *h, struct error *e)
+static int send_coverage(struct query_scope *s, const struct filter *f, const struct host_info *h,
+			 struct error *e)
 {
 	struct newest_coverage found = { 0 };
 	int r = newest_of_host(s, f, &h->host_id, &found, e);
 
 	if (r == 0 && found.bytes) {
-		Exhibit__V1__HostCoverage *m = exhibit__v1__host_coverage__unpack(NULL, found.len, found.bytes);
+		Exhibit__V1__HostCoverage *m =
+			exhibit__v1__host_coverage__unpack(NULL, found.len, found.bytes);
 
 		r = m ? send_field(s->query, 1, &m->base) : -ENOMEM;
 		exhibit__v1__host_coverage__free_unpacked(m, NULL);

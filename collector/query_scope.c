@@ -13,7 +13,8 @@ static bool is_name(const struct batch_name *name, const ProtobufCBinaryData *ty
 }
 
 /* Move the hosts that one of the names means to the front; returns how many. */
-static int select_hosts(struct query_scope *s, const ProtobufCBinaryData *names, size_t n_names, struct error *e)
+static int select_hosts(struct query_scope *s, const ProtobufCBinaryData *names, size_t n_names,
+			struct error *e)
 {
 	size_t kept = 0;
 
@@ -59,8 +60,8 @@ static int copy_ids(struct query_scope *s, bool named, struct error *e)
 	return 0;
 }
 
-int scope_init(struct query_scope *s, const struct query *q, const ProtobufCBinaryData *names, size_t n_names,
-	       struct error *e)
+int scope_init(struct query_scope *s, const struct query *q, const ProtobufCBinaryData *names,
+	       size_t n_names, struct error *e)
 {
 	int r;
 
@@ -88,7 +89,8 @@ void scope_release(struct query_scope *s)
 	free(s->ids);
 }
 
-struct store_question scope_question(const struct query_scope *s, int64_t since_ns, int64_t until_ns)
+struct store_question scope_question(const struct query_scope *s, int64_t since_ns,
+				     int64_t until_ns)
 {
 	return (struct store_question){
 		.tenant = &s->query->tenant,
@@ -105,7 +107,7 @@ static uint32_t lanes_of(uint32_t classes)
 
 	if (classes == UINT32_MAX)
 		return 1u << BATCH_LANE_CRITICAL | 1u << BATCH_LANE_BULK;
-	for (uint32_t class = 0; class < 32; class++)
+	for (uint32_t class = 0; class < 32; class ++)
 		if (classes & 1u << class)
 			lanes |= 1u << class_lane(class);
 	return lanes;
@@ -143,7 +145,8 @@ int scope_complete(struct query_scope *s, int64_t since_ns, int64_t until_ns, ui
 		.now_ns = s->now_ns,
 		.lanes = lanes_of(classes),
 	};
-	int r = store_streams(s->query->env->store, &s->query->tenant, NULL, &streams, &q.n_streams, e);
+	int r = store_streams(s->query->env->store, &s->query->tenant, NULL, &streams, &q.n_streams,
+			      e);
 
 	if (r < 0)
 		return r;

@@ -19,13 +19,14 @@ struct query_scope {
 };
 
 /* names: ids or names of hosts; none: all of the tenant. -ENOENT: a name that nobody has, with a hint. */
-MUST_CHECK int scope_init(struct query_scope *s, const struct query *q, const ProtobufCBinaryData *names,
-			  size_t n_names, struct error *e);
+MUST_CHECK int scope_init(struct query_scope *s, const struct query *q,
+			  const ProtobufCBinaryData *names, size_t n_names, struct error *e);
 void scope_release(struct query_scope *s);
 /* A question to the store over the scope's hosts. */
-struct store_question scope_question(const struct query_scope *s, int64_t since_ns, int64_t until_ns);
+struct store_question scope_question(const struct query_scope *s, int64_t since_ns,
+				     int64_t until_ns);
 /* Look for gaps and compute. classes: bits that matter. since_ns, until_ns: 0 since and INT64_MAX until: open. */
-MUST_CHECK int scope_complete(struct query_scope *s, int64_t since_ns, int64_t until_ns, uint32_t classes,
-			      struct completeness *ret, struct error *e);
+MUST_CHECK int scope_complete(struct query_scope *s, int64_t since_ns, int64_t until_ns,
+			      uint32_t classes, struct completeness *ret, struct error *e);
 
 #endif

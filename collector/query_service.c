@@ -39,7 +39,7 @@ struct query_service {
 	struct method_slot {
 		struct query_service *service;
 		const struct query_method *method;
-	} *slots; /* contexts of the registered rows */
+	} * slots; /* contexts of the registered rows */
 };
 
 /* ---- the table ---------------------------------------------------------------------------------------- */
@@ -78,12 +78,16 @@ struct query_method {
 };
 
 static const struct query_method methods[] = {
-	{ "/exhibit.v1.Query/Hosts", RPC_ALLOW_RESPONDER, &exhibit__v1__hosts_request__descriptor, answer_hosts },
-	{ "/exhibit.v1.Query/Events", RPC_ALLOW_RESPONDER, &exhibit__v1__events_query__descriptor, answer_events },
-	{ "/exhibit.v1.Query/Tree", RPC_ALLOW_RESPONDER, &exhibit__v1__tree_query__descriptor, answer_tree },
-	{ "/exhibit.v1.Query/Coverage", RPC_ALLOW_RESPONDER, &exhibit__v1__coverage_request__descriptor,
-	  answer_coverage },
-	{ "/exhibit.v1.Query/Status", RPC_ALLOW_RESPONDER, &exhibit__v1__status_request__descriptor, answer_status },
+	{ "/exhibit.v1.Query/Hosts", RPC_ALLOW_RESPONDER, &exhibit__v1__hosts_request__descriptor,
+	  answer_hosts },
+	{ "/exhibit.v1.Query/Events", RPC_ALLOW_RESPONDER, &exhibit__v1__events_query__descriptor,
+	  answer_events },
+	{ "/exhibit.v1.Query/Tree", RPC_ALLOW_RESPONDER, &exhibit__v1__tree_query__descriptor,
+	  answer_tree },
+	{ "/exhibit.v1.Query/Coverage", RPC_ALLOW_RESPONDER,
+	  &exhibit__v1__coverage_request__descriptor, answer_coverage },
+	{ "/exhibit.v1.Query/Status", RPC_ALLOW_RESPONDER, &exhibit__v1__status_request__descriptor,
+	  answer_status },
 };
 
 const char *query_method_path(size_t i)
@@ -178,7 +182,8 @@ static void finish(struct call *c, int r, struct error *e)
 		r = error_set(e, r, "the question could not be answered: %m");
 	if (r < 0 && status_of(r) == RPC_INTERNAL)
 		log_failure(LOG_LEVEL_ERROR, "a question could not be answered", e);
-	rpc_stream_finish(c->stream, r < 0 ? status_of(r) : RPC_OK, r < 0 ? error_format(e, text, sizeof(text)) : "");
+	rpc_stream_finish(c->stream, r < 0 ? status_of(r) : RPC_OK,
+			  r < 0 ? error_format(e, text, sizeof(text)) : "");
 }
 
 static void answer(struct call *c)
@@ -243,13 +248,15 @@ static void start_tail(struct call *c)
 	if (r == 0)
 		return;
 	(void)atomic_fetch_sub(&s->tails, 1);
-	refuse(c->stream, RPC_RESOURCE_EXHAUSTED, "too many live tails are open; end one of them, or ask with 'exhibit events'");
+	refuse(c->stream, RPC_RESOURCE_EXHAUSTED,
+	       "too many live tails are open; end one of them, or ask with 'exhibit events'");
 	call_drop(c);
 }
 
 static bool follows(const struct call *c)
 {
-	return c->method->answer == answer_events && ((const Exhibit__V1__EventsQuery *)c->question)->follow;
+	return c->method->answer == answer_events &&
+	       ((const Exhibit__V1__EventsQuery *)c->question)->follow;
 }
 
 static void on_message(struct rpc_stream *stream, uint8_t *data, size_t len, void *ctx)
@@ -290,7 +297,8 @@ static void on_read_end(struct rpc_stream *stream, void *ctx)
 		refuse(stream, RPC_INVALID_ARGUMENT, "the call ended without a question");
 }
 
-static void on_closed(struct rpc_stream *stream, enum rpc_status status, const char *text, void *ctx)
+static void on_closed(struct rpc_stream *stream, enum rpc_status status, const char *text,
+		      void *ctx)
 {
 	struct call *c = ctx;
 
@@ -306,7 +314,8 @@ static const struct rpc_stream_ops ops = {
 	.on_closed = on_closed,
 };
 
-static struct call *call_new(struct query_service *s, const struct query_method *m, struct rpc_stream *stream)
+static struct call *call_new(struct query_service *s, const struct query_method *m,
+			     struct rpc_stream *stream)
 {
 	const struct identity *peer = rpc_stream_peer(stream);
 	struct call *c = calloc(1, sizeof(*c));
@@ -349,13 +358,14 @@ static void on_open(struct rpc_stream *stream, void *ctx)
 
 /* ---- the service ---------------------------------------------------------------------------------------------- */
 
-int query_service_new(const struct query_service_config *config, struct query_service **ret, struct error *e)
+int query_service_new(const struct query_service_config *config, struct query_service **ret,
+		      struct error *e)
 {
 	struct query_service *s;
 
 	if (config->threads < 1 || config->threads > QUERY_THREADS_MAX)
-		return error_set(e, -EINVAL, "%u query threads are not between 1 and %d", config->threads,
-				 QUERY_THREADS_MAX);
+		return error_set(e, -EINVAL, "%u query threads are not between 1 and %d",
+				 config->threads, QUERY_THREADS_MAX);
 	s = calloc(1, sizeof(*s));
 	if (s) {
 		s->config = *config;

@@ -24,9 +24,11 @@ struct query_service_config {
 
 struct query_service;
 
-MUST_CHECK int query_service_new(const struct query_service_config *c, struct query_service **ret, struct error *e);
+MUST_CHECK int query_service_new(const struct query_service_config *c, struct query_service **ret,
+				 struct error *e);
 /* Registers every method of the service; before rpc_server_start. */
-MUST_CHECK int query_service_register(struct query_service *s, struct rpc_server *server, struct error *e);
+MUST_CHECK int query_service_register(struct query_service *s, struct rpc_server *server,
+				      struct error *e);
 /* Ends running questions and tails and joins the threads; live is closed. Before the server is freed; new
  * calls are refused from now on. Idempotent. */
 void query_service_close(struct query_service *s);

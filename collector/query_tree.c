@@ -23,7 +23,8 @@ struct tree {
 	struct answer *answer;
 	struct graph *graph;
 	struct entity focus;
-	struct entity looking; /* the process whose events are wanted though it is not in the graph yet */
+	struct entity
+		looking; /* the process whose events are wanted though it is not in the graph yet */
 	uint32_t pid; /* asked for by pid: 0 once the focus is known */
 	bool asked_image; /* the focus is one image, by its entity id */
 	bool cut;
@@ -82,13 +83,17 @@ static bool wanted(struct tree *t, const struct sighting *s)
 	return parent && parent->descend;
 }
 
-static void entity_of(struct entity *id, const struct store_ref *ref, const Exhibit__V1__ImageKey *key)
+static void entity_of(struct entity *id, const struct store_ref *ref,
+		      const Exhibit__V1__ImageKey *key)
 {
-	*id = (struct entity){ .pid = key->pid, .start_ns = key->start_ns, .exec_id = key->exec_id };
+	*id = (struct entity){ .pid = key->pid,
+			       .start_ns = key->start_ns,
+			       .exec_id = key->exec_id };
 	memcpy(id->boot_id, ref->boot_id, ENTITY_BOOT_LEN);
 }
 
-static bool sighting_of(const struct store_ref *ref, const struct scan_row *row, struct sighting *ret)
+static bool sighting_of(const struct store_ref *ref, const struct scan_row *row,
+			struct sighting *ret)
 {
 	const Exhibit__V1__Process *p = row->subject.process;
 
@@ -162,9 +167,10 @@ static int read_batches(struct tree *t, const struct store_ref *refs, size_t n, 
  * batches in which a busy process merely does something. */
 static int ask(struct tree *t, bool intro, struct error *e)
 {
-	const uint64_t actions[] = { action_token(ACTION_EXEC), action_token(ACTION_FORK), action_token(ACTION_PROCESS),
-				     action_token(ACTION_EXIT) };
-	const struct store_group groups[] = { { t->tokens, t->n_tokens }, { actions, ARRAY_LEN(actions) } };
+	const uint64_t actions[] = { action_token(ACTION_EXEC), action_token(ACTION_FORK),
+				     action_token(ACTION_PROCESS), action_token(ACTION_EXIT) };
+	const struct store_group groups[] = { { t->tokens, t->n_tokens },
+					      { actions, ARRAY_LEN(actions) } };
 	int64_t until_ns = t->at_ns == INT64_MAX ? INT64_MAX : t->at_ns + 1;
 	struct store_question q = scope_question(&t->scope, INT64_MIN, until_ns);
 	AUTO(refs_end) struct refs_walk walk = { 0 };
@@ -202,11 +208,14 @@ static int nobody(struct tree *t, struct error *e)
 	char text[ENTITY_TEXT_MAX];
 
 	if (t->pid)
-		(void)error_set(e, -ENOENT, "no process %" PRIu32 " is recorded on this host%s", t->pid,
-				t->at_ns == INT64_MAX ? "" : " for that time");
+		(void)error_set(e, -ENOENT, "no process %" PRIu32 " is recorded on this host%s",
+				t->pid, t->at_ns == INT64_MAX ? "" : " for that time");
 	else
-		(void)error_set(e, -ENOENT, "no process '%s' is recorded", entity_format(&t->focus, text));
-	error_hint(e, "'exhibit events' shows process.entity_id, and 'exhibit coverage' what is seen at all");
+		(void)error_set(e, -ENOENT, "no process '%s' is recorded",
+				entity_format(&t->focus, text));
+	error_hint(
+		e,
+		"'exhibit events' shows process.entity_id, and 'exhibit coverage' what is seen at all");
 	return -ENOENT;
 }
 
@@ -217,8 +226,8 @@ static int choose(struct tree *t, struct error *e)
 
 	for (size_t i = 0; i < graph_size(t->graph); i++) {
 		const struct graph_process *p = graph_at(t->graph, i);
-		bool lived = t->at_ns == INT64_MAX ||
-			     (p->begin_ns <= t->at_ns && (!p->exited_ns || p->exited_ns > t->at_ns));
+		bool lived = t->at_ns == INT64_MAX || (p->begin_ns <= t->at_ns &&
+						       (!p->exited_ns || p->exited_ns > t->at_ns));
 
 		if (lived && (!best || p->begin_ns > best->begin_ns))
 			best = p;
@@ -246,7 +255,8 @@ static int find_host(struct tree *t, struct error *e)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {
-		if (refs[i].kind != STORE_BATCH || memcmp(refs[i].boot_id, t->focus.boot_id, ENTITY_BOOT_LEN) != 0)
+		if (refs[i].kind != STORE_BATCH ||
+		    memcmp(refs[i].boot_id, t->focus.boot_id, ENTITY_BOOT_LEN) != 0)
 			continue;
 		if (t->has_host && (t->host.len != refs[i].host_id.len ||
 				    memcmp(t->host.b, refs[i].host_id.b, t->host.len) != 0)) {
@@ -297,7 +307,8 @@ static int note_lost_parent(struct tree *t, const struct entity *parent)
 	char text[ENTITY_TEXT_MAX];
 
 	if (m)
-		(void)snprintf(m->reason, sizeof(m->reason), "the ancestor with pid %" PRIu32 " (%s) is not in the record",
+		(void)snprintf(m->reason, sizeof(m->reason),
+			       "the ancestor with pid %" PRIu32 " (%s) is not in the record",
 			       parent->pid, entity_format(parent, text));
 	return 0;
 }
@@ -410,7 +421,8 @@ static int descend(struct tree *t, struct error *e)
 
 /* ---- the answer --------------------------------------------------------------------------------------------- */
 
-static int emit(void *ctx, const struct graph_process *p, const struct graph_image *image, uint32_t depth, bool focus)
+static int emit(void *ctx, const struct graph_process *p, const struct graph_image *image,
+		uint32_t depth, bool focus)
 {
 	struct tree *t = ctx;
 	struct answer_row out = { .depth = depth, .focus = focus, .exited_ns = p->exited_ns };
@@ -427,7 +439,8 @@ static int emit(void *ctx, const struct graph_process *p, const struct graph_ima
 	return answer_row(t->answer, &out);
 }
 
-static int begin(struct tree *t, const struct query *query, const Exhibit__V1__TreeQuery *m, struct error *e)
+static int begin(struct tree *t, const struct query *query, const Exhibit__V1__TreeQuery *m,
+		 struct error *e)
 {
 	int r;
 
@@ -475,15 +488,18 @@ static int complete(struct tree *t, struct error *e)
 	if (t->cut) {
 		m = missing_add(&t->scope.missing, &t->host, NULL);
 		if (m)
-			(void)snprintf(m->reason, sizeof(m->reason),
-				       "the tree has more than %d processes or lies in more than %d batches; it is cut",
-				       GRAPH_PROCESSES_MAX, TREE_BATCHES_MAX);
+			(void)snprintf(
+				m->reason, sizeof(m->reason),
+				"the tree has more than %d processes or lies in more than %d batches; it is cut",
+				GRAPH_PROCESSES_MAX, TREE_BATCHES_MAX);
 	}
-	r = scope_complete(&t->scope, 0, t->at_ns == INT64_MAX ? INT64_MAX : t->at_ns + 1, classes, &c, e);
+	r = scope_complete(&t->scope, 0, t->at_ns == INT64_MAX ? INT64_MAX : t->at_ns + 1, classes,
+			   &c, e);
 	return r < 0 ? r : answer_complete(t->answer, &c, &t->scope.missing, t->cut);
 }
 
-static int run(struct tree *t, const struct query *query, const Exhibit__V1__TreeQuery *m, struct error *e)
+static int run(struct tree *t, const struct query *query, const Exhibit__V1__TreeQuery *m,
+	       struct error *e)
 {
 	int r = begin(t, query, m, e);
 

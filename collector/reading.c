@@ -16,12 +16,15 @@ static void note_fault(struct reading *r, const struct store_ref *ref, const str
 	m->from_ns = ref->first_wall_ns;
 	m->to_ns = ref->last_wall_ns;
 	if (why->code == -ENOENT)
-		(void)snprintf(m->reason, sizeof(m->reason), "a batch was removed by retention while it was asked for");
+		(void)snprintf(m->reason, sizeof(m->reason),
+			       "a batch was removed by retention while it was asked for");
 	else
-		(void)snprintf(m->reason, sizeof(m->reason), "a stored batch cannot be read: %.200s", why->text);
+		(void)snprintf(m->reason, sizeof(m->reason),
+			       "a stored batch cannot be read: %.200s", why->text);
 }
 
-int reading_batch(struct reading *r, const struct store_ref *ref, bool again, scan_fn *fn, void *ctx, struct error *e)
+int reading_batch(struct reading *r, const struct store_ref *ref, bool again, scan_fn *fn,
+		  void *ctx, struct error *e)
 {
 	struct scan_counts counts = { 0 };
 	struct error why = { 0 };
@@ -56,5 +59,6 @@ void reading_end(struct reading *r)
 	m->has_count = true;
 	m->count = r->unknown;
 	(void)snprintf(m->reason, sizeof(m->reason),
-		       "%" PRIu64 " stored entries are of a kind that this collector does not know", r->unknown);
+		       "%" PRIu64 " stored entries are of a kind that this collector does not know",
+		       r->unknown);
 }

@@ -26,8 +26,8 @@ struct reading {
 
 /* Read one batch through r->filter. again: it was read before in this question, so its faults are noted
  * already. -ECANCELED: the asker is gone or out of time. */
-MUST_CHECK int reading_batch(struct reading *r, const struct store_ref *ref, bool again, scan_fn *fn, void *ctx,
-			     struct error *e);
+MUST_CHECK int reading_batch(struct reading *r, const struct store_ref *ref, bool again,
+			     scan_fn *fn, void *ctx, struct error *e);
 /* To be called once at the end: unknown entries become a row of missing. */
 void reading_end(struct reading *r);
 

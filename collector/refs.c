@@ -11,7 +11,8 @@ static void push(struct refs_walk *w, int64_t since_ns, int64_t until_ns)
 	w->n_spans++;
 }
 
-void refs_begin(struct refs_walk *w, struct reading *r, const struct store_question *q, bool newest_first)
+void refs_begin(struct refs_walk *w, struct reading *r, const struct store_question *q,
+		bool newest_first)
 {
 	*w = (struct refs_walk){ .reading = r, .question = *q, .newest_first = newest_first };
 	w->question.max = REFS_MAX;
@@ -59,8 +60,10 @@ static void tell_left_out(struct refs_walk *w, const struct batch_name *host)
 		return;
 	m->from_ns = w->question.since_ns;
 	m->to_ns = w->question.until_ns;
-	(void)snprintf(m->reason, sizeof(m->reason),
-		       "more than %d of its batches claim the same minute; the host is left out of this answer", REFS_MAX);
+	(void)snprintf(
+		m->reason, sizeof(m->reason),
+		"more than %d of its batches claim the same minute; the host is left out of this answer",
+		REFS_MAX);
 }
 
 /* Whether one host alone has too much for the span that the question stands at. 1, 0 or an error. */
@@ -124,11 +127,12 @@ static int make_smaller(struct refs_walk *w, int64_t since_ns, int64_t until_ns,
 	return 0;
 }
 
-int refs_next(struct refs_walk *w, struct store_ref **ret_refs, size_t *ret_n, int64_t *ret_since_ns,
-	      int64_t *ret_until_ns, struct error *e)
+int refs_next(struct refs_walk *w, struct store_ref **ret_refs, size_t *ret_n,
+	      int64_t *ret_since_ns, int64_t *ret_until_ns, struct error *e)
 {
 	while (w->n_spans) {
-		int64_t since_ns = w->spans[w->n_spans - 1].since_ns, until_ns = w->spans[w->n_spans - 1].until_ns;
+		int64_t since_ns = w->spans[w->n_spans - 1].since_ns,
+			until_ns = w->spans[w->n_spans - 1].until_ns;
 		int r;
 
 		w->n_spans--;

@@ -26,11 +26,12 @@ struct refs_walk {
 };
 
 /* q is copied; what it points to is borrowed. r: its store, hosts and missing are used. End with refs_end. */
-void refs_begin(struct refs_walk *w, struct reading *r, const struct store_question *q, bool newest_first);
+void refs_begin(struct refs_walk *w, struct reading *r, const struct store_question *q,
+		bool newest_first);
 /* The next span's batches (without tombstones), ordered by first_wall_ns, and the span. ret_refs: malloc'ed.
  * 1: there is one (perhaps with no batch); 0: the end; negative errno. */
-MUST_CHECK int refs_next(struct refs_walk *w, struct store_ref **ret_refs, size_t *ret_n, int64_t *ret_since_ns,
-			 int64_t *ret_until_ns, struct error *e);
+MUST_CHECK int refs_next(struct refs_walk *w, struct store_ref **ret_refs, size_t *ret_n,
+			 int64_t *ret_since_ns, int64_t *ret_until_ns, struct error *e);
 void refs_end(struct refs_walk *w);
 
 #endif

@@ -11,7 +11,8 @@ static void put_be(uint8_t *at, uint64_t v, size_t bytes)
 		at[i] = (uint8_t)(v >> 8 * (bytes - 1 - i));
 }
 
-struct row_key row_key_of(int64_t time_ns, uint64_t sequence, uint32_t index, const struct store_ref *ref)
+struct row_key row_key_of(int64_t time_ns, uint64_t sequence, uint32_t index,
+			  const struct store_ref *ref)
 {
 	struct row_key k;
 

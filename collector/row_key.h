@@ -14,7 +14,8 @@ struct row_key {
 	uint8_t b[ROW_KEY_LEN];
 };
 
-struct row_key row_key_of(int64_t time_ns, uint64_t sequence, uint32_t index, const struct store_ref *ref);
+struct row_key row_key_of(int64_t time_ns, uint64_t sequence, uint32_t index,
+			  const struct store_ref *ref);
 /* The smallest key of a time; INT64_MAX's is above all rows. */
 struct row_key row_key_from(int64_t time_ns);
 int64_t row_key_time(const struct row_key *k);

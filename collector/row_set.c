@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-static struct row_context *context_new(const struct store_ref *ref, const Exhibit__V1__BatchContext *from)
+static struct row_context *context_new(const struct store_ref *ref,
+				       const Exhibit__V1__BatchContext *from)
 {
 	struct row_context *c = calloc(1, sizeof(*c));
 
@@ -12,7 +13,8 @@ static struct row_context *context_new(const struct store_ref *ref, const Exhibi
 		return NULL;
 	c->users = 1;
 	c->ref = *ref;
-	c->host_name.len = (uint8_t)(from->host_name.len < BATCH_NAME_MAX ? from->host_name.len : BATCH_NAME_MAX);
+	c->host_name.len = (uint8_t)(from->host_name.len < BATCH_NAME_MAX ? from->host_name.len :
+									    BATCH_NAME_MAX);
 	if (c->host_name.len)
 		memcpy(c->host_name.b, from->host_name.data, c->host_name.len);
 	c->message = *from;
@@ -39,7 +41,8 @@ static void process_drop(struct row_process *p)
 /* Memory that goes when the row goes: its process counts for whoever holds it last. */
 static size_t weight(const struct kept_row *r)
 {
-	return sizeof(*r) + r->event_len + sizeof(void *) + (r->process && r->process->users == 1 ? r->process->len : 0);
+	return sizeof(*r) + r->event_len + sizeof(void *) +
+	       (r->process && r->process->users == 1 ? r->process->len : 0);
 }
 
 void kept_row_free(struct kept_row *r)
@@ -115,7 +118,8 @@ int row_set_add(struct row_set *s, const struct scan_row *row, const struct row_
 
 static int by_key(const void *a, const void *b)
 {
-	return row_key_compare(&(*(struct kept_row *const *)a)->key, &(*(struct kept_row *const *)b)->key);
+	return row_key_compare(&(*(struct kept_row *const *)a)->key,
+			       &(*(struct kept_row *const *)b)->key);
 }
 
 void row_set_sort(struct row_set *s)

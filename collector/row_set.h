@@ -42,7 +42,8 @@ struct row_set {
 };
 
 /* Add what scan shows. -ENOMEM. */
-MUST_CHECK int row_set_add(struct row_set *s, const struct scan_row *row, const struct row_key *key);
+MUST_CHECK int row_set_add(struct row_set *s, const struct scan_row *row,
+			   const struct row_key *key);
 /* After the batch's last row. */
 void row_set_sort(struct row_set *s);
 /* Take the first row out; the caller frees it with kept_row_free. NULL: none left. */

@@ -64,7 +64,8 @@ static ProtobufCBinaryData bytes_of(const void *data, size_t len)
 	return (ProtobufCBinaryData){ .len = len, .data = (uint8_t *)(uintptr_t)data };
 }
 
-void scan_context(const struct store_ref *ref, const struct batch_header *h, Exhibit__V1__BatchContext *ret)
+void scan_context(const struct store_ref *ref, const struct batch_header *h,
+		  Exhibit__V1__BatchContext *ret)
 {
 	exhibit__v1__batch_context__init(ret);
 	ret->tenant = bytes_of(ref->tenant.b, ref->tenant.len);
@@ -103,7 +104,8 @@ static void skip_field(struct reader *r, uint64_t tag)
 }
 
 /* The message inside an Entry, by hand: its bytes are passed on as stored, not packed again. */
-static enum entry_kind open_entry(const uint8_t *bytes, size_t len, const uint8_t **ret_inner, size_t *ret_len)
+static enum entry_kind open_entry(const uint8_t *bytes, size_t len, const uint8_t **ret_inner,
+				  size_t *ret_len)
 {
 	struct reader r = reader_init(bytes, len);
 	enum entry_kind kind = ENTRY_UNKNOWN;
@@ -131,7 +133,8 @@ static const struct slot *slot_of(struct scan *s, uint32_t number)
 	slot = &s->slots[number - 1];
 	if (!slot->tried) {
 		slot->tried = true;
-		slot->process = exhibit__v1__process__unpack(arena_protobuf(s->batch), slot->len, slot->bytes);
+		slot->process = exhibit__v1__process__unpack(arena_protobuf(s->batch), slot->len,
+							     slot->bytes);
 	}
 	return slot->process ? slot : NULL;
 }
@@ -171,9 +174,10 @@ static int visit_event(struct walk *w, const uint8_t *bytes, size_t len, uint32_
 		row.process = slot->bytes;
 		row.process_len = slot->len;
 	}
-	row.subject = (struct subject){ &w->context, event, slot ? slot->process : NULL, s->row, .failed = false };
-	row.time_ns = clamp((int64_t)((uint64_t)w->ref->offset_ns + event->boottime_ns), w->ref->first_wall_ns,
-			    w->ref->last_wall_ns);
+	row.subject = (struct subject){ &w->context, event, slot ? slot->process : NULL, s->row,
+					.failed = false };
+	row.time_ns = clamp((int64_t)((uint64_t)w->ref->offset_ns + event->boottime_ns),
+			    w->ref->first_wall_ns, w->ref->last_wall_ns);
 	if (w->filter && !filter_match(w->filter, &row.subject))
 		return row.subject.failed ? -ENOMEM : 0;
 	return w->fn(w->ctx, &row);
@@ -191,7 +195,8 @@ static int visit_entries(struct walk *w, const uint8_t *raw, size_t raw_len, str
 		switch (open_entry(entry, len, &inner, &inner_len)) {
 		case ENTRY_PROCESS:
 			if (w->s->n_slots < BATCH_ENTRIES_MAX)
-				w->s->slots[w->s->n_slots++] = (struct slot){ .bytes = inner, .len = inner_len };
+				w->s->slots[w->s->n_slots++] =
+					(struct slot){ .bytes = inner, .len = inner_len };
 			break;
 		case ENTRY_EVENT:
 			result = visit_event(w, inner, inner_len, i);
@@ -214,9 +219,10 @@ static int decompress(struct scan *s, const struct batch_view *view, struct erro
 	size_t n;
 
 	if (view->header.raw_bytes > BATCH_RAW_MAX)
-		return error_set(e, -EBADMSG, "batch %llu claims %u bytes", (unsigned long long)view->header.number,
-				 view->header.raw_bytes);
-	n = ZSTD_decompressDCtx(s->zstd, s->raw, view->header.raw_bytes, view->payload, view->payload_len);
+		return error_set(e, -EBADMSG, "batch %llu claims %u bytes",
+				 (unsigned long long)view->header.number, view->header.raw_bytes);
+	n = ZSTD_decompressDCtx(s->zstd, s->raw, view->header.raw_bytes, view->payload,
+				view->payload_len);
 	if (ZSTD_isError(n) || n != view->header.raw_bytes)
 		return error_set(e, -EBADMSG, "batch %llu cannot be decompressed: %s",
 				 (unsigned long long)view->header.number,
@@ -224,8 +230,9 @@ static int decompress(struct scan *s, const struct batch_view *view, struct erro
 	return 0;
 }
 
-int scan_bytes(struct scan *s, const struct store_ref *ref, const uint8_t *bytes, size_t len, const struct filter *f,
-	       scan_fn *fn, void *ctx, struct scan_counts *counts, struct error *e)
+int scan_bytes(struct scan *s, const struct store_ref *ref, const uint8_t *bytes, size_t len,
+	       const struct filter *f, scan_fn *fn, void *ctx, struct scan_counts *counts,
+	       struct error *e)
 {
 	struct walk w = { .s = s, .ref = ref, .filter = f, .fn = fn, .ctx = ctx, .counts = counts };
 	struct batch_view view;
@@ -246,8 +253,9 @@ int scan_bytes(struct scan *s, const struct store_ref *ref, const uint8_t *bytes
 	return visit_entries(&w, s->raw, view.header.raw_bytes, e);
 }
 
-int scan_batch(struct scan *s, struct store *store, const struct store_ref *ref, const struct filter *f, scan_fn *fn,
-	       void *ctx, struct scan_counts *counts, struct error *e)
+int scan_batch(struct scan *s, struct store *store, const struct store_ref *ref,
+	       const struct filter *f, scan_fn *fn, void *ctx, struct scan_counts *counts,
+	       struct error *e)
 {
 	AUTO(free_ptr) uint8_t *bytes = NULL;
 	size_t len;

@@ -38,13 +38,16 @@ struct scan_counts {
 /* Calls fn for each event that matches (filter NULL: each), in stored order. Stops when fn fails and returns
  * what it returned. -ENOENT: removed by retention; -EBADMSG: damaged. counts: added to. */
 typedef int scan_fn(void *ctx, const struct scan_row *row);
-MUST_CHECK int scan_batch(struct scan *s, struct store *store, const struct store_ref *ref, const struct filter *f,
-			  scan_fn *fn, void *ctx, struct scan_counts *counts, struct error *e);
+MUST_CHECK int scan_batch(struct scan *s, struct store *store, const struct store_ref *ref,
+			  const struct filter *f, scan_fn *fn, void *ctx,
+			  struct scan_counts *counts, struct error *e);
 /* The same of a batch that is at hand as stored. */
-MUST_CHECK int scan_bytes(struct scan *s, const struct store_ref *ref, const uint8_t *bytes, size_t len,
-			  const struct filter *f, scan_fn *fn, void *ctx, struct scan_counts *counts, struct error *e);
+MUST_CHECK int scan_bytes(struct scan *s, const struct store_ref *ref, const uint8_t *bytes,
+			  size_t len, const struct filter *f, scan_fn *fn, void *ctx,
+			  struct scan_counts *counts, struct error *e);
 
 /* Fill context from ref and the batch's header; all bytes are borrowed from them. */
-void scan_context(const struct store_ref *ref, const struct batch_header *h, Exhibit__V1__BatchContext *ret);
+void scan_context(const struct store_ref *ref, const struct batch_header *h,
+		  Exhibit__V1__BatchContext *ret);
 
 #endif

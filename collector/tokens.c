@@ -20,7 +20,6 @@ struct set {
 
 #define COLLECT_MAX (BATCH_ENTRIES_MAX * 16u)
 
-
 /* wyhash-like mixing would do for speed, but a hash in a file format must be one that others can compute
  * with a library: FNV-1a 64, its bytes finished by the 64-bit mix of MurmurHash3 (public domain), since
  * FNV's low bits alone spread poorly over short values. */
@@ -50,7 +49,8 @@ static void add(struct set *s, enum token_family family, const void *value, size
 		return;
 	if (s->n == s->cap) {
 		size_t cap = s->cap ? s->cap * 2 : 1024;
-		uint64_t *items = cap <= COLLECT_MAX ? arena_alloc(s->a, cap * sizeof(*items)) : NULL;
+		uint64_t *items = cap <= COLLECT_MAX ? arena_alloc(s->a, cap * sizeof(*items)) :
+						       NULL;
 
 		s->failed = !items;
 		if (s->failed)
@@ -152,8 +152,8 @@ static size_t sort_unique(uint64_t *items, size_t n)
 }
 
 /* The collector reads entries with an arena of its own, so that the caller's holds tokens only. */
-static int collect(const struct batch_header *h, const uint8_t *raw, size_t raw_len, struct arena *scratch,
-		   struct set *s, struct error *e)
+static int collect(const struct batch_header *h, const uint8_t *raw, size_t raw_len,
+		   struct arena *scratch, struct set *s, struct error *e)
 {
 	struct reader r = reader_init(raw, raw_len);
 	const uint8_t *bytes;
@@ -165,7 +165,8 @@ static int collect(const struct batch_header *h, const uint8_t *raw, size_t raw_
 		arena_reset(scratch);
 		entry = exhibit__v1__entry__unpack(arena_protobuf(scratch), len, bytes);
 		if (!entry)
-			return error_set(e, -EBADMSG, "entry %u of the batch is not an Entry", i + 1);
+			return error_set(e, -EBADMSG, "entry %u of the batch is not an Entry",
+					 i + 1);
 		if (entry->kind_case == EXHIBIT__V1__ENTRY__KIND_PROCESS)
 			add_process(s, h, entry->process);
 		if (entry->kind_case == EXHIBIT__V1__ENTRY__KIND_EVENT)
@@ -178,8 +179,8 @@ static int collect(const struct batch_header *h, const uint8_t *raw, size_t raw_
 	return 0;
 }
 
-int tokens_extract(const struct batch_header *h, const uint8_t *raw, size_t raw_len, struct arena *a,
-		   uint64_t **ret_tokens, size_t *ret_n, struct error *e)
+int tokens_extract(const struct batch_header *h, const uint8_t *raw, size_t raw_len,
+		   struct arena *a, uint64_t **ret_tokens, size_t *ret_n, struct error *e)
 {
 	/* An unpacked entry is larger than its bytes: pointers for each argument. */
 	AUTO(arena_free_ptr) struct arena *scratch = arena_new(MiB(16), KiB(256));
@@ -194,7 +195,9 @@ int tokens_extract(const struct batch_header *h, const uint8_t *raw, size_t raw_
 		return r;
 	n = sort_unique(s.items, s.n);
 	if (n > STORE_TOKENS_MAX)
-		return error_set(e, -EBADMSG, "the batch has %zu index tokens, at most %d are allowed", n, STORE_TOKENS_MAX);
+		return error_set(e, -EBADMSG,
+				 "the batch has %zu index tokens, at most %d are allowed", n,
+				 STORE_TOKENS_MAX);
 	*ret_tokens = s.items;
 	*ret_n = n;
 	return 0;

@@ -7,7 +7,9 @@
 #include "proto/batch.h"
 
 #define ROW(action, name, class, category, type, kind)                                             \
-	{ ACTION_##action, name, CLASS_##class, category, type, kind }
+	{                                                                                          \
+		ACTION_##action, name, CLASS_##class, category, type, kind                         \
+	}
 
 static const struct action actions[] = {
 	ROW(EXEC, "exec", EXEC, "process", "start", "event"),
@@ -56,21 +58,15 @@ static const uint32_t bulk_classes[] = {
 };
 
 static const struct name hooks[] = {
-	{ HOOK_TP_BTF, "tp_btf" },	   { HOOK_RAW_TP, "raw_tp" },
-	{ HOOK_SYS_EXIT, "sys_exit" },  { HOOK_ITER, "iter" },
-	{ HOOK_CGROUP, "cgroup" },	   { HOOK_FANOTIFY, "fanotify" },
-	{ HOOK_PROCFS, "procfs" },	   { HOOK_AGENT, "agent" },
+	{ HOOK_TP_BTF, "tp_btf" }, { HOOK_RAW_TP, "raw_tp" }, { HOOK_SYS_EXIT, "sys_exit" },
+	{ HOOK_ITER, "iter" },     { HOOK_CGROUP, "cgroup" }, { HOOK_FANOTIFY, "fanotify" },
+	{ HOOK_PROCFS, "procfs" }, { HOOK_AGENT, "agent" },
 };
 
 static const struct name places[] = {
-	{ GAP_RING, "ring" },
-	{ GAP_SCRATCH, "scratch" },
-	{ GAP_FANOTIFY, "fanotify" },
-	{ GAP_DECODE, "decode" },
-	{ GAP_JOURNAL, "journal" },
-	{ GAP_AGENT_DOWN, "agent_down" },
-	{ GAP_QUEUE, "queue" },
-	{ GAP_TABLE, "table" },
+	{ GAP_RING, "ring" },     { GAP_SCRATCH, "scratch" }, { GAP_FANOTIFY, "fanotify" },
+	{ GAP_DECODE, "decode" }, { GAP_JOURNAL, "journal" }, { GAP_AGENT_DOWN, "agent_down" },
+	{ GAP_QUEUE, "queue" },   { GAP_TABLE, "table" },
 };
 
 static const struct name vias[] = {

@@ -17,8 +17,8 @@ const char *entity_format(const struct entity *id, char buf[static ENTITY_TEXT_M
 		buf[2 * i] = digits[id->boot_id[i] >> 4];
 		buf[2 * i + 1] = digits[id->boot_id[i] & 15];
 	}
-	(void)snprintf(buf + 32, ENTITY_TEXT_MAX - 32, "-%" PRIu32 "-%" PRIu64 "-%" PRIu64, id->pid, id->start_ns,
-		       id->exec_id);
+	(void)snprintf(buf + 32, ENTITY_TEXT_MAX - 32, "-%" PRIu32 "-%" PRIu64 "-%" PRIu64, id->pid,
+		       id->start_ns, id->exec_id);
 	return buf;
 }
 
@@ -87,7 +87,8 @@ void entity_encode(const struct entity *id, uint8_t buf[static ENTITY_ENCODED_LE
 
 bool entity_same_process(const struct entity *a, const struct entity *b)
 {
-	return a->pid == b->pid && a->start_ns == b->start_ns && memcmp(a->boot_id, b->boot_id, ENTITY_BOOT_LEN) == 0;
+	return a->pid == b->pid && a->start_ns == b->start_ns &&
+	       memcmp(a->boot_id, b->boot_id, ENTITY_BOOT_LEN) == 0;
 }
 
 bool entity_equal(const struct entity *a, const struct entity *b)

@@ -74,7 +74,8 @@ static bool put_string(struct json *j, const uint8_t *data, size_t len)
 
 static void put_base64(struct json *j, const uint8_t *data, size_t len)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 	(void)putc_unlocked('"', j->out);
 	for (size_t at = 0; at < len; at += 3) {

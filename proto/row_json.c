@@ -55,7 +55,8 @@ static void write_list(struct json *j, const char *key, const struct value *v, s
 	json_list(j, key, items, v->u.texts.n);
 }
 
-static void write_value(struct json *j, const char *key, enum value_type type, const struct value *v, struct subject *s)
+static void write_value(struct json *j, const char *key, enum value_type type,
+			const struct value *v, struct subject *s)
 {
 	char ip[FIELDS_IP_TEXT_MAX];
 

@@ -16,7 +16,8 @@
 /* ---- setters ---------------------------------------------------------------------------------------- */
 
 #define SETTER(name)                                                                               \
-	static int name(const struct flag *f, const char *value, struct args *a, int64_t now_ns, struct error *e)
+	static int name(const struct flag *f, const char *value, struct args *a, int64_t now_ns,   \
+			struct error *e)
 #define UNUSED_HERE (void)f, (void)value, (void)a, (void)now_ns, (void)e
 #define MEMBER(type) (*(type *)((char *)a + f->offset))
 
@@ -45,7 +46,9 @@ SETTER(set_time)
 {
 	UNUSED_HERE;
 	if (clock_parse(value, now_ns, &MEMBER(int64_t)) < 0)
-		return bad_value(f, value, e, "a time such as 2026-11-24T14:00:00Z, or an age such as 15m, 2h or 7d");
+		return bad_value(
+			f, value, e,
+			"a time such as 2026-11-24T14:00:00Z, or an age such as 15m, 2h or 7d");
 	return 0;
 }
 
@@ -114,8 +117,8 @@ static int op_of(const char **value, size_t *len)
 	return EXHIBIT__V1__FILTER_OP__FILTER_EQUALS;
 }
 
-static int add_term(struct args *a, const char *field, size_t field_len, int op, const char *value, uint32_t group,
-		    struct error *e)
+static int add_term(struct args *a, const char *field, size_t field_len, int op, const char *value,
+		    uint32_t group, struct error *e)
 {
 	size_t len = strlen(value);
 	Exhibit__V1__FilterTerm *t;
@@ -170,92 +173,135 @@ SETTER(set_where)
 		    memcmp(a->terms[i].field.data, value, len) == 0)
 			group = a->terms[i].group;
 	network = len >= 3 && memcmp(equals - 3, ".ip", 3) == 0;
-	return add_term(a, value, len, network ? (int)EXHIBIT__V1__FILTER_OP__FILTER_CIDR : BY_VALUE, equals + 1, group, e);
+	return add_term(a, value, len,
+			network ? (int)EXHIBIT__V1__FILTER_OP__FILTER_CIDR : BY_VALUE, equals + 1,
+			group, e);
 }
 
 /* ---- the tables --------------------------------------------------------------------------------------- */
 
 #define VERBS_FILTER (VERB_EVENTS | VERB_TAIL)
 #define FILTER(name, metavar, field, second, op, help)                                             \
-	{ name, metavar, VERBS_FILTER, help, set_filter, 0, field, second, op }
+	{                                                                                          \
+		name, metavar, VERBS_FILTER, help, set_filter, 0, field, second, op                \
+	}
 #define OPTION(name, metavar, verbs, set, member, help)                                            \
-	{ name, metavar, verbs, help, set, offsetof(struct args, member), NULL, NULL, 0 }
+	{                                                                                          \
+		name, metavar, verbs, help, set, offsetof(struct args, member), NULL, NULL, 0      \
+	}
 
 static const struct flag flags[] = {
 	OPTION("since", "TIME", VERBS_QUERY & ~(unsigned int)VERB_TREE, set_time, since_ns,
 	       "from this time on: 2026-11-24T14:00:00Z, or 15m, 2h, 7d ago"),
-	OPTION("until", "TIME", VERBS_QUERY & ~(unsigned int)(VERB_TAIL | VERB_TREE), set_time, until_ns,
-	       "up to this time; now, if not given"),
-	OPTION("at", "TIME", VERB_TREE, set_time, at_ns, "the tree as it was then; all that ever belonged to it, if not given"),
-	OPTION("host", "HOST", VERBS_QUERY, set_host, hosts, "only this host, by id or name; may be repeated"),
-	OPTION("pid", "PID", VERB_TREE, set_pid, pid, "the process, with --host, when its entity id is not known"),
+	OPTION("until", "TIME", VERBS_QUERY & ~(unsigned int)(VERB_TAIL | VERB_TREE), set_time,
+	       until_ns, "up to this time; now, if not given"),
+	OPTION("at", "TIME", VERB_TREE, set_time, at_ns,
+	       "the tree as it was then; all that ever belonged to it, if not given"),
+	OPTION("host", "HOST", VERBS_QUERY, set_host, hosts,
+	       "only this host, by id or name; may be repeated"),
+	OPTION("pid", "PID", VERB_TREE, set_pid, pid,
+	       "the process, with --host, when its entity id is not known"),
 	OPTION("limit", "N", VERBS_QUERY, set_limit, limit,
 	       "at most N rows, the newest (events: 1000 if not given); 0: all"),
 	FILTER("action", "NAME", "event.action", NULL, EXHIBIT__V1__FILTER_OP__FILTER_EQUALS,
 	       "event.action: exec, connect, modify, ...; repeated: either"),
-	FILTER("process", "NAME", "process.name", NULL, BY_VALUE, "the process's name, as ps shows it; NAME* and *NAME* too"),
-	FILTER("exe", "PATH", "process.executable", NULL, BY_VALUE, "the process's executable; PATH* and *PATH* too"),
-	FILTER("path", "PATH", "any.path", NULL, BY_VALUE, "any path: file, old name, executable; PATH* and *PATH* too"),
+	FILTER("process", "NAME", "process.name", NULL, BY_VALUE,
+	       "the process's name, as ps shows it; NAME* and *NAME* too"),
+	FILTER("exe", "PATH", "process.executable", NULL, BY_VALUE,
+	       "the process's executable; PATH* and *PATH* too"),
+	FILTER("path", "PATH", "any.path", NULL, BY_VALUE,
+	       "any path: file, old name, executable; PATH* and *PATH* too"),
 	FILTER("address", "ADDRESS", "any.ip", NULL, EXHIBIT__V1__FILTER_OP__FILTER_CIDR,
 	       "either side's address, or a network: 10.0.0.0/8"),
-	FILTER("port", "PORT", "any.port", NULL, EXHIBIT__V1__FILTER_OP__FILTER_EQUALS, "either side's port"),
+	FILTER("port", "PORT", "any.port", NULL, EXHIBIT__V1__FILTER_OP__FILTER_EQUALS,
+	       "either side's port"),
 	FILTER("container", "ID", "container.id", NULL, EXHIBIT__V1__FILTER_OP__FILTER_PREFIX,
 	       "the container, by the beginning of its id"),
-	FILTER("user", "USER", "process.user.id", "process.user.name", EXHIBIT__V1__FILTER_OP__FILTER_EQUALS,
-	       "the process's user, by id or name"),
+	FILTER("user", "USER", "process.user.id", "process.user.name",
+	       EXHIBIT__V1__FILTER_OP__FILTER_EQUALS, "the process's user, by id or name"),
 	FILTER("text", "TEXT", "any.text", NULL, EXHIBIT__V1__FILTER_OP__FILTER_CONTAINS,
 	       "TEXT anywhere: command line, paths, names, unit, container"),
 	OPTION("where", "FIELD=VALUE", VERBS_FILTER, set_where, terms,
 	       "any field by its ECS name: file.path=/etc/*, destination.ip=10.0.0.0/8"),
-	OPTION("json", NULL, VERBS_QUERY, set_true, json, "JSON lines, also on a terminal; a pipe gets them anyway"),
-	OPTION("no-color", NULL, VERBS_QUERY, set_true, no_color, "no colours (nor when NO_COLOR is set)"),
+	OPTION("json", NULL, VERBS_QUERY, set_true, json,
+	       "JSON lines, also on a terminal; a pipe gets them anyway"),
+	OPTION("no-color", NULL, VERBS_QUERY, set_true, no_color,
+	       "no colours (nor when NO_COLOR is set)"),
 	OPTION("config", "FILE", VERBS_QUERY, set_text, config,
 	       "configuration; else $EXHIBIT_CONFIG, else ~/.config/exhibit/config.yaml"),
 	OPTION("help", NULL, VERBS_QUERY | VERB_COMPLETION, set_true, help, "show this help"),
 };
 
 static const char *const hosts_examples[] = {
-	"exhibit hosts", "all enrolled hosts: connected, how far they are known, what was lost",
-	"exhibit hosts --host web-1 --json", "one of them, for a program", NULL,
+	"exhibit hosts",
+	"all enrolled hosts: connected, how far they are known, what was lost",
+	"exhibit hosts --host web-1 --json",
+	"one of them, for a program",
+	NULL,
 };
 static const char *const tail_examples[] = {
-	"exhibit tail", "everything, as it arrives",
-	"exhibit tail --action exec --user root", "what root starts, on every host",
-	"exhibit tail --since 10m --host web-1", "the last ten minutes of one host, and then what follows", NULL,
+	"exhibit tail",
+	"everything, as it arrives",
+	"exhibit tail --action exec --user root",
+	"what root starts, on every host",
+	"exhibit tail --since 10m --host web-1",
+	"the last ten minutes of one host, and then what follows",
+	NULL,
 };
 static const char *const events_examples[] = {
-	"exhibit events --since 1h", "the last hour; at most the newest 1000 rows",
-	"exhibit events --action connect --address 203.0.113.7", "who talked to this address",
-	"exhibit events --path /etc/shadow", "whatever was done with this file, and who ran it",
-	"exhibit events --text 'base64 -d' --since 7d --limit 0", "every event of a week with this text",
-	"exhibit events --where 'process.parent.name=nginx' --action exec", "what nginx started",
-	"exhibit events --since 1d --limit 0 --json | jq .process.executable", "for a program", NULL,
+	"exhibit events --since 1h",
+	"the last hour; at most the newest 1000 rows",
+	"exhibit events --action connect --address 203.0.113.7",
+	"who talked to this address",
+	"exhibit events --path /etc/shadow",
+	"whatever was done with this file, and who ran it",
+	"exhibit events --text 'base64 -d' --since 7d --limit 0",
+	"every event of a week with this text",
+	"exhibit events --where 'process.parent.name=nginx' --action exec",
+	"what nginx started",
+	"exhibit events --since 1d --limit 0 --json | jq .process.executable",
+	"for a program",
+	NULL,
 };
 static const char *const tree_examples[] = {
-	"exhibit tree --host web-1 --pid 4711", "ancestors and descendants of the newest process with this id",
-	"exhibit tree --host web-1 --pid 4711 --at 2026-11-24T14:00:00Z", "of the one that ran then, as it was then",
-	"exhibit tree 4cb3...-4711-81240000000-3", "by process.entity_id, as 'exhibit events --json' shows it", NULL,
+	"exhibit tree --host web-1 --pid 4711",
+	"ancestors and descendants of the newest process with this id",
+	"exhibit tree --host web-1 --pid 4711 --at 2026-11-24T14:00:00Z",
+	"of the one that ran then, as it was then",
+	"exhibit tree 4cb3...-4711-81240000000-3",
+	"by process.entity_id, as 'exhibit events --json' shows it",
+	NULL,
 };
 static const char *const coverage_examples[] = {
-	"exhibit coverage", "which classes of events each host can see, through which hook",
-	"exhibit coverage --host web-1 --json", "one host, for a program", NULL,
+	"exhibit coverage",
+	"which classes of events each host can see, through which hook",
+	"exhibit coverage --host web-1 --json",
+	"one host, for a program",
+	NULL,
 };
 static const char *const status_examples[] = {
-	"exhibit status", "size of the store, agents' lag and losses", NULL,
+	"exhibit status",
+	"size of the store, agents' lag and losses",
+	NULL,
 };
 static const char *const completion_examples[] = {
-	". <(exhibit completion bash)", "complete verbs and flags in this shell", NULL,
+	". <(exhibit completion bash)",
+	"complete verbs and flags in this shell",
+	NULL,
 };
 
 static const struct verb verbs[] = {
 	{ VERB_HOSTS, "hosts", NULL, "list hosts", hosts_examples, verb_hosts },
 	{ VERB_TAIL, "tail", NULL, "show events as they arrive", tail_examples, verb_tail },
 	{ VERB_EVENTS, "events", NULL, "search stored events", events_examples, verb_events },
-	{ VERB_TREE, "tree", "ENTITY", "show a process with its ancestors and descendants", tree_examples, verb_tree },
-	{ VERB_COVERAGE, "coverage", NULL, "show what hosts can see", coverage_examples, verb_coverage },
-	{ VERB_STATUS, "status", NULL, "show the state of collector and agents", status_examples, verb_status },
-	{ VERB_COMPLETION, "completion", "SHELL", "write a completion script for bash", completion_examples,
-	  verb_completion },
+	{ VERB_TREE, "tree", "ENTITY", "show a process with its ancestors and descendants",
+	  tree_examples, verb_tree },
+	{ VERB_COVERAGE, "coverage", NULL, "show what hosts can see", coverage_examples,
+	  verb_coverage },
+	{ VERB_STATUS, "status", NULL, "show the state of collector and agents", status_examples,
+	  verb_status },
+	{ VERB_COMPLETION, "completion", "SHELL", "write a completion script for bash",
+	  completion_examples, verb_completion },
 };
 
 const struct verb *verb_at(size_t i)
@@ -307,7 +353,8 @@ static bool whole_name(const char *word, const char *name)
 	       (word[2 + len] == '\0' || word[2 + len] == '=');
 }
 
-static int take_objects(const struct verb *v, int argc, char **argv, struct args *ret, struct error *e)
+static int take_objects(const struct verb *v, int argc, char **argv, struct args *ret,
+			struct error *e)
 {
 	if (optind >= argc)
 		return 0;
@@ -317,8 +364,8 @@ static int take_objects(const struct verb *v, int argc, char **argv, struct args
 		return -EINVAL;
 	}
 	if (optind + 1 < argc)
-		return error_set(e, -EINVAL, "'exhibit %s' takes one %s, not also '%s'", v->name, v->object,
-				 argv[optind + 1]);
+		return error_set(e, -EINVAL, "'exhibit %s' takes one %s, not also '%s'", v->name,
+				 v->object, argv[optind + 1]);
 	ret->object = argv[optind];
 	return 0;
 }
@@ -329,12 +376,15 @@ static void flags_of(const struct verb *v, struct option longs[static ARRAY_LEN(
 
 	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
 		if (flags[i].verbs & v->bit)
-			longs[n++] = (struct option){ flags[i].name, flags[i].metavar ? required_argument : no_argument,
-						      NULL, FLAG_FIRST + (int)i };
+			longs[n++] =
+				(struct option){ flags[i].name,
+						 flags[i].metavar ? required_argument : no_argument,
+						 NULL, FLAG_FIRST + (int)i };
 	longs[n] = (struct option){ 0 };
 }
 
-int args_parse(const struct verb *v, int argc, char **argv, int64_t now_ns, struct args *ret, struct error *e)
+int args_parse(const struct verb *v, int argc, char **argv, int64_t now_ns, struct args *ret,
+	       struct error *e)
 {
 	struct option longs[ARRAY_LEN(flags) + 1];
 	int c;

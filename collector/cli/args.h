@@ -12,14 +12,14 @@
 #define ARGS_HOSTS_MAX 64
 
 enum { /* verbs, bits */
-	VERB_HOSTS = 1 << 0,
-	VERB_TAIL = 1 << 1,
-	VERB_EVENTS = 1 << 2,
-	VERB_TREE = 1 << 3,
-	VERB_COVERAGE = 1 << 4,
-	VERB_STATUS = 1 << 5,
-	VERB_COMPLETION = 1 << 6,
-	VERBS_QUERY = (1 << 6) - 1,
+       VERB_HOSTS = 1 << 0,
+       VERB_TAIL = 1 << 1,
+       VERB_EVENTS = 1 << 2,
+       VERB_TREE = 1 << 3,
+       VERB_COVERAGE = 1 << 4,
+       VERB_STATUS = 1 << 5,
+       VERB_COMPLETION = 1 << 6,
+       VERBS_QUERY = (1 << 6) - 1,
 };
 
 /* Everything that was said. Strings are those of argv. */
@@ -50,9 +50,11 @@ struct flag {
 	const char *metavar; /* NULL: none */
 	unsigned int verbs; /* that take it */
 	const char *help; /* one line */
-	int (*set)(const struct flag *f, const char *value, struct args *a, int64_t now_ns, struct error *e);
+	int (*set)(const struct flag *f, const char *value, struct args *a, int64_t now_ns,
+		   struct error *e);
 	size_t offset; /* of the member that set fills */
-	const char *field, *second; /* of a filter: what it asks; second: when the value is not a number */
+	const char *field,
+		*second; /* of a filter: what it asks; second: when the value is not a number */
 	int op; /* EXHIBIT__V1__FILTER_OP__*; -1: by the value's asterisks */
 };
 
@@ -61,7 +63,7 @@ const struct verb *verb_at(size_t i);
 const struct verb *verb_by_name(const char *name);
 const struct flag *flag_at(size_t i);
 /* argv[0] is the verb. -EINVAL with a sentence and a hint. ret: borrowed from argv. Fuzz-safe: any words. */
-MUST_CHECK int args_parse(const struct verb *v, int argc, char **argv, int64_t now_ns, struct args *ret,
-			  struct error *e);
+MUST_CHECK int args_parse(const struct verb *v, int argc, char **argv, int64_t now_ns,
+			  struct args *ret, struct error *e);
 
 #endif

@@ -8,8 +8,10 @@
 #define AT(member) offsetof(struct cli_config, member)
 
 static const struct option rows[] = {
-	{ "collector", OPT_STRING, AT(collector), 1, 512, "127.0.0.1:7443", "the collector's address", "ADDRESS" },
-	{ "tls.cert", OPT_STRING, AT(cert), 1, PATH_MAX, NULL, "certificate of the caller", "FILE" },
+	{ "collector", OPT_STRING, AT(collector), 1, 512, "127.0.0.1:7443",
+	  "the collector's address", "ADDRESS" },
+	{ "tls.cert", OPT_STRING, AT(cert), 1, PATH_MAX, NULL, "certificate of the caller",
+	  "FILE" },
 	{ "tls.key", OPT_STRING, AT(key), 1, PATH_MAX, NULL, "its key", "FILE" },
 	{ "tls.order-ca", OPT_STRING, AT(order_ca), 1, PATH_MAX, NULL,
 	  "the authority that issued the collector's certificate", "FILE" },
@@ -28,7 +30,9 @@ static int check(const struct cli_config *c, const char *path, struct error *e)
 {
 	const struct {
 		const char *name, *value;
-	} needed[] = { { "tls.cert", c->cert }, { "tls.key", c->key }, { "tls.order-ca", c->order_ca } };
+	} needed[] = { { "tls.cert", c->cert },
+		       { "tls.key", c->key },
+		       { "tls.order-ca", c->order_ca } };
 
 	for (size_t i = 0; i < ARRAY_LEN(needed); i++)
 		if (!needed[i].value || !needed[i].value[0])
@@ -42,7 +46,8 @@ int cli_config_load(const char *path, struct cli_config *ret, struct error *e)
 	char fallback[PATH_MAX];
 	int r;
 
-	(void)snprintf(fallback, sizeof(fallback), "%s/.config/exhibit/config.yaml", home ? home : "");
+	(void)snprintf(fallback, sizeof(fallback), "%s/.config/exhibit/config.yaml",
+		       home ? home : "");
 	if (!path)
 		path = named && named[0] ? named : fallback;
 	r = options_init(&cli_options, ret, e);
@@ -50,7 +55,9 @@ int cli_config_load(const char *path, struct cli_config *ret, struct error *e)
 		return r;
 	r = options_load(&cli_options, path, ret, e);
 	if (r == -ENOENT)
-		error_hint(e, "name the file with --config or $EXHIBIT_CONFIG; exhibit(1) shows what stands in it");
+		error_hint(
+			e,
+			"name the file with --config or $EXHIBIT_CONFIG; exhibit(1) shows what stands in it");
 	if (r == 0)
 		r = check(ret, path, e);
 	if (r < 0)

@@ -13,7 +13,8 @@ struct coverage {
 	struct table *table;
 };
 
-static const char *const headers[] = { "HOST", "CLASS", "STATE", "TIER", "HOOK", "SEEN", "SENT", "LOST", "REASON", NULL };
+static const char *const headers[] = { "HOST", "CLASS", "STATE", "TIER",   "HOOK",
+				       "SEEN", "SENT",  "LOST",  "REASON", NULL };
 
 static const struct {
 	const char *name;
@@ -30,7 +31,8 @@ static size_t state_of(const Exhibit__V1__CoverageRow *row)
 	return (size_t)row->state < ARRAY_LEN(states) ? (size_t)row->state : 0;
 }
 
-static void add_row(struct table *t, const Exhibit__V1__HostCoverage *h, const Exhibit__V1__CoverageRow *row)
+static void add_row(struct table *t, const Exhibit__V1__HostCoverage *h,
+		    const Exhibit__V1__CoverageRow *row)
 {
 	const ProtobufCBinaryData *name = h->host_name.len ? &h->host_name : &h->host_id;
 
@@ -42,7 +44,8 @@ static void add_row(struct table *t, const Exhibit__V1__HostCoverage *h, const E
 	if (row->counters) {
 		table_add(t, COLOR_NONE, "%" PRIu64, row->counters->seen);
 		table_add(t, COLOR_NONE, "%" PRIu64, row->counters->sent);
-		table_add(t, row->counters->lost ? COLOR_RED : COLOR_NONE, "%" PRIu64, row->counters->lost);
+		table_add(t, row->counters->lost ? COLOR_RED : COLOR_NONE, "%" PRIu64,
+			  row->counters->lost);
 	} else {
 		for (int i = 0; i < 3; i++)
 			table_add(t, COLOR_NONE, "-");
@@ -50,7 +53,8 @@ static void add_row(struct table *t, const Exhibit__V1__HostCoverage *h, const E
 	table_add_bytes(t, COLOR_NONE, row->reason.data, row->reason.len);
 }
 
-static void write_json(const struct screen *s, const Exhibit__V1__HostCoverage *h, const Exhibit__V1__CoverageRow *row)
+static void write_json(const struct screen *s, const Exhibit__V1__HostCoverage *h,
+		       const Exhibit__V1__CoverageRow *row)
 {
 	struct json j = json_init(s->out);
 
@@ -111,7 +115,8 @@ static const Exhibit__V1__Completeness *take(void *ctx, const void *reply, struc
 
 	if (m->kind_case == EXHIBIT__V1__COVERAGE_REPLY__KIND_HOST)
 		take_host(ctx, m->host, o);
-	return m->kind_case == EXHIBIT__V1__COVERAGE_REPLY__KIND_COMPLETENESS ? m->completeness : NULL;
+	return m->kind_case == EXHIBIT__V1__COVERAGE_REPLY__KIND_COMPLETENESS ? m->completeness :
+										NULL;
 }
 
 int verb_coverage(const struct args *a)
@@ -120,8 +125,12 @@ int verb_coverage(const struct args *a)
 	Exhibit__V1__CoverageRequest m = EXHIBIT__V1__COVERAGE_REQUEST__INIT;
 	ProtobufCBinaryData names[ARGS_HOSTS_MAX];
 	struct coverage c = { .args = a, .table = table };
-	struct replies r = { .args = a, .path = "/exhibit.v1.Query/Coverage", .question = &m,
-			     .reply = &exhibit__v1__coverage_reply__descriptor, .take = take, .ctx = &c };
+	struct replies r = { .args = a,
+			     .path = "/exhibit.v1.Query/Coverage",
+			     .question = &m,
+			     .reply = &exhibit__v1__coverage_reply__descriptor,
+			     .take = take,
+			     .ctx = &c };
 	struct outcome o = { 0 };
 	Exhibit__V1__Completeness *last = NULL;
 	int code;

@@ -10,7 +10,14 @@
 #define CELL_BYTES 512
 
 /* Columns; what happened takes the rest of the line. */
-enum { WIDTH_TIME = 24, WIDTH_HOST = 14, WIDTH_ACTION = 11, WIDTH_PROCESS = 23, WIDTH_USER = 10, WIDTH_PLACE = 18 };
+enum {
+	WIDTH_TIME = 24,
+	WIDTH_HOST = 14,
+	WIDTH_ACTION = 11,
+	WIDTH_PROCESS = 23,
+	WIDTH_USER = 10,
+	WIDTH_PLACE = 18
+};
 
 static void space(const struct screen *s)
 {
@@ -22,8 +29,12 @@ static void header(const struct screen *s)
 	static const struct {
 		const char *name;
 		size_t width;
-	} columns[] = { { "TIME", WIDTH_TIME },	      { "HOST", WIDTH_HOST },	{ "ACTION", WIDTH_ACTION },
-			{ "PROCESS", WIDTH_PROCESS }, { "USER", WIDTH_USER },	{ "UNIT/CONTAINER", WIDTH_PLACE },
+	} columns[] = { { "TIME", WIDTH_TIME },
+			{ "HOST", WIDTH_HOST },
+			{ "ACTION", WIDTH_ACTION },
+			{ "PROCESS", WIDTH_PROCESS },
+			{ "USER", WIDTH_USER },
+			{ "UNIT/CONTAINER", WIDTH_PLACE },
 			{ "WHAT", 4 } };
 
 	for (size_t i = 0; i < ARRAY_LEN(columns); i++) {
@@ -38,7 +49,8 @@ static void show(const struct screen *s, struct row_view *v)
 {
 	const Exhibit__V1__BatchContext *c = v->subject.context;
 	const ProtobufCBinaryData *host = c->host_name.len ? &c->host_name : &c->host_id;
-	const size_t fixed = WIDTH_TIME + WIDTH_HOST + WIDTH_ACTION + WIDTH_PROCESS + WIDTH_USER + WIDTH_PLACE + 6;
+	const size_t fixed = WIDTH_TIME + WIDTH_HOST + WIDTH_ACTION + WIDTH_PROCESS + WIDTH_USER +
+			     WIDTH_PLACE + 6;
 	char cell[CELL_BYTES], time[CLOCK_TEXT_MAX];
 	AUTO(free_ptr) char *what = NULL;
 	size_t len = 0;
@@ -49,15 +61,19 @@ static void show(const struct screen *s, struct row_view *v)
 	space(s);
 	(void)screen_text(s, field_action(v->subject.event), WIDTH_ACTION, true, row_view_color(v));
 	space(s);
-	(void)screen_cell(s, cell, row_view_process(v, cell, sizeof(cell)), WIDTH_PROCESS, true, COLOR_NONE);
+	(void)screen_cell(s, cell, row_view_process(v, cell, sizeof(cell)), WIDTH_PROCESS, true,
+			  COLOR_NONE);
 	space(s);
-	(void)screen_cell(s, cell, row_view_user(v, cell, sizeof(cell)), WIDTH_USER, true, COLOR_NONE);
+	(void)screen_cell(s, cell, row_view_user(v, cell, sizeof(cell)), WIDTH_USER, true,
+			  COLOR_NONE);
 	space(s);
-	(void)screen_cell(s, cell, row_view_place(v, cell, sizeof(cell)), WIDTH_PLACE, true, COLOR_DIM);
+	(void)screen_cell(s, cell, row_view_place(v, cell, sizeof(cell)), WIDTH_PLACE, true,
+			  COLOR_DIM);
 	space(s);
 	what = row_view_what(v, &len);
 	if (what)
-		(void)screen_cell(s, what, len, s->width > fixed + 20 ? s->width - fixed : 20, false, COLOR_NONE);
+		(void)screen_cell(s, what, len, s->width > fixed + 20 ? s->width - fixed : 20,
+				  false, COLOR_NONE);
 	(void)fputc('\n', s->out);
 }
 
@@ -66,8 +82,11 @@ static int run(const struct args *a, bool follow)
 	Exhibit__V1__EventsQuery m = EXHIBIT__V1__EVENTS_QUERY__INIT;
 	Exhibit__V1__FilterTerm *terms[ARGS_TERMS_MAX], all[ARGS_TERMS_MAX];
 	ProtobufCBinaryData hosts[ARGS_HOSTS_MAX];
-	struct rows_request r = {
-		.args = a, .path = "/exhibit.v1.Query/Events", .question = &m, .header = header, .show = show };
+	struct rows_request r = { .args = a,
+				  .path = "/exhibit.v1.Query/Events",
+				  .question = &m,
+				  .header = header,
+				  .show = show };
 
 	/* protobuf-c wants pointers that may be written through. */
 	memcpy(all, a->terms, sizeof(all));

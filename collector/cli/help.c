@@ -66,8 +66,9 @@ void help_verb(const struct verb *v)
 {
 	const struct flag *f;
 
-	printf("exhibit %s - %s\n\nUsage: exhibit %s%s%s%s [--FLAG[=VALUE]]...\n\nExamples:\n", v->name, v->summary,
-	       v->name, v->object ? " [" : "", v->object ? v->object : "", v->object ? "]" : "");
+	printf("exhibit %s - %s\n\nUsage: exhibit %s%s%s%s [--FLAG[=VALUE]]...\n\nExamples:\n",
+	       v->name, v->summary, v->name, v->object ? " [" : "", v->object ? v->object : "",
+	       v->object ? "]" : "");
 	examples(v);
 	printf("\nFlags:\n");
 	for (size_t i = 0; (f = flag_at(i)); i++)

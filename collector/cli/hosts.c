@@ -12,8 +12,9 @@ struct hosts {
 	struct table *table;
 };
 
-static const char *const headers[] = { "HOST",	 "ID",	 "STATE", "VERSION", "CRITICAL UNTIL", "BULK UNTIL",
-				       "EVENTS", "GAPS", "LOST",  "CONFLICTS", NULL };
+static const char *const headers[] = { "HOST",           "ID",         "STATE",  "VERSION",
+				       "CRITICAL UNTIL", "BULK UNTIL", "EVENTS", "GAPS",
+				       "LOST",           "CONFLICTS",  NULL };
 
 static void add_bytes(struct table *t, enum color color, const ProtobufCBinaryData *b)
 {
@@ -27,7 +28,9 @@ static void add_row(struct table *t, const Exhibit__V1__HostRow *h)
 	add_bytes(t, COLOR_BOLD, h->host_name.len ? &h->host_name : &h->host_id);
 	add_bytes(t, COLOR_NONE, &h->host_id);
 	table_add(t, h->connected ? COLOR_GREEN : COLOR_RED, "%s",
-		  h->connected ? "connected" : h->last_seen_ns ? "away" : "never seen");
+		  h->connected    ? "connected" :
+		  h->last_seen_ns ? "away" :
+				    "never seen");
 	add_bytes(t, COLOR_NONE, &h->version);
 	table_add(t, COLOR_NONE, "%s", outcome_time(h->critical_until_ns, 0, critical));
 	table_add(t, COLOR_NONE, "%s", outcome_time(h->bulk_until_ns, 0, bulk));
@@ -112,7 +115,10 @@ static const struct {
 	const char *label;
 	bool bytes;
 } numbers[] = {
-#define N(member, label, bytes) { #member, offsetof(Exhibit__V1__StoreStatus, member), label, bytes }
+#define N(member, label, bytes)                                                                    \
+	{                                                                                          \
+#member, offsetof(Exhibit__V1__StoreStatus, member), label, bytes                  \
+	}
 	N(connected, "agents connected", false),
 	N(rejected, "messages refused since start", false),
 	N(events, "events", false),
@@ -156,7 +162,8 @@ static void print_store(const struct screen *s, const Exhibit__V1__StoreStatus *
 		(void)fputc('\n', s->out);
 	}
 	(void)screen_text(s, "events from, to", 30, true, COLOR_NONE);
-	(void)fprintf(s->out, "%s, %s\n\n", outcome_time(st->oldest_ns, 0, oldest), outcome_time(st->newest_ns, 0, newest));
+	(void)fprintf(s->out, "%s, %s\n\n", outcome_time(st->oldest_ns, 0, oldest),
+		      outcome_time(st->newest_ns, 0, newest));
 }
 
 static void store_json(const struct screen *s, const Exhibit__V1__StoreStatus *st)
@@ -178,7 +185,8 @@ static void store_json(const struct screen *s, const Exhibit__V1__StoreStatus *s
 	json_line(&j);
 }
 
-static const Exhibit__V1__Completeness *take_hosts_reply(void *ctx, const void *reply, struct outcome *o)
+static const Exhibit__V1__Completeness *take_hosts_reply(void *ctx, const void *reply,
+							 struct outcome *o)
 {
 	const Exhibit__V1__HostsReply *m = reply;
 
@@ -187,7 +195,8 @@ static const Exhibit__V1__Completeness *take_hosts_reply(void *ctx, const void *
 	return m->kind_case == EXHIBIT__V1__HOSTS_REPLY__KIND_COMPLETENESS ? m->completeness : NULL;
 }
 
-static const Exhibit__V1__Completeness *take_status_reply(void *ctx, const void *reply, struct outcome *o)
+static const Exhibit__V1__Completeness *take_status_reply(void *ctx, const void *reply,
+							  struct outcome *o)
 {
 	const Exhibit__V1__StatusReply *m = reply;
 	struct hosts *c = ctx;
@@ -200,7 +209,8 @@ static const Exhibit__V1__Completeness *take_status_reply(void *ctx, const void 
 	}
 	if (m->kind_case == EXHIBIT__V1__STATUS_REPLY__KIND_HOST)
 		take_host(c, m->host, o);
-	return m->kind_case == EXHIBIT__V1__STATUS_REPLY__KIND_COMPLETENESS ? m->completeness : NULL;
+	return m->kind_case == EXHIBIT__V1__STATUS_REPLY__KIND_COMPLETENESS ? m->completeness :
+									      NULL;
 }
 
 static int run(struct replies *r, struct hosts *c)
@@ -230,8 +240,11 @@ int verb_hosts(const struct args *a)
 	Exhibit__V1__HostsRequest m = EXHIBIT__V1__HOSTS_REQUEST__INIT;
 	ProtobufCBinaryData names[ARGS_HOSTS_MAX];
 	struct hosts c = { .args = a };
-	struct replies r = { .args = a, .path = "/exhibit.v1.Query/Hosts", .question = &m,
-			     .reply = &exhibit__v1__hosts_reply__descriptor, .take = take_hosts_reply };
+	struct replies r = { .args = a,
+			     .path = "/exhibit.v1.Query/Hosts",
+			     .question = &m,
+			     .reply = &exhibit__v1__hosts_reply__descriptor,
+			     .take = take_hosts_reply };
 
 	memcpy(names, a->hosts, sizeof(names));
 	m.hosts = names;
@@ -243,8 +256,11 @@ int verb_status(const struct args *a)
 {
 	Exhibit__V1__StatusRequest m = EXHIBIT__V1__STATUS_REQUEST__INIT;
 	struct hosts c = { .args = a };
-	struct replies r = { .args = a, .path = "/exhibit.v1.Query/Status", .question = &m,
-			     .reply = &exhibit__v1__status_reply__descriptor, .take = take_status_reply };
+	struct replies r = { .args = a,
+			     .path = "/exhibit.v1.Query/Status",
+			     .question = &m,
+			     .reply = &exhibit__v1__status_reply__descriptor,
+			     .take = take_status_reply };
 
 	return run(&r, &c);
 }

@@ -43,19 +43,25 @@ void outcome_completeness(struct outcome *o, const Exhibit__V1__Completeness *c)
 	(void)outcome_time(c->since_ns, 0, since);
 	(void)outcome_time(c->until_ns, 0, until);
 	if (c->missing_total == 0) {
-		(void)fprintf(stderr, "complete for %" PRIu64 " host%s, %s to %s\n", c->hosts, plural,
-			      c->since_ns ? since : "from the beginning", until);
+		(void)fprintf(stderr, "complete for %" PRIu64 " host%s, %s to %s\n", c->hosts,
+			      plural, c->since_ns ? since : "from the beginning", until);
 	} else {
 		o->incomplete = true;
-		(void)fprintf(stderr, "INCOMPLETE: %" PRIu64 " host%s, known for all of them only up to %s; missing:\n", c->hosts,
-			      plural, c->until_ns ? until : "no time at all");
+		(void)fprintf(stderr,
+			      "INCOMPLETE: %" PRIu64
+			      " host%s, known for all of them only up to %s; missing:\n",
+			      c->hosts, plural, c->until_ns ? until : "no time at all");
 		for (size_t i = 0; i < c->n_missing && i < MISSING_SHOWN; i++)
 			say_missing(&s, c->missing[i]);
 		if (c->missing_total > MISSING_SHOWN)
-			(void)fprintf(stderr, "  and %" PRIu64 " more\n", c->missing_total - MISSING_SHOWN);
+			(void)fprintf(stderr, "  and %" PRIu64 " more\n",
+				      c->missing_total - MISSING_SHOWN);
 	}
 	if (c->cut)
-		(void)fprintf(stderr, "cut by --limit: only the newest %" PRIu64 " rows are shown, more match\n", c->rows);
+		(void)fprintf(stderr,
+			      "cut by --limit: only the newest %" PRIu64
+			      " rows are shown, more match\n",
+			      c->rows);
 }
 
 int outcome_failure(const struct error *e)
@@ -83,7 +89,8 @@ static bool reader_left(void)
 int outcome_exit(const struct outcome *o)
 {
 	if (outcome_deaf() && !reader_left()) {
-		(void)fprintf(stderr, "exhibit: cannot write to standard output; is its disk full?\n");
+		(void)fprintf(stderr,
+			      "exhibit: cannot write to standard output; is its disk full?\n");
 		return EXIT_ERROR;
 	}
 	if (o->incomplete)

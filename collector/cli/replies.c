@@ -12,7 +12,9 @@ static int take_message(const struct replies *r, const uint8_t *data, size_t len
 	const Exhibit__V1__Completeness *last;
 
 	if (!m)
-		return error_set(e, -EBADMSG, "the collector's answer cannot be read; is it of another version?");
+		return error_set(
+			e, -EBADMSG,
+			"the collector's answer cannot be read; is it of another version?");
 	last = r->take(r->ctx, m, o);
 	if (last) {
 		/* Kept beyond its message, to be said after the table. */
@@ -31,7 +33,8 @@ static int take_message(const struct replies *r, const uint8_t *data, size_t len
 	return 0;
 }
 
-static int run(const struct replies *r, struct outcome *o, Exhibit__V1__Completeness **ret_last, struct error *e)
+static int run(const struct replies *r, struct outcome *o, Exhibit__V1__Completeness **ret_last,
+	       struct error *e)
 {
 	AUTO(session_free_ptr) struct session *s = NULL;
 	int result = session_open(r->args, r->path, r->question, &s, e);
@@ -64,7 +67,8 @@ bool replies_seen_between(const struct args *a, int64_t seen_ns)
 	return (!a->since_ns || seen_ns >= a->since_ns) && (!a->until_ns || seen_ns < a->until_ns);
 }
 
-void replies_host_json(struct json *j, const ProtobufCBinaryData *id, const ProtobufCBinaryData *name)
+void replies_host_json(struct json *j, const ProtobufCBinaryData *id,
+		       const ProtobufCBinaryData *name)
 {
 	json_bytes(j, "id", id->data, id->len);
 	if (name->len)

@@ -18,10 +18,12 @@ struct replies {
 };
 
 /* 0, or the exit code of a failure, which is said. */
-MUST_CHECK int replies_run(const struct replies *r, struct outcome *o, Exhibit__V1__Completeness **ret_last);
+MUST_CHECK int replies_run(const struct replies *r, struct outcome *o,
+			   Exhibit__V1__Completeness **ret_last);
 
 /* Pieces that hosts, coverage and status share. */
 bool replies_seen_between(const struct args *a, int64_t seen_ns);
-void replies_host_json(struct json *j, const ProtobufCBinaryData *id, const ProtobufCBinaryData *name);
+void replies_host_json(struct json *j, const ProtobufCBinaryData *id,
+		       const ProtobufCBinaryData *name);
 
 #endif

@@ -9,8 +9,8 @@
 #define ARROW " \xe2\x86\x92 " /* U+2192 */
 #define CONTAINER_SHOWN 12 /* digits, as docker ps shows them */
 
-bool row_view_open(struct row_view *v, const Exhibit__V1__BatchContext *context, const Exhibit__V1__Row *row,
-		   struct arena *a)
+bool row_view_open(struct row_view *v, const Exhibit__V1__BatchContext *context,
+		   const Exhibit__V1__Row *row, struct arena *a)
 {
 	const Exhibit__V1__Event *event;
 	const Exhibit__V1__Process *process = NULL;
@@ -20,7 +20,8 @@ bool row_view_open(struct row_view *v, const Exhibit__V1__BatchContext *context,
 	if (!event || !context)
 		return false;
 	if (row->process.len)
-		process = exhibit__v1__process__unpack(arena_protobuf(a), row->process.len, row->process.data);
+		process = exhibit__v1__process__unpack(arena_protobuf(a), row->process.len,
+						       row->process.data);
 	*v = (struct row_view){
 		.subject = { .context = context, .event = event, .process = process, .arena = a },
 		.row = row,
@@ -92,7 +93,8 @@ static void what_file(FILE *f, const Exhibit__V1__File *file)
 	}
 	put(f, &file->path);
 	if (file->has_size_before_case && file->has_size_case)
-		(void)fprintf(f, " (%" PRIu64 ARROW "%" PRIu64 " bytes)", file->size_before, file->size);
+		(void)fprintf(f, " (%" PRIu64 ARROW "%" PRIu64 " bytes)", file->size_before,
+			      file->size);
 	else if (file->has_size_case)
 		(void)fprintf(f, " (%" PRIu64 " bytes)", file->size);
 	if (file->repeated)
@@ -103,7 +105,8 @@ static void put_address(FILE *f, const ProtobufCBinaryData *ip, uint32_t port)
 {
 	char text[FIELDS_IP_TEXT_MAX];
 
-	(void)fprintf(f, ip->len == 16 ? "[%s]:%u" : "%s:%u", ip->len ? fields_ip_text(*ip, text) : "*", port);
+	(void)fprintf(f, ip->len == 16 ? "[%s]:%u" : "%s:%u",
+		      ip->len ? fields_ip_text(*ip, text) : "*", port);
 }
 
 static void what_net(FILE *f, const Exhibit__V1__Net *net)
@@ -114,7 +117,8 @@ static void what_net(FILE *f, const Exhibit__V1__Net *net)
 		put_address(f, &net->destination_ip, net->destination_port);
 	}
 	if (net->has_source_bytes_case || net->has_destination_bytes_case)
-		(void)fprintf(f, " %" PRIu64 " / %" PRIu64 " bytes", net->has_source_bytes_case ? net->source_bytes : 0,
+		(void)fprintf(f, " %" PRIu64 " / %" PRIu64 " bytes",
+			      net->has_source_bytes_case ? net->source_bytes : 0,
 			      net->has_destination_bytes_case ? net->destination_bytes : 0);
 	if (net->has_duration_case)
 		(void)fprintf(f, " in %.3f s", (double)net->duration_ns / 1e9);

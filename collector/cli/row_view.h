@@ -13,8 +13,8 @@ struct row_view {
 };
 
 /* false: the event cannot be read. Everything is in a, which it resets. */
-bool row_view_open(struct row_view *v, const Exhibit__V1__BatchContext *context, const Exhibit__V1__Row *row,
-		   struct arena *a);
+bool row_view_open(struct row_view *v, const Exhibit__V1__BatchContext *context,
+		   const Exhibit__V1__Row *row, struct arena *a);
 enum color row_view_color(const struct row_view *v);
 /* What happened: command line, path, addresses. Raw bytes for screen_cell; malloc'ed, NULL: out of memory. */
 char *row_view_what(struct row_view *v, size_t *ret_len);

@@ -26,7 +26,8 @@ static void show_json(struct run *r, struct row_view *v)
 	json_line(&j);
 }
 
-static void show_row(struct run *r, const Exhibit__V1__BatchContext *context, const Exhibit__V1__Row *row)
+static void show_row(struct run *r, const Exhibit__V1__BatchContext *context,
+		     const Exhibit__V1__Row *row)
 {
 	struct row_view v;
 
@@ -52,7 +53,9 @@ static int show_message(struct run *r, const uint8_t *data, size_t len, struct e
 	Exhibit__V1__EventsAnswer *m = exhibit__v1__events_answer__unpack(NULL, len, data);
 
 	if (!m)
-		return error_set(e, -EBADMSG, "the collector's answer cannot be read; is it of another version?");
+		return error_set(
+			e, -EBADMSG,
+			"the collector's answer cannot be read; is it of another version?");
 	for (size_t i = 0; i < m->n_pages; i++)
 		for (size_t k = 0; k < m->pages[i]->n_rows; k++)
 			show_row(r, m->pages[i]->context, m->pages[i]->rows[k]);
@@ -98,7 +101,8 @@ int rows_run(const struct rows_request *request)
 	if (result < 0)
 		return outcome_failure(&e);
 	if (r.more)
-		(void)fprintf(stderr, "cut by --limit: %llu more rows are not shown\n", (unsigned long long)r.more);
+		(void)fprintf(stderr, "cut by --limit: %llu more rows are not shown\n",
+			      (unsigned long long)r.more);
 	if (r.unreadable) {
 		(void)fprintf(stderr, "INCOMPLETE: %llu rows cannot be read by this version\n",
 			      (unsigned long long)r.unreadable);

@@ -13,8 +13,9 @@
 #define ESCAPE_MAX 16
 
 static const char *const colors[] = {
-	[COLOR_NONE] = "",	     [COLOR_BOLD] = "\033[1m",	  [COLOR_DIM] = "\033[2m",    [COLOR_RED] = "\033[1;31m",
-	[COLOR_GREEN] = "\033[32m",  [COLOR_YELLOW] = "\033[33m", [COLOR_BLUE] = "\033[34m",  [COLOR_CYAN] = "\033[36m",
+	[COLOR_NONE] = "",          [COLOR_BOLD] = "\033[1m",   [COLOR_DIM] = "\033[2m",
+	[COLOR_RED] = "\033[1;31m", [COLOR_GREEN] = "\033[32m", [COLOR_YELLOW] = "\033[33m",
+	[COLOR_BLUE] = "\033[34m",  [COLOR_CYAN] = "\033[36m",
 };
 
 void screen_init(struct screen *s, const struct args *a)
@@ -23,8 +24,11 @@ void screen_init(struct screen *s, const struct args *a)
 	bool terminal = isatty(STDOUT_FILENO) == 1;
 	struct winsize size = { 0 };
 
-	*s = (struct screen){ .out = stdout, .table = terminal && !a->json, .width = WIDTH_DEFAULT };
-	s->color = s->table && !a->no_color && !(no_color && no_color[0]) && !(term && strcmp(term, "dumb") == 0);
+	*s = (struct screen){ .out = stdout,
+			      .table = terminal && !a->json,
+			      .width = WIDTH_DEFAULT };
+	s->color = s->table && !a->no_color && !(no_color && no_color[0]) &&
+		   !(term && strcmp(term, "dumb") == 0);
 	if (terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40)
 		s->width = size.ws_col;
 }
@@ -33,9 +37,9 @@ void screen_init(struct screen *s, const struct args *a)
 static const struct {
 	uint32_t first, last;
 } hidden[] = {
-	{ 0x00, 0x1f },	    { 0x7f, 0x9f },	{ 0xad, 0xad },	    { 0x61c, 0x61c },	 { 0x180e, 0x180e },
-	{ 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xfeff, 0xfeff },	 { 0xfff9, 0xfffb },
-	{ 0xe0000, 0xe0fff },
+	{ 0x00, 0x1f },     { 0x7f, 0x9f },     { 0xad, 0xad },       { 0x61c, 0x61c },
+	{ 0x180e, 0x180e }, { 0x200b, 0x200f }, { 0x2028, 0x202e },   { 0x2060, 0x206f },
+	{ 0xfeff, 0xfeff }, { 0xfff9, 0xfffb }, { 0xe0000, 0xe0fff },
 };
 
 static bool is_hidden(uint32_t code)
@@ -47,7 +51,8 @@ static bool is_hidden(uint32_t code)
 }
 
 /* One character as it may be shown: out (at most ESCAPE_MAX bytes), its columns; returns bytes read. */
-static size_t next_char(const uint8_t *at, size_t len, char out[static ESCAPE_MAX], size_t *ret_bytes, size_t *ret_columns)
+static size_t next_char(const uint8_t *at, size_t len, char out[static ESCAPE_MAX],
+			size_t *ret_bytes, size_t *ret_columns)
 {
 	uint32_t code;
 	size_t n = utf8_decode(at, len, &code);
@@ -61,7 +66,8 @@ static size_t next_char(const uint8_t *at, size_t len, char out[static ESCAPE_MA
 	}
 	columns = is_hidden(code) ? -1 : wcwidth((wchar_t)code);
 	if (columns < 0) {
-		*ret_bytes = (size_t)snprintf(out, ESCAPE_MAX, code < 0x80 ? "\\x%02x" : "\\u{%x}", code);
+		*ret_bytes = (size_t)snprintf(out, ESCAPE_MAX, code < 0x80 ? "\\x%02x" : "\\u{%x}",
+					      code);
 		*ret_columns = *ret_bytes;
 		return n;
 	}
@@ -85,7 +91,8 @@ static size_t columns_of(const uint8_t *at, size_t len, size_t stop)
 	return total;
 }
 
-size_t screen_cell(const struct screen *s, const void *text, size_t len, size_t width, bool pad, enum color color)
+size_t screen_cell(const struct screen *s, const void *text, size_t len, size_t width, bool pad,
+		   enum color color)
 {
 	const uint8_t *at = text;
 	bool cut = columns_of(at, len, width) > width;
@@ -115,7 +122,8 @@ size_t screen_cell(const struct screen *s, const void *text, size_t len, size_t 
 	return used;
 }
 
-size_t screen_text(const struct screen *s, const char *text, size_t width, bool pad, enum color color)
+size_t screen_text(const struct screen *s, const char *text, size_t width, bool pad,
+		   enum color color)
 {
 	return screen_cell(s, text, strlen(text), width, pad, color);
 }
@@ -184,7 +192,10 @@ void table_add(struct table *t, enum color color, const char *fmt, ...)
 	va_start(args, fmt);
 	n = vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	table_add_bytes(t, color, text, n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+	table_add_bytes(t, color, text,
+			n < 0                    ? 0 :
+			(size_t)n < sizeof(text) ? (size_t)n :
+						   sizeof(text) - 1);
 }
 
 void table_print(const struct table *t, const struct screen *s)
@@ -194,7 +205,8 @@ void table_print(const struct table *t, const struct screen *s)
 	for (size_t c = 0; c < t->n_columns; c++)
 		widths[c] = strlen(t->headers[c]);
 	for (size_t i = 0; i < t->n; i++) {
-		size_t columns = columns_of((const uint8_t *)t->cells[i].text, t->cells[i].len, CELL_MAX);
+		size_t columns =
+			columns_of((const uint8_t *)t->cells[i].text, t->cells[i].len, CELL_MAX);
 
 		if (columns > widths[i % t->n_columns])
 			widths[i % t->n_columns] = columns;
@@ -206,7 +218,8 @@ void table_print(const struct table *t, const struct screen *s)
 	for (size_t i = 0; i < t->n; i++) {
 		bool last = i % t->n_columns == t->n_columns - 1;
 
-		(void)screen_cell(s, t->cells[i].text, t->cells[i].len, widths[i % t->n_columns], !last, t->cells[i].color);
+		(void)screen_cell(s, t->cells[i].text, t->cells[i].len, widths[i % t->n_columns],
+				  !last, t->cells[i].color);
 		(void)fputs(last ? "\n" : "  ", s->out);
 	}
 }

@@ -11,11 +11,12 @@ struct session;
 struct args;
 
 /* Connect as the configuration says and ask. question: borrowed for the call. */
-MUST_CHECK int session_open(const struct args *a, const char *path, const void *question, struct session **ret,
-			    struct error *e);
+MUST_CHECK int session_open(const struct args *a, const char *path, const void *question,
+			    struct session **ret, struct error *e);
 /* The next message, malloc'ed: 1. 0: the answer has ended well, or somebody pressed Ctrl-C. Negative: it failed,
  * e says why and what to do. */
-MUST_CHECK int session_next(struct session *s, uint8_t **ret_data, size_t *ret_len, struct error *e);
+MUST_CHECK int session_next(struct session *s, uint8_t **ret_data, size_t *ret_len,
+			    struct error *e);
 bool session_interrupted(void);
 void session_free(struct session *s); /* NULL allowed */
 static inline void session_free_ptr(struct session **s)

@@ -27,7 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		entry = exhibit__v1__entry__unpack(arena_protobuf(a), size, data);
 	if (entry && entry->kind_case != EXHIBIT__V1__ENTRY__KIND__NOT_SET) {
 		bool event = entry->kind_case == EXHIBIT__V1__ENTRY__KIND_EVENT;
-		struct subject s = { &context, event ? entry->event : &none, event ? NULL : entry->process, a, .failed = false };
+		struct subject s = { &context, event ? entry->event : &none,
+				     event ? NULL : entry->process, a, .failed = false };
 		struct json j = json_init(out);
 
 		fields_write_json(&j, &s);

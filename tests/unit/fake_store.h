@@ -94,8 +94,8 @@ struct fake_builder {
 	uint32_t processes;
 };
 
-static inline void fake_begin(struct fake_builder *b, const char *host, uint8_t boot, enum batch_lane lane,
-			      uint64_t number, uint64_t sequence)
+static inline void fake_begin(struct fake_builder *b, const char *host, uint8_t boot,
+			      enum batch_lane lane, uint64_t number, uint64_t sequence)
 {
 	memset(&b->h, 0, sizeof(b->h));
 	b->w = writer_init(b->raw, sizeof(b->raw));
@@ -178,11 +178,22 @@ static inline void fake_end(struct fake_builder *b, struct store *s)
 	batch->tokens = malloc(batch->n_tokens * sizeof(*tokens) + 1);
 	memcpy(batch->tokens, tokens, batch->n_tokens * sizeof(*tokens));
 	batch->ref = (struct store_ref){
-		.segment = { 1 }, .offset = s->n, .len = (uint32_t)batch->len, .kind = STORE_BATCH,
-		.tenant = b->h.tenant, .host_id = b->h.host_id, .lane = b->h.lane, .number = b->h.number,
-		.first_sequence = b->h.first_sequence, .last_sequence = b->h.last_sequence, .count = b->h.count,
-		.gaps = b->h.gaps, .first_wall_ns = (int64_t)b->h.first_boottime_ns + FAKE_OFFSET,
-		.last_wall_ns = (int64_t)b->h.last_boottime_ns + FAKE_OFFSET, .offset_ns = FAKE_OFFSET, .received_ns = 1,
+		.segment = { 1 },
+		.offset = s->n,
+		.len = (uint32_t)batch->len,
+		.kind = STORE_BATCH,
+		.tenant = b->h.tenant,
+		.host_id = b->h.host_id,
+		.lane = b->h.lane,
+		.number = b->h.number,
+		.first_sequence = b->h.first_sequence,
+		.last_sequence = b->h.last_sequence,
+		.count = b->h.count,
+		.gaps = b->h.gaps,
+		.first_wall_ns = (int64_t)b->h.first_boottime_ns + FAKE_OFFSET,
+		.last_wall_ns = (int64_t)b->h.last_boottime_ns + FAKE_OFFSET,
+		.offset_ns = FAKE_OFFSET,
+		.received_ns = 1,
 	};
 	memcpy(batch->ref.boot_id, b->h.boot_id, sizeof(b->h.boot_id));
 	memcpy(batch->ref.epoch, b->h.epoch, sizeof(b->h.epoch));
@@ -201,7 +212,8 @@ static inline bool fake_has(const struct fake_batch *b, const struct store_group
 	return false;
 }
 
-static inline bool fake_wanted(const struct store *s, const struct fake_batch *b, const struct store_question *q)
+static inline bool fake_wanted(const struct store *s, const struct fake_batch *b,
+			       const struct store_question *q)
 {
 	bool host = q->n_hosts == 0;
 
@@ -223,8 +235,8 @@ static inline int fake_by_time(const void *a, const void *b)
 	return x->first_wall_ns < y->first_wall_ns ? -1 : x->first_wall_ns > y->first_wall_ns;
 }
 
-int store_find(struct store *s, const struct store_question *q, struct store_ref **ret_refs, size_t *ret_n,
-	       struct error *e)
+int store_find(struct store *s, const struct store_question *q, struct store_ref **ret_refs,
+	       size_t *ret_n, struct error *e)
 {
 	struct store_ref *refs = calloc(FAKE_BATCHES_MAX, sizeof(*refs));
 	size_t n = 0, max = s->max && s->max < q->max ? s->max : q->max;
@@ -242,7 +254,8 @@ int store_find(struct store *s, const struct store_question *q, struct store_ref
 	return 0;
 }
 
-int store_read(struct store *s, const struct store_ref *ref, uint8_t **ret_bytes, size_t *ret_len, struct error *e)
+int store_read(struct store *s, const struct store_ref *ref, uint8_t **ret_bytes, size_t *ret_len,
+	       struct error *e)
 {
 	const struct fake_batch *b = &s->batches[ref->offset];
 
@@ -255,8 +268,9 @@ int store_read(struct store *s, const struct store_ref *ref, uint8_t **ret_bytes
 	return 0;
 }
 
-int store_streams(struct store *s, const struct batch_name *tenant, const struct batch_name *host_id,
-		  struct store_stream **ret, size_t *ret_n, struct error *e)
+int store_streams(struct store *s, const struct batch_name *tenant,
+		  const struct batch_name *host_id, struct store_stream **ret, size_t *ret_n,
+		  struct error *e)
 {
 	(void)tenant, (void)host_id, (void)e;
 	*ret = calloc(s->n_streams + 1, sizeof(**ret));
@@ -270,8 +284,8 @@ void store_totals(struct store *s, struct store_totals *ret)
 	*ret = (struct store_totals){ .batches = s->n };
 }
 
-int hosts_snapshot(struct hosts *h, const struct batch_name *tenant, struct host_info **ret, size_t *ret_n,
-		   struct error *e)
+int hosts_snapshot(struct hosts *h, const struct batch_name *tenant, struct host_info **ret,
+		   size_t *ret_n, struct error *e)
 {
 	(void)tenant, (void)e;
 	*ret = calloc(h->n + 1, sizeof(**ret));

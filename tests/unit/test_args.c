@@ -25,38 +25,138 @@ static const struct row {
 	int op;
 	size_t terms, groups;
 } rows[] = {
-	{ "unknown flag", { "events", "--bogus" }, .error = "'exhibit events' has no flag '--bogus'" },
+	{ "unknown flag",
+	  { "events", "--bogus" },
+	  .error = "'exhibit events' has no flag '--bogus'" },
 	{ "nearly a flag", { "events", "--adress=1.2.3.4" }, .error = "did you mean --address?" },
 	{ "beginning of a flag", { "events", "--no" }, .error = "has no flag '--no'" },
-	{ "beginning of a flag with its value", { "events", "--proc", "x" }, .error = "has no flag '--proc'" },
+	{ "beginning of a flag with its value",
+	  { "events", "--proc", "x" },
+	  .error = "has no flag '--proc'" },
 	{ "short flag", { "events", "-x" }, .error = "has no flag '--x'" },
 	{ "value missing", { "events", "--port" }, .error = "--port needs a value" },
 	{ "value where none is", { "events", "--json=1" }, .error = "has no flag" },
-	{ "flag of another verb", { "hosts", "--port", "1" }, .error = "'exhibit hosts' has no flag '--port'" },
+	{ "flag of another verb",
+	  { "hosts", "--port", "1" },
+	  .error = "'exhibit hosts' has no flag '--port'" },
 	{ "object where none is", { "events", "x" }, .error = "'exhibit events' takes no 'x'" },
 	{ "two objects", { "tree", "x", "y" }, .error = "takes one ENTITY, not also 'y'" },
-	{ "bad time", { "events", "--since", "noon" }, .error = "'noon' is not a value for --since; give a time" },
+	{ "bad time",
+	  { "events", "--since", "noon" },
+	  .error = "'noon' is not a value for --since; give a time" },
 	{ "bad limit", { "events", "--limit", "-1" }, .error = "'-1' is not a value for --limit" },
 	{ "limit too large", { "events", "--limit", "18446744073709551616" }, .error = "--limit" },
 	{ "pid 0", { "tree", "--pid", "0" }, .error = "'0' is not a value for --pid" },
-	{ "where without a value", { "events", "--where", "process.name" }, .error = "give FIELD=VALUE" },
+	{ "where without a value",
+	  { "events", "--where", "process.name" },
+	  .error = "give FIELD=VALUE" },
 	{ "where without a field", { "events", "--where", "=x" }, .error = "give FIELD=VALUE" },
 	{ "nothing", { "events" }, .terms = 0 },
-	{ "exact", { "events", "--process", "sh" }, .field = "process.name", .value = "sh", .op = EQUALS, .terms = 1, .groups = 1 },
-	{ "beginning", { "events", "--path=/etc/*" }, .field = "any.path", .value = "/etc/", .op = PREFIX, .terms = 1, .groups = 1 },
-	{ "middle", { "events", "--exe", "*bin*" }, .field = "process.executable", .value = "bin", .op = CONTAINS, .terms = 1, .groups = 1 },
-	{ "asterisk alone is itself", { "events", "--process", "*" }, .field = "process.name", .value = "*", .op = EQUALS, .terms = 1, .groups = 1 },
-	{ "text keeps asterisks", { "events", "--text", "*x*" }, .field = "any.text", .value = "*x*", .op = CONTAINS, .terms = 1, .groups = 1 },
-	{ "network", { "events", "--address", "10.0.0.0/8" }, .field = "any.ip", .value = "10.0.0.0/8", .op = CIDR, .terms = 1, .groups = 1 },
-	{ "container by its beginning", { "events", "--container", "3f" }, .field = "container.id", .value = "3f", .op = PREFIX, .terms = 1, .groups = 1 },
-	{ "user by name", { "events", "--user", "root" }, .field = "process.user.name", .value = "root", .op = EQUALS, .terms = 1, .groups = 1 },
-	{ "user by id", { "events", "--user", "0" }, .field = "process.user.id", .value = "0", .op = EQUALS, .terms = 1, .groups = 1 },
-	{ "repeated flag: either", { "events", "--port", "1", "--port", "2" }, .field = "any.port", .value = "2", .op = EQUALS, .terms = 2, .groups = 1 },
-	{ "two flags: both", { "events", "--port", "1", "--user", "0" }, .field = "process.user.id", .value = "0", .op = EQUALS, .terms = 2, .groups = 2 },
-	{ "where keeps further equals signs", { "events", "--where", "process.args=a=b" }, .field = "process.args", .value = "a=b", .op = EQUALS, .terms = 1, .groups = 1 },
-	{ "where with a network", { "events", "--where", "source.ip=fd00::/8" }, .field = "source.ip", .value = "fd00::/8", .op = CIDR, .terms = 1, .groups = 1 },
-	{ "where of one field: either", { "events", "--where", "file.path=a", "--where", "file.path=b" }, .field = "file.path", .value = "b", .op = EQUALS, .terms = 2, .groups = 1 },
-	{ "where of two fields: both", { "events", "--where", "file.path=a", "--where", "file.mode=b" }, .field = "file.mode", .value = "b", .op = EQUALS, .terms = 2, .groups = 2 },
+	{ "exact",
+	  { "events", "--process", "sh" },
+	  .field = "process.name",
+	  .value = "sh",
+	  .op = EQUALS,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "beginning",
+	  { "events", "--path=/etc/*" },
+	  .field = "any.path",
+	  .value = "/etc/",
+	  .op = PREFIX,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "middle",
+	  { "events", "--exe", "*bin*" },
+	  .field = "process.executable",
+	  .value = "bin",
+	  .op = CONTAINS,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "asterisk alone is itself",
+	  { "events", "--process", "*" },
+	  .field = "process.name",
+	  .value = "*",
+	  .op = EQUALS,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "text keeps asterisks",
+	  { "events", "--text", "*x*" },
+	  .field = "any.text",
+	  .value = "*x*",
+	  .op = CONTAINS,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "network",
+	  { "events", "--address", "10.0.0.0/8" },
+	  .field = "any.ip",
+	  .value = "10.0.0.0/8",
+	  .op = CIDR,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "container by its beginning",
+	  { "events", "--container", "3f" },
+	  .field = "container.id",
+	  .value = "3f",
+	  .op = PREFIX,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "user by name",
+	  { "events", "--user", "root" },
+	  .field = "process.user.name",
+	  .value = "root",
+	  .op = EQUALS,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "user by id",
+	  { "events", "--user", "0" },
+	  .field = "process.user.id",
+	  .value = "0",
+	  .op = EQUALS,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "repeated flag: either",
+	  { "events", "--port", "1", "--port", "2" },
+	  .field = "any.port",
+	  .value = "2",
+	  .op = EQUALS,
+	  .terms = 2,
+	  .groups = 1 },
+	{ "two flags: both",
+	  { "events", "--port", "1", "--user", "0" },
+	  .field = "process.user.id",
+	  .value = "0",
+	  .op = EQUALS,
+	  .terms = 2,
+	  .groups = 2 },
+	{ "where keeps further equals signs",
+	  { "events", "--where", "process.args=a=b" },
+	  .field = "process.args",
+	  .value = "a=b",
+	  .op = EQUALS,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "where with a network",
+	  { "events", "--where", "source.ip=fd00::/8" },
+	  .field = "source.ip",
+	  .value = "fd00::/8",
+	  .op = CIDR,
+	  .terms = 1,
+	  .groups = 1 },
+	{ "where of one field: either",
+	  { "events", "--where", "file.path=a", "--where", "file.path=b" },
+	  .field = "file.path",
+	  .value = "b",
+	  .op = EQUALS,
+	  .terms = 2,
+	  .groups = 1 },
+	{ "where of two fields: both",
+	  { "events", "--where", "file.path=a", "--where", "file.mode=b" },
+	  .field = "file.mode",
+	  .value = "b",
+	  .op = EQUALS,
+	  .terms = 2,
+	  .groups = 2 },
 	{ "flags after the object", { "tree", "x", "--at", "5m" }, .terms = 0 },
 };
 
@@ -111,7 +211,8 @@ static void run_row(void **state)
 
 static void times_are_ages_too(void **state)
 {
-	char *argv[] = { strdup("events"), strdup("--since"), strdup("10s"), strdup("--until=1970-01-01T00:16:40Z"), NULL };
+	char *argv[] = { strdup("events"), strdup("--since"), strdup("10s"),
+			 strdup("--until=1970-01-01T00:16:40Z"), NULL };
 	static struct args a;
 
 	(void)state;
@@ -135,7 +236,8 @@ static void examples_are_understood(void **state)
 			struct error e = { 0 };
 			int argc = 0;
 
-			for (char *w = strtok_r(line, " '", &save); w && argc < WORDS_MAX; w = strtok_r(NULL, " '", &save)) {
+			for (char *w = strtok_r(line, " '", &save); w && argc < WORDS_MAX;
+			     w = strtok_r(NULL, " '", &save)) {
 				if (strcmp(w, "|") == 0)
 					break;
 				/* A quoted value with a blank: its second half. */
@@ -162,14 +264,32 @@ static const struct shown {
 	size_t columns;
 } shown[] = {
 	{ "escape sequence", S("a\033[31mb"), 80, "a\\x1b[31mb", 10 },
-	{ "C1 control", S("a\xc2\x9b""2J"), 80, "a\\u{9b}2J", 9 },
+	{ "C1 control",
+	  S("a\xc2\x9b"
+	    "2J"),
+	  80, "a\\u{9b}2J", 9 },
 	{ "newline cannot forge a row", S("a\nb"), 80, "a\\x0ab", 6 },
-	{ "right to left override", S("a\xe2\x80\xae""b"), 80, "a\\u{202e}b", 10 },
-	{ "zero width", S("a\xe2\x80\x8b""b"), 80, "a\\u{200b}b", 10 },
-	{ "invalid byte", S("a\xff""b"), 80, "a\xef\xbf\xbd""b", 3 },
+	{ "right to left override",
+	  S("a\xe2\x80\xae"
+	    "b\xe2\x80\xac"),
+	  80, "a\\u{202e}b\\u{202c}", 18 },
+	{ "zero width",
+	  S("a\xe2\x80\x8b"
+	    "b"),
+	  80, "a\\u{200b}b", 10 },
+	{ "invalid byte",
+	  S("a\xff"
+	    "b"),
+	  80,
+	  "a\xef\xbf\xbd"
+	  "b",
+	  3 },
 	{ "cut", S("abcdef"), 4, "abc" ELLIPSIS, 4 },
 	{ "fits exactly", S("abcd"), 4, "abcd", 4 },
-	{ "wide character does not stand over the edge", S("ab\xe4\xb8\xad""cd"), 4, "ab" ELLIPSIS, 3 },
+	{ "wide character does not stand over the edge",
+	  S("ab\xe4\xb8\xad"
+	    "cd"),
+	  4, "ab" ELLIPSIS, 3 },
 	{ "an escape is not cut in half", S("ab\033cd"), 5, "ab" ELLIPSIS, 3 },
 	{ "nothing fits", S("abc"), 0, "", 0 },
 };
@@ -195,9 +315,11 @@ int main(void)
 
 	(void)setlocale(LC_CTYPE, "C.UTF-8");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[n++] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL, (void *)(uintptr_t)&rows[i] };
+		tests[n++] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
+						  (void *)(uintptr_t)&rows[i] };
 	for (size_t i = 0; i < ARRAY_LEN(shown); i++)
-		tests[n++] = (struct CMUnitTest){ shown[i].name, run_shown, NULL, NULL, (void *)(uintptr_t)&shown[i] };
+		tests[n++] = (struct CMUnitTest){ shown[i].name, run_shown, NULL, NULL,
+						  (void *)(uintptr_t)&shown[i] };
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(times_are_ages_too);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(examples_are_understood);
 	return cmocka_run_group_tests_name("args", tests, NULL, NULL);

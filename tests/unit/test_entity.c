@@ -30,7 +30,8 @@ static const struct row {
 	{ "sign", BOOT "--1-2-3", .good = false },
 	{ "blank behind", BOOT "-1-2-3 ", .good = false },
 	{ "zeros", BOOT "-0-0-0", .good = true },
-	{ "ordinary", BOOT "-4711-123456789-7", .good = true, .pid = 4711, .start_ns = 123456789, .exec_id = 7 },
+	{ "ordinary", BOOT "-4711-123456789-7", .good = true, .pid = 4711, .start_ns = 123456789,
+	  .exec_id = 7 },
 	{ "largest", BOOT "-4294967295-18446744073709551615-18446744073709551615", .good = true,
 	  .pid = UINT32_MAX, .start_ns = UINT64_MAX, .exec_id = UINT64_MAX },
 };
@@ -73,7 +74,9 @@ int main(void)
 	struct CMUnitTest tests[ARRAY_LEN(rows) + 1];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL, (void *)(uintptr_t)&rows[i] };
-	tests[ARRAY_LEN(rows)] = (struct CMUnitTest)cmocka_unit_test(images_of_one_process_are_the_same_process);
+		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
+						(void *)(uintptr_t)&rows[i] };
+	tests[ARRAY_LEN(rows)] =
+		(struct CMUnitTest)cmocka_unit_test(images_of_one_process_are_the_same_process);
 	return cmocka_run_group_tests_name("entity", tests, NULL, NULL);
 }

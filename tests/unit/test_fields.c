@@ -159,27 +159,41 @@ static const struct row {
 	const char *never; /* must not */
 } rows[] = {
 	{ "unknown action is shown", as_unknown, .want = "\"action\":\"unknown\"" },
-	{ "no process", as_gap, .nobody = true, .want = "\"gap\":{\"where\":\"ring\",\"class\":\"exec\",", .never = "\"process\"" },
-	{ "unknown count is absent", as_gap, .want = "\"from\":\"1970-01-01T00:00:01.000000001Z\"", .never = "\"count\"" },
+	{ "no process", as_gap, .nobody = true,
+	  .want = "\"gap\":{\"where\":\"ring\",\"class\":\"exec\",", .never = "\"process\"" },
+	{ "unknown count is absent", as_gap, .want = "\"from\":\"1970-01-01T00:00:01.000000001Z\"",
+	  .never = "\"count\"" },
 	{ "gap has no outcome", as_gap, .want = "\"kind\":\"pipeline_error\"", .never = "outcome" },
 	{ "time", as_exec, .want = "{\"@timestamp\":\"1970-01-01T00:00:03.000000000Z\"" },
-	{ "event id", as_exec, .want = "\"id\":\"h1/00112233445566778899aabbccddeeff/0102/critical/17\"" },
-	{ "boot id as a UUID", as_exec, .want = "\"host\":{\"id\":\"h1\",\"name\":\"web-1\",\"boot\":{\"id\":\"00112233-4455-6677-8899-aabbccddeeff\"}}" },
-	{ "entity id", as_exec, .want = "\"process\":{\"entity_id\":\"00112233445566778899aabbccddeeff-42-7-3\",\"pid\":42" },
-	{ "parent", as_exec, .want = "\"parent\":{\"entity_id\":\"00112233445566778899aabbccddeeff-1-2-1\",\"pid\":1}" },
-	{ "args with base64", as_exec, .want = "\"args\":[\"ls\",\"-l\xef\xbf\xbd\"],\"args_base64\":[null,\"LWz/\"],\"args_count\":2," },
-	{ "command line", as_exec, .want = "\"command_line\":\"ls -l\xef\xbf\xbd\",\"command_line_base64\":\"bHMgLWz/\"" },
+	{ "event id", as_exec,
+	  .want = "\"id\":\"h1/00112233445566778899aabbccddeeff/0102/critical/17\"" },
+	{ "boot id as a UUID", as_exec,
+	  .want = "\"host\":{\"id\":\"h1\",\"name\":\"web-1\",\"boot\":{\"id\":\"00112233-4455-6677-8899-aabbccddeeff\"}}" },
+	{ "entity id", as_exec,
+	  .want = "\"process\":{\"entity_id\":\"00112233445566778899aabbccddeeff-42-7-3\",\"pid\":42" },
+	{ "parent", as_exec,
+	  .want = "\"parent\":{\"entity_id\":\"00112233445566778899aabbccddeeff-1-2-1\",\"pid\":1}" },
+	{ "args with base64", as_exec,
+	  .want = "\"args\":[\"ls\",\"-l\xef\xbf\xbd\"],\"args_base64\":[null,\"LWz/\"],\"args_count\":2," },
+	{ "command line", as_exec,
+	  .want = "\"command_line\":\"ls -l\xef\xbf\xbd\",\"command_line_base64\":\"bHMgLWz/\"" },
 	{ "uid 0 is text", as_exec, .want = "\"user\":{\"id\":\"0\"}" },
-	{ "capabilities", as_exec, .want = "\"capabilities\":{\"effective\":[\"CAP_CHOWN\",\"CAP_SYS_ADMIN\"]}" },
-	{ "executable's inode", as_exec, .want = "\"executable\":{\"inode\":\"99\",\"device\":\"8:1\"}" },
+	{ "capabilities", as_exec,
+	  .want = "\"capabilities\":{\"effective\":[\"CAP_CHOWN\",\"CAP_SYS_ADMIN\"]}" },
+	{ "executable's inode", as_exec,
+	  .want = "\"executable\":{\"inode\":\"99\",\"device\":\"8:1\"}" },
 	{ "not for other events", as_exit, .never = "capabilities", .want = "\"exit_code\":3" },
 	{ "killed has no code", as_killed, .want = "\"signal\":9", .never = "exit_code" },
 	{ "existing process is an exec", as_existing, .want = "\"action\":\"exec\"" },
 	{ "existing is said", as_existing, .want = "\"existing\":true" },
 	{ "an exec is not existing", as_exec, .want = "\"kind\":\"event\"", .never = "existing" },
-	{ "size 0 is known", as_modify, .want = "\"size\":0,\"mode\":\"0640\"", .never = "size_before" },
-	{ "connection", as_connect, .want = "\"source\":{\"ip\":\"127.0.0.1\",\"port\":40000},\"destination\":{\"ip\":\"10.0.0.2\",\"port\":443},\"network\":{\"transport\":\"tcp\",\"type\":\"ipv4\",\"direction\":\"egress\"}", .never = "bytes" },
-	{ "existing listener", as_existing_listener, .want = "\"action\":\"listen\"", .never = "direction" },
+	{ "size 0 is known", as_modify, .want = "\"size\":0,\"mode\":\"0640\"",
+	  .never = "size_before" },
+	{ "connection", as_connect,
+	  .want = "\"source\":{\"ip\":\"127.0.0.1\",\"port\":40000},\"destination\":{\"ip\":\"10.0.0.2\",\"port\":443},\"network\":{\"transport\":\"tcp\",\"type\":\"ipv4\",\"direction\":\"egress\"}",
+	  .never = "bytes" },
+	{ "existing listener", as_existing_listener, .want = "\"action\":\"listen\"",
+	  .never = "direction" },
 	{ "existing accepted", as_existing_accepted, .want = "\"action\":\"accept\"" },
 };
 
@@ -195,7 +209,8 @@ static void run_row(void **state)
 
 	world_init(&w);
 	row->fill(&w);
-	s = (struct subject){ &w.context, &w.event, row->nobody ? NULL : &w.process, w.arena, .failed = false };
+	s = (struct subject){ &w.context, &w.event, row->nobody ? NULL : &w.process, w.arena,
+			      .failed = false };
 	fields_write_json(&j, &s);
 	assert_int_equal(fclose(f), 0);
 	assert_false(s.failed || j.bad);
@@ -263,7 +278,8 @@ int main(void)
 	struct CMUnitTest tests[ARRAY_LEN(rows) + 3];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL, (void *)(uintptr_t)&rows[i] };
+		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
+						(void *)(uintptr_t)&rows[i] };
 	tests[ARRAY_LEN(rows)] = (struct CMUnitTest)cmocka_unit_test(names_are_grouped_and_unique);
 	tests[ARRAY_LEN(rows) + 1] = (struct CMUnitTest)cmocka_unit_test(a_full_arena_is_told);
 	tests[ARRAY_LEN(rows) + 2] = (struct CMUnitTest)cmocka_unit_test(nearest_name);

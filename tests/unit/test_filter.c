@@ -27,13 +27,16 @@ static const struct row {
 	{ "no name at all", "", EQUALS, "x", .error = "there is no field ''" },
 	{ "unknown operator", "process.name", 9, "x", .error = "operator 9" },
 	{ "unknown action", "event.action", EQUALS, "exek", .error = "did you mean 'exec'?" },
-	{ "prefix of a number", "process.pid", PREFIX, "4", .error = "cannot be asked in this way" },
-	{ "network of a path", "file.path", CIDR, "10.0.0.0/8", .error = "networks are for addresses" },
+	{ "prefix of a number", "process.pid", PREFIX, "4",
+	  .error = "cannot be asked in this way" },
+	{ "network of a path", "file.path", CIDR, "10.0.0.0/8",
+	  .error = "networks are for addresses" },
 	{ "address that is none", "any.ip", EQUALS, "10.0.0", .error = "give an address" },
 	{ "network too long", "any.ip", CIDR, "10.0.0.0/33", .error = "give an address" },
 	{ "network of nothing", "any.ip", CIDR, "/8", .error = "give an address" },
 	{ "number with a sign", "process.pid", EQUALS, "-1", .error = "give a decimal number" },
-	{ "number above 64 bits", "process.pid", EQUALS, "18446744073709551616", .error = "give a decimal number" },
+	{ "number above 64 bits", "process.pid", EQUALS, "18446744073709551616",
+	  .error = "give a decimal number" },
 	{ "time that is none", "@timestamp", EQUALS, "noon", .error = "give a time" },
 	{ "yes is no boolean", "exhibit.existing", EQUALS, "yes", .error = "give true or false" },
 	{ "name", "process.name", EQUALS, "curl", .match = true, .index = 1 },
@@ -46,7 +49,8 @@ static const struct row {
 	{ "any text, absent", "any.text", CONTAINS, "nowhere", .match = false },
 	{ "source address", "source.ip", EQUALS, "10.1.2.3", .match = true, .index = 1 },
 	{ "any address", "any.ip", EQUALS, "fd00::1", .match = true, .index = 1 },
-	{ "mapped address is IPv4", "any.ip", EQUALS, "::ffff:10.1.2.3", .match = true, .index = 1 },
+	{ "mapped address is IPv4", "any.ip", EQUALS, "::ffff:10.1.2.3", .match = true,
+	  .index = 1 },
 	{ "network", "any.ip", CIDR, "10.1.0.0/16", .match = true },
 	{ "network, odd bits", "any.ip", CIDR, "10.1.2.2/31", .match = true },
 	{ "other network", "any.ip", CIDR, "10.1.2.4/30", .match = false },
@@ -129,7 +133,8 @@ static void run_row(void **state)
 
 static void groups_are_anded_and_their_terms_ored(void **state)
 {
-	Exhibit__V1__FilterTerm t[3] = { EXHIBIT__V1__FILTER_TERM__INIT, EXHIBIT__V1__FILTER_TERM__INIT,
+	Exhibit__V1__FilterTerm t[3] = { EXHIBIT__V1__FILTER_TERM__INIT,
+					 EXHIBIT__V1__FILTER_TERM__INIT,
 					 EXHIBIT__V1__FILTER_TERM__INIT },
 				*terms[] = { &t[0], &t[1], &t[2] };
 	struct filter *f;
@@ -195,9 +200,12 @@ int main(void)
 	struct CMUnitTest tests[ARRAY_LEN(rows) + 3];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL, (void *)(uintptr_t)&rows[i] };
-	tests[ARRAY_LEN(rows)] = (struct CMUnitTest)cmocka_unit_test(groups_are_anded_and_their_terms_ored);
-	tests[ARRAY_LEN(rows) + 1] = (struct CMUnitTest)cmocka_unit_test(a_batch_without_the_text_is_passed_over);
+		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
+						(void *)(uintptr_t)&rows[i] };
+	tests[ARRAY_LEN(rows)] =
+		(struct CMUnitTest)cmocka_unit_test(groups_are_anded_and_their_terms_ored);
+	tests[ARRAY_LEN(rows) + 1] =
+		(struct CMUnitTest)cmocka_unit_test(a_batch_without_the_text_is_passed_over);
 	tests[ARRAY_LEN(rows) + 2] = (struct CMUnitTest)cmocka_unit_test(too_much_is_refused);
 	return cmocka_run_group_tests_name("filter", tests, NULL, NULL);
 }

@@ -5,8 +5,8 @@
 
 #include <cmocka.h>
 
-#include "proto/json.h"
 #include "proto/base/utf8.h"
+#include "proto/json.h"
 
 #define S(text) (text), sizeof(text) - 1
 #define FFFD "\xef\xbf\xbd"
@@ -24,7 +24,10 @@ static const struct row {
 	  "\"k\":\"" FFFD FFFD FFFD FFFD "\",\"k_base64\":\"9JCAgA==\"" },
 	{ "cut character is one", S("x\xe2\x82"), "\"k\":\"x" FFFD "\",\"k_base64\":\"eOKC\"" },
 	{ "control bytes", S("\x01\n\t\x1b[31m\x7f"), "\"k\":\"\\u0001\\n\\t\\u001b[31m\\u007f\"" },
-	{ "C1 control", S("\xc2\x9b""2J"), "\"k\":\"\\u009b2J\"" },
+	{ "C1 control",
+	  S("\xc2\x9b"
+	    "2J"),
+	  "\"k\":\"\\u009b2J\"" },
 	{ "NUL inside", S("a\0b"), "\"k\":\"a\\u0000b\"" },
 	{ "quote and backslash", S("\"\\"), "\"k\":\"\\\"\\\\\"" },
 	{ "empty", S(""), "\"k\":\"\"" },
@@ -69,7 +72,8 @@ static void too_deep_and_unbalanced_are_bad(void **state)
 
 static void lists_numbers_and_nesting(void **state)
 {
-	const struct json_item items[] = { { (const uint8_t *)"ok", 2 }, { (const uint8_t *)"\xff", 1 } };
+	const struct json_item items[] = { { (const uint8_t *)"ok", 2 },
+					   { (const uint8_t *)"\xff", 1 } };
 	char *out = NULL;
 	size_t size = 0;
 	FILE *f = open_memstream(&out, &size);
@@ -89,9 +93,11 @@ static void lists_numbers_and_nesting(void **state)
 	json_close(&j, '}');
 	json_line(&j);
 	assert_int_equal(fclose(f), 0);
-	assert_string_equal(out, "{\"l\":[\"ok\",\"" FFFD "\"],\"l_base64\":[null,\"/w==\"],\"o\":{\"n\":18446744073709551615,"
-				 "\"m\":-1,\"b\":true,\"z\":null},\"e\":[\"ok\"],"
-				 "\"t\":\"1970-01-01T00:00:00.000000000Z\"}\n");
+	assert_string_equal(out,
+			    "{\"l\":[\"ok\",\"" FFFD
+			    "\"],\"l_base64\":[null,\"/w==\"],\"o\":{\"n\":18446744073709551615,"
+			    "\"m\":-1,\"b\":true,\"z\":null},\"e\":[\"ok\"],"
+			    "\"t\":\"1970-01-01T00:00:00.000000000Z\"}\n");
 	free(out);
 }
 
@@ -100,8 +106,10 @@ int main(void)
 	struct CMUnitTest tests[ARRAY_LEN(rows) + 2];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL, (void *)(uintptr_t)&rows[i] };
-	tests[ARRAY_LEN(rows)] = (struct CMUnitTest)cmocka_unit_test(too_deep_and_unbalanced_are_bad);
+		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
+						(void *)(uintptr_t)&rows[i] };
+	tests[ARRAY_LEN(rows)] =
+		(struct CMUnitTest)cmocka_unit_test(too_deep_and_unbalanced_are_bad);
 	tests[ARRAY_LEN(rows) + 1] = (struct CMUnitTest)cmocka_unit_test(lists_numbers_and_nesting);
 	return cmocka_run_group_tests_name("json", tests, NULL, NULL);
 }

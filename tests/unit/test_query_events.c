@@ -3,10 +3,10 @@
  * looking at every event gives. */
 #include "tests/unit/fake_store.h"
 
-#include "collector/query.h"
 #include "collector/filter.h"
 #include "collector/merge.h"
 #include "collector/newest.h"
+#include "collector/query.h"
 #include "proto/entity.h"
 
 #define EVENTS_MAX 8192
@@ -51,7 +51,8 @@ static const char *const paths[] = { "/etc/passwd", "/tmp/x", "/usr/bin/ls", "/v
 
 static void add_process(struct world *w, struct fake_builder *b)
 {
-	Exhibit__V1__ImageKey key = EXHIBIT__V1__IMAGE_KEY__INIT, parent = EXHIBIT__V1__IMAGE_KEY__INIT;
+	Exhibit__V1__ImageKey key = EXHIBIT__V1__IMAGE_KEY__INIT,
+			      parent = EXHIBIT__V1__IMAGE_KEY__INIT;
 	Exhibit__V1__Process p = EXHIBIT__V1__PROCESS__INIT;
 	ProtobufCBinaryData args[2] = { text(names[rnd(w, 4)]), text(paths[rnd(w, 4)]) };
 
@@ -71,12 +72,14 @@ static void add_process(struct world *w, struct fake_builder *b)
 
 static void add_event(struct world *w, struct fake_builder *b, uint64_t base_ns)
 {
-	static const int actions[] = { ACTION_EXEC, ACTION_EXIT, ACTION_MODIFY, ACTION_CONNECT, ACTION_PROCESS, ACTION_SOCKET };
+	static const int actions[] = { ACTION_EXEC,    ACTION_EXIT,    ACTION_MODIFY,
+				       ACTION_CONNECT, ACTION_PROCESS, ACTION_SOCKET };
 	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
 	Exhibit__V1__File file = EXHIBIT__V1__FILE__INIT;
 	Exhibit__V1__Exec exec = EXHIBIT__V1__EXEC__INIT;
 	Exhibit__V1__Net net = EXHIBIT__V1__NET__INIT;
-	uint8_t ip[2][4] = { { 10, 0, 0, (uint8_t)rnd(w, 4) }, { 192, 168, 0, (uint8_t)rnd(w, 4) } };
+	uint8_t ip[2][4] = { { 10, 0, 0, (uint8_t)rnd(w, 4) },
+			     { 192, 168, 0, (uint8_t)rnd(w, 4) } };
 
 	e.boottime_ns = base_ns + rnd(w, 50);
 	e.action = (Exhibit__V1__Action)actions[rnd(w, ARRAY_LEN(actions))];
@@ -112,16 +115,17 @@ static void fill(struct world *w)
 		const char name[] = { (char)('a' + host), '\0' };
 
 		w->hosts.items[w->hosts.n++] = (struct host_info){ .host_id = fake_name(name),
-								    .host_name = fake_name(name),
-								    .registered = true,
-								    .connected = true };
+								   .host_name = fake_name(name),
+								   .registered = true,
+								   .connected = true };
 		for (unsigned int lane = 1; lane <= 2; lane++) {
 			uint64_t sequence = 1;
 
 			for (uint64_t number = 1; number <= 8; number++) {
 				unsigned int n = 1 + rnd(w, 30);
 
-				fake_begin(w->builder, name, (uint8_t)host, (enum batch_lane)lane, number, sequence);
+				fake_begin(w->builder, name, (uint8_t)host, (enum batch_lane)lane,
+					   number, sequence);
 				for (unsigned int i = 0; i < 3; i++)
 					add_process(w, w->builder);
 				for (unsigned int i = 0; i < n; i++)
@@ -130,8 +134,13 @@ static void fill(struct world *w)
 				fake_end(w->builder, w->store);
 			}
 			w->store->streams[w->store->n_streams] = (struct store_stream){
-				.host_id = fake_name(name), .lane = (enum batch_lane)lane, .contiguous = 8, .newest = 8,
-				.first_wall_ns = FAKE_OFFSET, .watermark_wall_ns = FAKE_OFFSET + 1000000, .received_ns = 1,
+				.host_id = fake_name(name),
+				.lane = (enum batch_lane)lane,
+				.contiguous = 8,
+				.newest = 8,
+				.first_wall_ns = FAKE_OFFSET,
+				.watermark_wall_ns = FAKE_OFFSET + 1000000,
+				.received_ns = 1,
 			};
 			w->store->n_streams++;
 		}
@@ -167,12 +176,14 @@ static int teardown(void **state)
 static void take_page(struct world *w, const Exhibit__V1__EventsPage *page)
 {
 	for (size_t i = 0; i < page->n_rows; i++) {
-		Exhibit__V1__Event *e = exhibit__v1__event__unpack(NULL, page->rows[i]->event.len, page->rows[i]->event.data);
+		Exhibit__V1__Event *e = exhibit__v1__event__unpack(NULL, page->rows[i]->event.len,
+								   page->rows[i]->event.data);
 
 		assert_non_null(e);
 		assert_true(w->n_out < EVENTS_MAX);
-		w->out[w->n_out++] = (struct seen){ (char)page->context->host_id.data[0], (unsigned int)page->context->lane,
-						    e->sequence, e->boottime_ns };
+		w->out[w->n_out++] = (struct seen){ (char)page->context->host_id.data[0],
+						    (unsigned int)page->context->lane, e->sequence,
+						    e->boottime_ns };
 		exhibit__v1__event__free_unpacked(e, NULL);
 	}
 	assert_true(page->cursor.len <= sizeof(w->cursor));
@@ -194,7 +205,8 @@ static int take(void *ctx, uint8_t *data, size_t len)
 		w->cut = a->completeness->cut;
 		w->missing = a->completeness->missing_total;
 		if (a->completeness->n_missing)
-			(void)snprintf(w->reason, sizeof(w->reason), "%.*s", (int)a->completeness->missing[0]->reason.len,
+			(void)snprintf(w->reason, sizeof(w->reason), "%.*s",
+				       (int)a->completeness->missing[0]->reason.len,
 				       (const char *)a->completeness->missing[0]->reason.data);
 	}
 	exhibit__v1__events_answer__free_unpacked(a, NULL);
@@ -215,7 +227,9 @@ static int64_t now(void)
 
 static int run(struct world *w, Exhibit__V1__EventsQuery *m, struct error *e)
 {
-	struct query_env env = { .store = w->store, .hosts = &w->hosts, .live = w->live, .now = now };
+	struct query_env env = {
+		.store = w->store, .hosts = &w->hosts, .live = w->live, .now = now
+	};
 	struct query q = { .env = &env, .tenant = fake_name("t"), .sink = { take, never, w } };
 
 	w->n_out = 0;
@@ -239,7 +253,8 @@ static int collect(void *ctx, const struct scan_row *row)
 	const struct store_ref *ref = ((void **)ctx)[3];
 
 	(void)w;
-	all[*n].event = (struct seen){ (char)ref->host_id.b[0], (unsigned int)ref->lane, row->subject.event->sequence,
+	all[*n].event = (struct seen){ (char)ref->host_id.b[0], (unsigned int)ref->lane,
+				       row->subject.event->sequence,
 				       row->subject.event->boottime_ns };
 	all[(*n)++].key = row_key_of(row->time_ns, row->subject.event->sequence, row->index, ref);
 	return 0;
@@ -263,12 +278,15 @@ static size_t brute_force(struct world *w, Exhibit__V1__EventsQuery *m, struct f
 		const struct fake_batch *b = &w->store->batches[i];
 		const void *ctx[] = { w, all, &n, &b->ref };
 
-		assert_int_equal(scan_bytes(scan, &b->ref, b->bytes, b->len, f, collect, ctx, &counts, NULL), 0);
+		assert_int_equal(scan_bytes(scan, &b->ref, b->bytes, b->len, f, collect, ctx,
+					    &counts, NULL),
+				 0);
 	}
 	for (size_t i = 0; i < n; i++) {
 		int64_t at = row_key_time(&all[i].key);
 
-		if (at >= (m->since_ns ? m->since_ns : INT64_MIN) && at < (m->until_ns ? m->until_ns : INT64_MAX))
+		if (at >= (m->since_ns ? m->since_ns : INT64_MIN) &&
+		    at < (m->until_ns ? m->until_ns : INT64_MAX))
 			all[kept++] = all[i];
 	}
 	qsort(all, kept, sizeof(*all), by_key);
@@ -297,14 +315,30 @@ static const struct {
 	Exhibit__V1__FilterOp op;
 	const char *value;
 } choices[] = {
-	{ "process.name", 0, "ls" },	    { "process.name", 0, "sshd" },     { "any.path", 0, "/tmp/x" },
-	{ "any.path", 1, "/etc" },	    { "any.path", 0, "/var/log/\xff" }, { "file.path", 0, "/etc/passwd" },
-	{ "any.ip", 0, "10.0.0.1" },	    { "any.ip", 3, "192.168.0.2/31" }, { "any.ip", 3, "10.0.0.3/32" },
-	{ "destination.port", 0, "443" },   { "any.port", 0, "40001" },	       { "event.action", 0, "exec" },
-	{ "event.action", 0, "accept" },    { "event.action", 0, "connect" },  { "process.user.id", 0, "1" },
-	{ "process.pid", 0, "3" },	    { "any.text", 2, "passwd" },       { "process.command_line", 2, "cat /tmp" },
-	{ "exhibit.existing", 0, "true" },  { "exhibit.existing", 0, "false" }, { "process.parent.pid", 0, "1" },
-	{ "event.id", 1, "a/" },	    { "host.name", 0, "b" },	       { "process.args", 0, "bash" },
+	{ "process.name", 0, "ls" },
+	{ "process.name", 0, "sshd" },
+	{ "any.path", 0, "/tmp/x" },
+	{ "any.path", 1, "/etc" },
+	{ "any.path", 0, "/var/log/\xff" },
+	{ "file.path", 0, "/etc/passwd" },
+	{ "any.ip", 0, "10.0.0.1" },
+	{ "any.ip", 3, "192.168.0.2/31" },
+	{ "any.ip", 3, "10.0.0.3/32" },
+	{ "destination.port", 0, "443" },
+	{ "any.port", 0, "40001" },
+	{ "event.action", 0, "exec" },
+	{ "event.action", 0, "accept" },
+	{ "event.action", 0, "connect" },
+	{ "process.user.id", 0, "1" },
+	{ "process.pid", 0, "3" },
+	{ "any.text", 2, "passwd" },
+	{ "process.command_line", 2, "cat /tmp" },
+	{ "exhibit.existing", 0, "true" },
+	{ "exhibit.existing", 0, "false" },
+	{ "process.parent.pid", 0, "1" },
+	{ "event.id", 1, "a/" },
+	{ "host.name", 0, "b" },
+	{ "process.args", 0, "bash" },
 	{ "process.entity_id", 0, "01010101010101010101010101010101-3-3-1" },
 	{ "container.id", 0, "none" },
 };
@@ -354,7 +388,8 @@ static void index_merge_and_scan_agree(void **state)
 		q.m.limit = 1 + rnd(w, 40);
 		assert_int_equal(run(w, &q.m, NULL), 0);
 		assert_int_equal(w->cut, n > q.m.limit);
-		compare(w, n > q.m.limit ? all + (n - q.m.limit) : all, n > q.m.limit ? (size_t)q.m.limit : n);
+		compare(w, n > q.m.limit ? all + (n - q.m.limit) : all,
+			n > q.m.limit ? (size_t)q.m.limit : n);
 	}
 	/* The test would prove little if nothing matched, or the index saved no reading. */
 	assert_true(matched > 100);
@@ -395,8 +430,11 @@ static void a_small_budget_gives_the_same(void **state)
 	qsort(refs, w->store->n, sizeof(refs[0]), fake_by_time);
 	assert_int_equal(scan_new(&reading.scan, NULL), 0);
 	for (size_t budget = 500; budget < 50000; budget *= 3) {
-		struct merge_question m = { .refs = refs, .n = w->store->n, .from = row_key_from(INT64_MIN),
-					    .until_ns = INT64_MAX, .budget = budget };
+		struct merge_question m = { .refs = refs,
+					    .n = w->store->n,
+					    .from = row_key_from(INT64_MIN),
+					    .until_ns = INT64_MAX,
+					    .budget = budget };
 		struct merged out = { .all = all };
 
 		w->store->reads = 0;
@@ -524,7 +562,9 @@ static void gaps_are_summed_and_told(void **state)
 	fake_end(w->builder, w->store);
 	assert_int_equal(run(w, &m, NULL), 0);
 	assert_int_equal(w->missing, 1);
-	assert_non_null(strstr(w->reason, "11 exec events lost in the kernel's ring, 1970-01-01T00:00:01.000Z to"));
+	assert_non_null(
+		strstr(w->reason,
+		       "11 exec events lost in the kernel's ring, 1970-01-01T00:00:01.000Z to"));
 	m.since_ns = FAKE_OFFSET + 200; /* told later than they were: both ended before */
 	assert_int_equal(run(w, &m, NULL), 0);
 	assert_int_equal(w->missing, 0);
@@ -549,7 +589,7 @@ static const struct refused {
 	const char *want;
 } refused[] = {
 	{ "until with follow", { .follow = true, .until_ns = 5 }, "no end time" },
-	{ "foreign cursor", { .cursor = { 3, (uint8_t *)(uintptr_t)"abc" } }, "not one of ours" },
+	{ "foreign cursor", { .cursor = { 3, (uint8_t *)(uintptr_t) "abc" } }, "not one of ours" },
 	{ "limit too large", { .limit = NEWEST_MAX + 1 }, "too large" },
 	{ "ends before it begins", { .since_ns = 9, .until_ns = 9 }, "ends before it begins" },
 };

@@ -48,7 +48,8 @@ static void open_server(struct site *s)
 	config.order_ca_file = pki_path(&w->pki, "order", ".crt");
 	if (rpc_loop_new(3, &w->loop, &e) < 0 || rpc_loop_start(w->loop, &e) < 0 ||
 	    rpc_server_new(w->loop, &config, &w->server, &e) < 0 ||
-	    query_service_register(s->service, w->server, &e) < 0 || rpc_server_start(w->server, &w->port, &e) < 0)
+	    query_service_register(s->service, w->server, &e) < 0 ||
+	    rpc_server_start(w->server, &w->port, &e) < 0)
 		fail_msg("%s", e.text);
 	(void)snprintf(w->address, sizeof(w->address), "127.0.0.1:%u", w->port);
 }
@@ -66,11 +67,14 @@ static int setup(void **state)
 	pki_issue(&s->w.pki, "fleet", IDENTITY_HOST, "h1", "host", 3600);
 	s->store = fake_store_new();
 	s->builder = calloc(1, sizeof(*s->builder));
-	s->hosts.items[s->hosts.n++] = (struct host_info){ .host_id = fake_name("h1"), .registered = true };
+	s->hosts.items[s->hosts.n++] =
+		(struct host_info){ .host_id = fake_name("h1"), .registered = true };
 	assert_int_equal(live_new(&s->live, &e), 0);
 	for (uint64_t i = 1; i <= 40; i++)
 		add_batch(s, i, 100);
-	c.env = (struct query_env){ .store = s->store, .hosts = &s->hosts, .live = s->live, .now = clock_wall_ns };
+	c.env = (struct query_env){
+		.store = s->store, .hosts = &s->hosts, .live = s->live, .now = clock_wall_ns
+	};
 	if (query_service_new(&c, &s->service, &e) < 0)
 		fail_msg("%s", e.text);
 	open_server(s);
@@ -94,7 +98,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void ask(struct caller *c, struct site *s, const char *who, const char *path, const ProtobufCMessage *m)
+static void ask(struct caller *c, struct site *s, const char *who, const char *path,
+		const ProtobufCMessage *m)
 {
 	size_t len = protobuf_c_message_get_packed_size(m);
 	uint8_t *data = malloc(len + 1);
@@ -171,7 +176,8 @@ static void errors_have_status_and_hint(void **state)
 	ask(&c, *state, "responder", EVENTS, &m.base);
 	caller_wait_closed(&c);
 	assert_int_equal(c.status, RPC_NOT_FOUND);
-	assert_string_equal(c.text, "no host is called 'web-9'; 'exhibit hosts' lists ids and names");
+	assert_string_equal(c.text,
+			    "no host is called 'web-9'; 'exhibit hosts' lists ids and names");
 	caller_release(&c);
 }
 

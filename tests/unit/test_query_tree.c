@@ -43,7 +43,8 @@ struct told {
 
 static void tell(struct fake_builder *b, const struct told *t)
 {
-	Exhibit__V1__ImageKey key = EXHIBIT__V1__IMAGE_KEY__INIT, parent = EXHIBIT__V1__IMAGE_KEY__INIT;
+	Exhibit__V1__ImageKey key = EXHIBIT__V1__IMAGE_KEY__INIT,
+			      parent = EXHIBIT__V1__IMAGE_KEY__INIT;
 	Exhibit__V1__Process p = EXHIBIT__V1__PROCESS__INIT;
 	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
 
@@ -87,15 +88,23 @@ static int setup(void **state)
 		const char name[] = { (char)('a' + host), '\0' };
 
 		for (size_t i = 0; i < ARRAY_LEN(story); i++) {
-			fake_begin(w->builder, name, (uint8_t)(host + 1), BATCH_LANE_CRITICAL, i + 1, i + 1);
+			fake_begin(w->builder, name, (uint8_t)(host + 1), BATCH_LANE_CRITICAL,
+				   i + 1, i + 1);
 			tell(w->builder, &story[i]);
 			fake_end(w->builder, w->store);
 		}
-		w->hosts.items[w->hosts.n++] = (struct host_info){ .host_id = fake_name(name), .host_name = fake_name(name),
-								    .registered = true, .connected = true };
-		w->store->streams[w->store->n_streams++] = (struct store_stream){
-			.host_id = fake_name(name), .lane = BATCH_LANE_CRITICAL, .contiguous = 9, .newest = 9,
-			.first_wall_ns = FAKE_OFFSET, .watermark_wall_ns = FAKE_OFFSET + 1000, .received_ns = 1 };
+		w->hosts.items[w->hosts.n++] = (struct host_info){ .host_id = fake_name(name),
+								   .host_name = fake_name(name),
+								   .registered = true,
+								   .connected = true };
+		w->store->streams[w->store->n_streams++] =
+			(struct store_stream){ .host_id = fake_name(name),
+					       .lane = BATCH_LANE_CRITICAL,
+					       .contiguous = 9,
+					       .newest = 9,
+					       .first_wall_ns = FAKE_OFFSET,
+					       .watermark_wall_ns = FAKE_OFFSET + 1000,
+					       .received_ns = 1 };
 	}
 	*state = w;
 	return 0;
@@ -119,17 +128,20 @@ static int take(void *ctx, uint8_t *data, size_t len)
 	for (size_t i = 0; i < a->n_pages; i++) {
 		for (size_t k = 0; k < a->pages[i]->n_rows; k++) {
 			const Exhibit__V1__Row *row = a->pages[i]->rows[k];
-			Exhibit__V1__Process *p = exhibit__v1__process__unpack(NULL, row->process.len, row->process.data);
+			Exhibit__V1__Process *p = exhibit__v1__process__unpack(
+				NULL, row->process.len, row->process.data);
 
 			assert_true(w->n < ARRAY_LEN(w->lines));
-			w->lines[w->n++] = (struct line){ row->depth, p->key->pid, p->key->exec_id, row->focus, row->exited_ns };
+			w->lines[w->n++] = (struct line){ row->depth, p->key->pid, p->key->exec_id,
+							  row->focus, row->exited_ns };
 			exhibit__v1__process__free_unpacked(p, NULL);
 		}
 	}
 	if (a->completeness) {
 		w->missing = a->completeness->missing_total;
 		if (a->completeness->n_missing)
-			(void)snprintf(w->reason, sizeof(w->reason), "%.*s", (int)a->completeness->missing[0]->reason.len,
+			(void)snprintf(w->reason, sizeof(w->reason), "%.*s",
+				       (int)a->completeness->missing[0]->reason.len,
 				       (const char *)a->completeness->missing[0]->reason.data);
 	}
 	exhibit__v1__events_answer__free_unpacked(a, NULL);
@@ -142,7 +154,8 @@ static int64_t now(void)
 	return FAKE_OFFSET + 1000;
 }
 
-static int ask(struct world *w, const char *entity, const char *host, uint32_t pid, uint64_t at, struct error *e)
+static int ask(struct world *w, const char *entity, const char *host, uint32_t pid, uint64_t at,
+	       struct error *e)
 {
 	struct query_env env = { .store = w->store, .hosts = &w->hosts, .now = now };
 	struct query q = { .env = &env, .tenant = fake_name("t"), .sink = { take, NULL, w } };
@@ -173,11 +186,16 @@ static const struct row {
 	{ "pid without host", "", "", 30, 0, .error = "needs an entity id, or a host and a pid" },
 	{ "no entity id", "xyz", "", 0, 0, .error = "'xyz' is not an entity id" },
 	{ "unknown host", "", "zz", 30, 0, .error = "no host is called 'zz'" },
-	{ "nobody with this pid", "", "a", 99, 0, .error = "no process 99 is recorded on this host" },
-	{ "not running then", "", "a", 30, 30, .error = "no process 30 is recorded on this host for that time" },
+	{ "nobody with this pid", "", "a", 99, 0,
+	  .error = "no process 99 is recorded on this host" },
+	{ "not running then", "", "a", 30, 30,
+	  .error = "no process 30 is recorded on this host for that time" },
 	{ "nobody with this id", BOOT_A "-99-1-1", "", 0, 0, .error = "is recorded" },
 	{ "the newest with the pid, all its life", "", "a", 30, 0, .n = 4,
-	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, true, GONE(60) }, { 3, 50, 5, false, 0 } } },
+	  .want = { { 0, 1, 1, false, 0 },
+		    { 1, 10, 3, false, 0 },
+		    { 2, 30, 4, true, GONE(60) },
+		    { 3, 50, 5, false, 0 } } },
 	{ "the earlier one with the pid", "", "a", 30, 22, .n = 3,
 	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, true, 0 } } },
 	{ "before its exec", "", "a", 30, 20, .n = 3,
@@ -185,12 +203,21 @@ static const struct row {
 	{ "one image by its id", BOOT_A "-30-20-3", "", 0, 0, .n = 3,
 	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 3, true, GONE(25) } } },
 	{ "with child, at a time", "", "a", 30, 55, .n = 4,
-	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, true, 0 }, { 3, 50, 4, false, 0 } } },
+	  .want = { { 0, 1, 1, false, 0 },
+		    { 1, 10, 3, false, 0 },
+		    { 2, 30, 4, true, 0 },
+		    { 3, 50, 4, false, 0 } } },
 	{ "who made the orphan", "", "a", 50, 0, .n = 4,
-	  .want = { { 0, 1, 1, false, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, false, GONE(60) }, { 3, 50, 5, true, 0 } } },
+	  .want = { { 0, 1, 1, false, 0 },
+		    { 1, 10, 3, false, 0 },
+		    { 2, 30, 4, false, GONE(60) },
+		    { 3, 50, 5, true, 0 } } },
 	{ "from the top", "", "a", 1, 0, .n = 5,
-	  .want = { { 0, 1, 1, true, 0 }, { 1, 10, 3, false, 0 }, { 2, 30, 4, false, GONE(25) },
-		    { 2, 30, 4, false, GONE(60) }, { 3, 50, 5, false, 0 } } },
+	  .want = { { 0, 1, 1, true, 0 },
+		    { 1, 10, 3, false, 0 },
+		    { 2, 30, 4, false, GONE(25) },
+		    { 2, 30, 4, false, GONE(60) },
+		    { 3, 50, 5, false, 0 } } },
 	{ "on the other host", BOOT_A "-30-40-4", "b", 0, 0, .error = "is recorded" },
 };
 
@@ -214,8 +241,9 @@ static void run_row(void **state)
 			fail_msg("%s", e.text);
 		for (size_t i = 0; i < w->n && i < 8; i++)
 			if (memcmp(&w->lines[i], &row->want[i], sizeof(row->want[i])) != 0)
-				fail_msg("line %zu: depth %u pid %u exec %lu focus %d exited %ld", i, w->lines[i].depth,
-					 w->lines[i].pid, (unsigned long)w->lines[i].exec_id, w->lines[i].focus,
+				fail_msg("line %zu: depth %u pid %u exec %lu focus %d exited %ld",
+					 i, w->lines[i].depth, w->lines[i].pid,
+					 (unsigned long)w->lines[i].exec_id, w->lines[i].focus,
 					 (long)w->lines[i].exited_ns);
 		assert_int_equal(w->n, row->n);
 		assert_int_equal(w->missing, 0);
@@ -272,7 +300,8 @@ int main(void)
 	struct CMUnitTest tests[ARRAY_LEN(rows) + 2];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL, (void *)(uintptr_t)&rows[i] };
+		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
+						(void *)(uintptr_t)&rows[i] };
 	tests[ARRAY_LEN(rows)] = (struct CMUnitTest)cmocka_unit_test(a_lost_ancestor_is_told);
 	tests[ARRAY_LEN(rows) + 1] = (struct CMUnitTest)cmocka_unit_test(a_circle_ends);
 	return cmocka_run_group_tests_name("query_tree", tests, NULL, NULL);
