@@ -50,7 +50,9 @@ static void received_and_lost_is_produced(void **state)
 	(void)state;
 	const struct hooks_config config = { .bulk_ring_bytes = 32 * 1024 };
 	AUTO(sensors_close_ptr) struct sensors *s = sensors_open(&config);
-	struct counters before, after;
+	/* Since the start, as the holes: others on this machine may overrun the tiny ring at once. */
+	const struct counters before = { 0 };
+	struct counters after;
 	struct loss_share share[LOSS_SHARES_MAX];
 	char dir[] = "/tmp/sensors-loss-XXXXXX", mark[] = "in the flood";
 	pid_t producer[PRODUCERS], exec[EXECS];
@@ -58,7 +60,6 @@ static void received_and_lost_is_produced(void **state)
 	int status;
 
 	assert_non_null(mkdtemp(dir));
-	assert_int_equal(counters_read(sensors_hooks(s), &before, NULL), 0);
 	start_floods(dir, producer);
 	for (size_t i = 0; i < EXECS; i++)
 		exec[i] = sensors_child(exec_true, mark, NULL);
