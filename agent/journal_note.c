@@ -92,17 +92,15 @@ int journal_acks_save(struct journal *j, struct error *e)
 	return 0;
 }
 
-int journal_acks_load(struct journal *j, bool *ret_known, struct error *e)
+int journal_acks_load(struct journal *j, struct error *e)
 {
 	uint64_t acked[BATCH_LANES];
 	uint8_t note[JOURNAL_NOTE_LEN];
 	size_t len;
 	int r = load(j, "acks", note, &len, e);
 
-	*ret_known = false;
 	if (r < 0 || journal_acks_read(note, len, acked) < 0)
 		return r;
-	*ret_known = true;
 	for (size_t i = 0; i < BATCH_LANES; i++)
 		j->lanes[i].acked = j->lanes[i].acked_saved = acked[i] < JOURNAL_POSITION_MAX ? acked[i] : 0;
 	return 0;

@@ -286,16 +286,17 @@ static bool any_lost(const struct journal_lane *l, uint64_t from, uint64_t end)
 	return false;
 }
 
-/* Frames of the current epoch are missing: its chain cannot go on. */
-static bool chain_lost(const struct journal *j, const struct journal_lane *l, bool acks_known)
+/* Frames of the current epoch are missing: its chain cannot go on. Without the file acks nothing
+ * counts as acknowledged: that begins one epoch too many, when files had been removed already. */
+static bool chain_lost(const struct journal *j, const struct journal_lane *l)
 {
-	uint64_t before = acks_known ? l->acked + 1 : 0;
+	uint64_t before = l->acked + 1;
 
 	for (size_t i = 0; i < l->files.n; i++) {
 		const struct journal_file *f = l->files.at[i];
 		bool current = memcmp(f->epoch, j->epoch, sizeof(f->epoch)) == 0;
 
-		if (current && any_lost(l, before > 0 ? before : f->first, journal_file_end(f)))
+		if (current && any_lost(l, before, journal_file_end(f)))
 			return true;
 		before = journal_file_end(f);
 	}
@@ -331,7 +332,7 @@ static int find_tail(struct journal *j, struct journal_lane *l, struct error *e)
 	return 0;
 }
 
-static int recover_lane(struct journal *j, struct journal_lane *l, const struct journal_names *names, bool acks_known,
+static int recover_lane(struct journal *j, struct journal_lane *l, const struct journal_names *names,
 			struct journal_recovery *rec, struct error *e)
 {
 	int r = load_tombs(j, l, names, rec, e);
@@ -346,7 +347,7 @@ static int recover_lane(struct journal *j, struct journal_lane *l, const struct 
 	r = find_tail(j, l, e);
 	if (r < 0 && r != -EBADMSG)
 		return error_wrap(e, r, "cannot recover the journal '%s'", j->dir);
-	if (r < 0 || chain_lost(j, l, acks_known))
+	if (r < 0 || chain_lost(j, l))
 		j->chain_broken = true;
 	if (l->next <= l->acked)
 		l->next = l->acked + 1;
@@ -365,17 +366,17 @@ static int remove_leftovers(struct journal *j, const struct journal_names *names
 int journal_recover(struct journal *j, struct journal_recovery *ret_r, struct error *e)
 {
 	AUTO(journal_names_release) struct journal_names names = { 0 };
-	bool epoch_known = false, acks_known = false;
+	bool epoch_known = false;
 	int r = journal_epoch_load(j, &epoch_known, e);
 
 	if (r == 0)
-		r = journal_acks_load(j, &acks_known, e);
+		r = journal_acks_load(j, e);
 	if (r == 0)
 		r = journal_list(j->dir_fd, j->dir, &names, e);
 	if (r == 0)
 		r = remove_leftovers(j, &names, e);
 	for (size_t i = 0; r == 0 && i < BATCH_LANES; i++)
-		r = recover_lane(j, &j->lanes[i], &names, acks_known, ret_r, e);
+		r = recover_lane(j, &j->lanes[i], &names, ret_r, e);
 	if (r < 0)
 		return r;
 	if (fsync(j->dir_fd) < 0)

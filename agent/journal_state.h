@@ -107,7 +107,7 @@ MUST_CHECK int journal_file_remove(struct journal *j, const struct journal_lane 
 MUST_CHECK int journal_epoch_begin(struct journal *j, struct error *e); /* durable; the tails are empty */
 MUST_CHECK int journal_epoch_load(struct journal *j, bool *ret_known, struct error *e);
 MUST_CHECK int journal_acks_save(struct journal *j, struct error *e);
-MUST_CHECK int journal_acks_load(struct journal *j, bool *ret_known, struct error *e);
+MUST_CHECK int journal_acks_load(struct journal *j, struct error *e);
 
 /* journal_room.c: remove what is acknowledged or dropped. keep: how many of the newest frames stay. */
 MUST_CHECK int journal_release(struct journal *j, uint64_t keep, struct error *e);
