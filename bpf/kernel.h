@@ -16,8 +16,8 @@
 
 #define NULL ((void *)0)
 #define READ(src, ...) BPF_CORE_READ(src, __VA_ARGS__)
-/* The same through pointers whose type the verifier knows (arguments of tp_btf, the current task, what
- * is reached from these): plain loads, 20 ns less for each step. */
+/* The same through pointers whose type the verifier knows (arguments of tp_btf, the current task,
+ * what is reached from these): plain loads, 20 ns less for each step. */
 #if defined(EXH_PLAIN) || defined(EXH_NO_TYPED_TASK)
 #define LOAD(src, ...) READ(src, __VA_ARGS__)
 #define CURRENT_TASK() ((struct task_struct *)bpf_get_current_task())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* exec, fork, exit through the scheduler's tracepoints. The raw_tp twins (plain objects only) serve kernels whose BTF
- * lacks the tracepoint's prototype. */
+/* exec, fork, exit through the scheduler's tracepoints. The raw_tp twins (plain objects only) serve
+ * kernels whose BTF lacks the tracepoint's prototype. */
 #include "bpf/exec.bpf.h"
 #include "bpf/process.bpf.h"
 

@@ -23,7 +23,7 @@ static const struct feed_row {
 	{ "in order", { { 1, 500 } }, 500, 0, 0, 0, 0 },
 	{ "the first is missing", { { 2, W + 1 } }, 0, 1, START_NS, START_NS + 2, 0 },
 	{ "not certain yet", { { 1, 3 }, { 5, W + 3 } }, 0, 0, 0, 0, 0 },
-	{ "certain after a window", { { 1, 3 }, { 5, W + 4 } }, 0, 1, START_NS + 3, START_NS + 5, 0 },
+	{ "certain after one", { { 1, 3 }, { 5, W + 4 } }, 0, 1, START_NS + 3, START_NS + 5, 0 },
 	{ "certain when settled", { { 1, 3 }, { 5, 9 } }, 9, 1, START_NS + 3, START_NS + 5, 0 },
 	{ "the last ones are missing", { { 1, 3 } }, 10, 7, START_NS + 3, START_NS + 999, 0 },
 	{ "all are missing", { { 0, 0 } }, 10, 10, START_NS, START_NS + 999, 0 },
