@@ -20,7 +20,7 @@ BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpf
 MAKEFLAGS += --no-builtin-rules
 
 # Goals that must work before a compiler is installed; what they need built they ask a second make for.
-FRONT := help deps test-deps lint-deps run test test-full asan fuzz coverage lint format clean
+FRONT := help deps test-deps lint-deps bench-deps run test test-full asan fuzz coverage bench lint format clean
 BUILDING := $(filter-out $(FRONT),$(or $(MAKECMDGOALS),all))
 
 # ---- what there is -------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BINARIES := $(addprefix $(B)/fuzz/,$(if $(T),$(addprefix fuzz_,$(T)),$(FUZZ)))
 SHIMS := $(patsubst tests/system/%.c,$(B)/tests/%.so,$(wildcard tests/system/shim_*.c))
 DRIVERS := $(patsubst tests/system/%.c,$(B)/tests/%,$(wildcard tests/system/driver_*.c))
-BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
+BENCHES := $(filter-out %/synthetic,$(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c)))
 
 # ---- flags ---------------------------------------------------------------------------------------
 
@@ -221,11 +221,16 @@ $(DRIVERS): $(B)/tests/%: $(B)/obj/tests/system/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link) $(LIBS_ALL)
 
-$(B)/bench/%: $(B)/obj/tests/bench/%.o $(ARCHIVES)
+# What the workload starts over and over: no dynamic linker's part.
+$(B)/bench/tiny: tests/bench/tiny.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -O2 -static -o $@ $<
+
+$(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/obj/tests/bench/synthetic.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link) $(LIBS_ALL)
 
-.PHONY: unit unit-build fuzz-build fuzz-replay fuzz-run system system-build bench
+.PHONY: unit unit-build fuzz-build fuzz-replay fuzz-run system system-build bench-build
 unit-build: $(UNIT_BINARIES)
 unit: unit-build
 	@tests/unit/run.sh $(UNIT_BINARIES)
@@ -246,12 +251,11 @@ else
 	@echo "system tests: none here yet"
 endif
 
-bench: all $(BENCHES)
-	$(if $(wildcard tests/bench/run),EXHIBIT_BUILD=$(abspath $(B)) tests/bench/run,@echo "bench: tests/bench/run does not exist")
+bench-build: all $(BENCHES)
 
 # ---- what people type ----------------------------------------------------------------------------
 
-.PHONY: help run test test-full asan fuzz coverage lint lint-text lint-format lint-tidy format clean install deps test-deps lint-deps
+.PHONY: help run test test-full asan fuzz coverage bench lint lint-text lint-format lint-tidy format clean install deps test-deps lint-deps bench-deps
 help:
 	@sed -n 's/^#: //p' Makefile
 
@@ -265,7 +269,7 @@ help:
 #: make asan         unit tests and fuzz corpora under AddressSanitizer and UBSan
 #: make fuzz         libFuzzer, SECONDS_EACH=20 per target; finds go to build/fuzz/found
 #: make coverage     line coverage of the unit tests
-#: make bench        measure
+#: make bench        one table of costs, sizes and speeds beside their aims, in ten minutes (EXHIBIT_FULL=1: 5 million events)
 #: make lint         clang-format, clang-tidy, SPDX lines, shellcheck
 #: make format       clang-format in place
 #: make install      DESTDIR= PREFIX=/usr: binaries, man pages, completion
@@ -298,6 +302,10 @@ coverage:
 	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B)-coverage COV=1 unit-build
 	@$(MAKE) --no-print-directory B=$(B)-coverage COV=1 unit
 	@gcovr --root . --exclude tests/ --exclude '.*/gen/' $(B)-coverage | cut -c 1-66
+
+bench: deps bench-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B) bench-build
+	@EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) tests/bench/run $(BENCH)
 
 OURS_C = $(wildcard bpf/*.[ch] proto/*.[ch] proto/base/*.[ch] agent/*.[ch] agent/*/*.[ch] \
 	collector/*.[ch] collector/*/*.[ch] tests/*/*.[ch])
@@ -342,6 +350,7 @@ DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libpr
 TEST_DEPS := libcmocka-dev python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
 	python3-cryptography python3-zstandard python3-yaml libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
+BENCH_DEPS := python3-yaml iproute2 ripgrep util-linux
 
 # Says nothing when all is there.
 apt = @missing=; for p in $(1); do \
@@ -362,5 +371,7 @@ test-deps: deps
 	$(call apt,$(TEST_DEPS))
 lint-deps: deps
 	$(call apt,$(LINT_DEPS))
+bench-deps: deps
+	$(call apt,$(BENCH_DEPS))
 
 -include $(shell find $(B)/obj $(B)/bpf $(B)/tests -name '*.d' 2>/dev/null)
