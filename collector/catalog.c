@@ -30,13 +30,15 @@ static const char *const texts[STATEMENTS] = {
 	[REMOVE_SEGMENT] = "DELETE FROM segments WHERE id = ?1",
 	[PUT_STREAM] = "INSERT OR REPLACE INTO streams(tenant, host, boot, epoch, lane, state)"
 		       " VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
-	[REMOVE_STREAM] = "DELETE FROM streams WHERE tenant = ?1 AND host = ?2 AND boot = ?3 AND epoch = ?4"
-			  " AND lane = ?5",
+	[REMOVE_STREAM] =
+		"DELETE FROM streams WHERE tenant = ?1 AND host = ?2 AND boot = ?3 AND epoch = ?4"
+		" AND lane = ?5",
 	[PUT_RECORD] = "INSERT OR REPLACE INTO records(tenant, host, record, received, segment)"
 		       " VALUES(?1, ?2, ?3, ?4, ?5)",
 	[EACH_SEGMENT] = "SELECT id, tenant, bytes FROM segments",
 	[EACH_STREAM] = "SELECT tenant, host, boot, epoch, lane, state FROM streams ORDER BY rowid",
-	[EACH_RECORD] = "SELECT tenant, host, record, received, segment FROM records ORDER BY rowid",
+	[EACH_RECORD] =
+		"SELECT tenant, host, record, received, segment FROM records ORDER BY rowid",
 };
 
 static const char schema[] =
@@ -112,13 +114,15 @@ static int version_matches(struct catalog *c, struct error *e)
 	(void)sqlite3_finalize(q);
 	if (r != SQLITE_OK)
 		return failed(c, r, "read", e);
-	return version == VERSION ? 0 : error_set(e, -EBADMSG, "the catalog has version %d", version);
+	return version == VERSION ? 0 :
+				    error_set(e, -EBADMSG, "the catalog has version %d", version);
 }
 
 static int prepare(struct catalog *c, struct error *e)
 {
 	for (size_t i = 0; i < STATEMENTS; i++) {
-		int r = sqlite3_prepare_v3(c->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &c->statements[i], NULL);
+		int r = sqlite3_prepare_v3(c->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+					   &c->statements[i], NULL);
 
 		if (r != SQLITE_OK)
 			return failed(c, r, "read", e);
@@ -138,15 +142,19 @@ int catalog_open(const char *dir, struct catalog **ret_c, struct error *e)
 		free(c);
 		return error_set(e, -ENAMETOOLONG, "the path '%s' is too long", dir);
 	}
-	r = sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	r = sqlite3_open_v2(path, &c->db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	r = r == SQLITE_OK ? 0 : failed(c, r, "open", e);
 	/* It says no more than the folder around it, which is 0700; still nobody else needs it. */
 	if (!r)
 		(void)chmod(path, 0600);
 	/* Exclusive: no shared memory file, which a crash of the machine could leave behind. */
 	if (!r)
-		r = execute(c, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-			       "PRAGMA cache_size=-4096;", "open", e);
+		r = execute(
+			c,
+			"PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+			"PRAGMA cache_size=-4096;",
+			"open", e);
 	if (!r)
 		r = execute(c, schema, "open", e);
 	if (!r)
@@ -191,8 +199,8 @@ static int run(struct catalog *c, sqlite3_stmt *q, struct error *e)
 	return r == SQLITE_DONE ? 0 : failed(c, r, "change", e);
 }
 
-int catalog_put_segment(struct catalog *c, const struct batch_name *tenant, const struct segment_id *id,
-			uint64_t bytes, struct error *e)
+int catalog_put_segment(struct catalog *c, const struct batch_name *tenant,
+			const struct segment_id *id, uint64_t bytes, struct error *e)
 {
 	sqlite3_stmt *q = c->statements[PUT_SEGMENT];
 
@@ -236,7 +244,8 @@ int catalog_remove_stream(struct catalog *c, const struct stream *s, struct erro
 	return run(c, c->statements[REMOVE_STREAM], e);
 }
 
-int catalog_put_record(struct catalog *c, const struct stream_host *h, const struct host_record *r, struct error *e)
+int catalog_put_record(struct catalog *c, const struct stream_host *h, const struct host_record *r,
+		       struct error *e)
 {
 	sqlite3_stmt *q = c->statements[PUT_RECORD];
 
@@ -281,8 +290,8 @@ static bool bytes_column(sqlite3_stmt *q, int at, void *out, size_t len)
 }
 
 /* fn per row of statement. -EBADMSG from fn: a row that makes no sense. */
-static int each(struct catalog *c, enum statement which, int (*fn)(void *ctx, sqlite3_stmt *q), void *ctx,
-		struct error *e)
+static int each(struct catalog *c, enum statement which, int (*fn)(void *ctx, sqlite3_stmt *q),
+		void *ctx, struct error *e)
 {
 	sqlite3_stmt *q = c->statements[which];
 	int step, r = 0;
@@ -291,8 +300,9 @@ static int each(struct catalog *c, enum statement which, int (*fn)(void *ctx, sq
 		r = fn(ctx, q);
 	(void)sqlite3_reset(q);
 	if (r)
-		return r == -EBADMSG ? error_set(e, r, "the catalog holds a row that makes no sense") :
-				       error_set(e, r, "cannot use the catalog: %m");
+		return r == -EBADMSG ?
+			       error_set(e, r, "the catalog holds a row that makes no sense") :
+			       error_set(e, r, "cannot use the catalog: %m");
 	return step == SQLITE_DONE ? 0 : failed(c, step, "read", e);
 }
 
@@ -312,8 +322,8 @@ static int visit_segment(void *ctx, sqlite3_stmt *q)
 	return v->fn(v->ctx, &g);
 }
 
-int catalog_each_segment(struct catalog *c, int (*fn)(void *ctx, const struct catalog_segment *g), void *ctx,
-			 struct error *e)
+int catalog_each_segment(struct catalog *c, int (*fn)(void *ctx, const struct catalog_segment *g),
+			 void *ctx, struct error *e)
 {
 	struct segment_visit v = { fn, ctx };
 
@@ -329,7 +339,8 @@ static int load_stream(void *ctx, sqlite3_stmt *q)
 	int r;
 
 	if (!name_column(q, 0, &k.tenant) || !name_column(q, 1, &k.host_id) ||
-	    !bytes_column(q, 2, k.boot_id, BATCH_BOOT_LEN) || !bytes_column(q, 3, k.epoch, BATCH_EPOCH_LEN))
+	    !bytes_column(q, 2, k.boot_id, BATCH_BOOT_LEN) ||
+	    !bytes_column(q, 3, k.epoch, BATCH_EPOCH_LEN))
 		return -EBADMSG;
 	k.lane = (uint8_t)sqlite3_column_int(q, 4);
 	r = streams_get(ctx, &k, &s);
@@ -360,7 +371,8 @@ static int load_record(void *ctx, sqlite3_stmt *q)
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, record, len);
-	host_record_add(h, copy, len, sqlite3_column_int64(q, 3), (uint64_t)sqlite3_column_int64(q, 4));
+	host_record_add(h, copy, len, sqlite3_column_int64(q, 3),
+			(uint64_t)sqlite3_column_int64(q, 4));
 	return 0;
 }
 

@@ -20,13 +20,14 @@ MUST_CHECK int catalog_begin(struct catalog *c, struct error *e);
 MUST_CHECK int catalog_commit(struct catalog *c, struct error *e);
 void catalog_rollback(struct catalog *c);
 
-MUST_CHECK int catalog_put_segment(struct catalog *c, const struct batch_name *tenant, const struct segment_id *id,
-				   uint64_t bytes, struct error *e);
-MUST_CHECK int catalog_remove_segment(struct catalog *c, const struct segment_id *id, struct error *e);
+MUST_CHECK int catalog_put_segment(struct catalog *c, const struct batch_name *tenant,
+				   const struct segment_id *id, uint64_t bytes, struct error *e);
+MUST_CHECK int catalog_remove_segment(struct catalog *c, const struct segment_id *id,
+				      struct error *e);
 MUST_CHECK int catalog_put_stream(struct catalog *c, const struct stream *s, struct error *e);
 MUST_CHECK int catalog_remove_stream(struct catalog *c, const struct stream *s, struct error *e);
-MUST_CHECK int catalog_put_record(struct catalog *c, const struct stream_host *h, const struct host_record *r,
-				  struct error *e);
+MUST_CHECK int catalog_put_record(struct catalog *c, const struct stream_host *h,
+				  const struct host_record *r, struct error *e);
 
 /* Each calls fn per row; a negative return of fn ends it and is returned. */
 struct catalog_segment {
@@ -34,7 +35,8 @@ struct catalog_segment {
 	struct segment_id id;
 	uint64_t bytes;
 };
-MUST_CHECK int catalog_each_segment(struct catalog *c, int (*fn)(void *ctx, const struct catalog_segment *g),
+MUST_CHECK int catalog_each_segment(struct catalog *c,
+				    int (*fn)(void *ctx, const struct catalog_segment *g),
 				    void *ctx, struct error *e);
 /* Everything of streams and host records into s. */
 MUST_CHECK int catalog_load(struct catalog *c, struct streams *s, struct error *e);

@@ -23,8 +23,8 @@ void check_fault(struct check *k, const char *name, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vsnprintf(what, sizeof(what), fmt, args);
 	va_end(args);
-	(void)snprintf(sentence, sizeof(sentence), "'%s/%.*s/%s': %s", k->s->dir, k->tenant->name.len,
-		       (const char *)k->tenant->name.b, name, what);
+	(void)snprintf(sentence, sizeof(sentence), "'%s/%.*s/%s': %s", k->s->dir,
+		       k->tenant->name.len, (const char *)k->tenant->name.b, name, what);
 	k->faults++;
 	k->report(k->ctx, sentence);
 }
@@ -53,7 +53,8 @@ static bool name_is(const char *name, const char *prefix, const char *suffix, st
 {
 	size_t before = strlen(prefix), len = strlen(name);
 
-	return len == before + 2 * SEGMENT_ID_LEN + strlen(suffix) && memcmp(name, prefix, before) == 0 &&
+	return len == before + 2 * SEGMENT_ID_LEN + strlen(suffix) &&
+	       memcmp(name, prefix, before) == 0 &&
 	       strcmp(name + len - strlen(suffix), suffix) == 0 &&
 	       segment_id_parse(name + before, 2 * SEGMENT_ID_LEN, id);
 }
@@ -162,15 +163,17 @@ static void check_sequence(struct check *k, const struct files *f)
 		char name[SEGMENT_NAME_MAX];
 
 		if (sequence > want && !sequence_removed(k, sequence - 1))
-			check_fault(k, file_name(&f->all[i], name),
-				    "%llu segments before this one (numbers %llu to %llu) are missing, and no retention "
-				    "record says that they were removed",
-				    (unsigned long long)(sequence - want), (unsigned long long)want,
-				    (unsigned long long)sequence - 1);
+			check_fault(
+				k, file_name(&f->all[i], name),
+				"%llu segments before this one (numbers %llu to %llu) are missing, and no retention "
+				"record says that they were removed",
+				(unsigned long long)(sequence - want), (unsigned long long)want,
+				(unsigned long long)sequence - 1);
 		else if (sequence > want && i > 0)
 			for (uint64_t n = want; n < sequence; n++)
 				if (!sequence_removed(k, n))
-					check_fault(k, file_name(&f->all[i], name), "segment number %llu is missing",
+					check_fault(k, file_name(&f->all[i], name),
+						    "segment number %llu is missing",
 						    (unsigned long long)n);
 		want = sequence + 1;
 	}
@@ -181,14 +184,16 @@ struct witness {
 	const struct files *files;
 };
 
-static void missing(struct check *k, const struct files *f, const struct segment_id *id, const char *witness)
+static void missing(struct check *k, const struct files *f, const struct segment_id *id,
+		    const char *witness)
 {
 	char name[SEGMENT_NAME_MAX];
 
 	if (!is_there(f, id) && !removed_lawfully(k, id))
-		check_fault(k, segment_name_sealed(id, name),
-			    "the segment is missing (%s knows it), and no retention record says that it was removed",
-			    witness);
+		check_fault(
+			k, segment_name_sealed(id, name),
+			"the segment is missing (%s knows it), and no retention record says that it was removed",
+			witness);
 }
 
 static int catalog_witness(void *ctx, const struct catalog_segment *g)
@@ -245,11 +250,14 @@ static int check_tenant(void *ctx, struct tenant *t, struct error *e)
 	check_sequence(k, &f);
 	check_witnesses(k, &f);
 	for (size_t i = 0; i < f.n && !r; i++) {
-		uint64_t length = i + 1 < f.n ? segment_previous_length(t->dirfd, file_name(&f.all[i + 1], name),
-									&f.all[i + 1].id, &f.all[i].id) :
-						0;
+		uint64_t length = i + 1 < f.n ?
+					  segment_previous_length(t->dirfd,
+								  file_name(&f.all[i + 1], name),
+								  &f.all[i + 1].id, &f.all[i].id) :
+					  0;
 
-		r = check_segment(k, file_name(&f.all[i], name), &f.all[i].id, f.all[i].open, length, e);
+		r = check_segment(k, file_name(&f.all[i], name), &f.all[i].id, f.all[i].open,
+				  length, e);
 		if (!r && !f.all[i].open)
 			check_index(k, &f.all[i].id);
 	}
@@ -292,8 +300,8 @@ static int prepare(struct check *k, struct error *e)
 	return r;
 }
 
-int store_check(const struct store_config *c, void (*report)(void *ctx, const char *sentence), void *ctx,
-		uint64_t *ret_faults, struct error *e)
+int store_check(const struct store_config *c, void (*report)(void *ctx, const char *sentence),
+		void *ctx, uint64_t *ret_faults, struct error *e)
 {
 	AUTO(check_release) struct check k = { .c = c, .report = report, .ctx = ctx };
 	int r = prepare(&k, e);

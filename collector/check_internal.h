@@ -42,11 +42,12 @@ struct check {
 PRINTF(3, 4)
 void check_fault(struct check *k, const char *name, const char *fmt, ...);
 /* First pass: host records and retention records of one file. */
-MUST_CHECK int check_collect(struct check *k, const char *name, const struct segment_id *id, struct error *e);
+MUST_CHECK int check_collect(struct check *k, const char *name, const struct segment_id *id,
+			     struct error *e);
 void check_keys_sort(struct check *k);
 /* Second pass: everything of it. length: how much counts; 0: all. */
-MUST_CHECK int check_segment(struct check *k, const char *name, const struct segment_id *id, bool open,
-			     uint64_t length, struct error *e);
+MUST_CHECK int check_segment(struct check *k, const char *name, const struct segment_id *id,
+			     bool open, uint64_t length, struct error *e);
 /* Its index file: every part readable, as many rows as there should be. */
 void check_index(struct check *k, const struct segment_id *id);
 

@@ -56,7 +56,8 @@ static int keep_removed(struct check *k, const struct frame *f, struct error *e)
 
 	arena_reset(k->arena);
 	/* False ones prove nothing; the second pass names them. */
-	if (retention_record_open(f->body, f->length, k->ledger, k->arena, &info, NULL) || !info.has_segment)
+	if (retention_record_open(f->body, f->length, k->ledger, k->arena, &info, NULL) ||
+	    !info.has_segment)
 		return 0;
 	if (k->n_removed == k->max_removed) {
 		size_t max = k->max_removed ? 2 * k->max_removed : 64;
@@ -71,8 +72,8 @@ static int keep_removed(struct check *k, const struct frame *f, struct error *e)
 	return 0;
 }
 
-static int collect_frame(struct check *k, int fd, const struct segment_id *id, const struct frame *head,
-			 struct error *e)
+static int collect_frame(struct check *k, int fd, const struct segment_id *id,
+			 const struct frame *head, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *body = NULL;
 	struct frame f;
@@ -104,7 +105,8 @@ int check_collect(struct check *k, const char *name, const struct segment_id *id
 		r = segment_read_head(segment_pread, &fd, id, at, &f, NULL);
 		if (r == -EBADMSG) {
 			if (!scan)
-				r = segment_scan_new(segment_pread, &fd, id, (uint64_t)st.st_size, &scan, e);
+				r = segment_scan_new(segment_pread, &fd, id, (uint64_t)st.st_size,
+						     &scan, e);
 			else
 				r = 0;
 			if (!r) {
@@ -151,7 +153,8 @@ static void fault_at(struct pass *p, uint64_t offset, const char *what)
 	check_fault(p->k, p->name, "byte %llu: %s", (unsigned long long)offset, what);
 }
 
-static struct seal_verifier *verifier_of(struct check *k, const struct batch_name *host_id, const uint8_t *key_id)
+static struct seal_verifier *verifier_of(struct check *k, const struct batch_name *host_id,
+					 const uint8_t *key_id)
 {
 	struct check_key want = { .host_id = *host_id };
 	struct check_key *found;
@@ -162,7 +165,8 @@ static struct seal_verifier *verifier_of(struct check *k, const struct batch_nam
 }
 
 /* Tombstones name no key: any of the host's will do. */
-static int open_tombstone(struct check *k, const struct frame *f, struct batch_tombstone *t, struct error *e)
+static int open_tombstone(struct check *k, const struct frame *f, struct batch_tombstone *t,
+			  struct error *e)
 {
 	int r = batch_open_tombstone(f->body, f->length, NULL, k->arena, t, e);
 	bool any = false;
@@ -177,12 +181,13 @@ static int open_tombstone(struct check *k, const struct frame *f, struct batch_t
 		if (r == 0 || r != -EBADMSG)
 			return r;
 	}
-	return any ? r : error_set(e, -EBADMSG, "no stored host record holds the key that signed it");
+	return any ? r :
+		     error_set(e, -EBADMSG, "no stored host record holds the key that signed it");
 }
 
 /* Chains: the same bookkeeping as when it was received. */
-static int follow(struct pass *p, const struct frame *f, struct row *row, const struct stream_key *key,
-		  struct error *e)
+static int follow(struct pass *p, const struct frame *f, struct row *row,
+		  const struct stream_key *key, struct error *e)
 {
 	struct stream *stream;
 	uint64_t breaks;
@@ -201,11 +206,12 @@ static int follow(struct pass *p, const struct frame *f, struct row *row, const 
 	breaks = stream->chain_breaks;
 	stream_add(stream, row, segment_id_sequence(p->id));
 	if (stream->chain_breaks != breaks)
-		check_fault(p->k, p->name,
-			    "byte %llu: around batch %llu of host '%.*s' the chain is broken: a header does not name "
-			    "the one before it",
-			    (unsigned long long)f->offset, (unsigned long long)row->number, key->host_id.len,
-			    (const char *)key->host_id.b);
+		check_fault(
+			p->k, p->name,
+			"byte %llu: around batch %llu of host '%.*s' the chain is broken: a header does not name "
+			"the one before it",
+			(unsigned long long)f->offset, (unsigned long long)row->number,
+			key->host_id.len, (const char *)key->host_id.b);
 	return 0;
 }
 
@@ -279,7 +285,8 @@ static int check_retention(struct pass *p, const struct frame *f, struct error *
 			continue;
 		if (r)
 			return error_set(e, r, "cannot follow a chain: %m");
-		stream_removed(s, rs->first_number, rs->last_number, &rs->last_hash, segment_id_sequence(p->id));
+		stream_removed(s, rs->first_number, rs->last_number, &rs->last_hash,
+			       segment_id_sequence(p->id));
 	}
 	return 0;
 }
@@ -297,7 +304,8 @@ static void check_begin(struct pass *p, const struct frame *f)
 		return;
 	}
 	if (memcmp(b.id.b, p->id->b, SEGMENT_ID_LEN) != 0)
-		fault_at(p, f->offset, "the first frame names another segment than the file's name");
+		fault_at(p, f->offset,
+			 "the first frame names another segment than the file's name");
 	if (!batch_name_equal(&b.tenant, &k->tenant->name))
 		fault_at(p, f->offset, "the segment belongs to another tenant");
 	if (memcmp(k->last_id.b, no_id.b, SEGMENT_ID_LEN) == 0 ||
@@ -308,7 +316,8 @@ static void check_begin(struct pass *p, const struct frame *f)
 	else if (memcmp(b.previous_root.b, no_root.b, SEAL_HASH_LEN) != 0 &&
 		 memcmp(k->last_root.b, no_root.b, SEAL_HASH_LEN) != 0 &&
 		 memcmp(b.previous_root.b, k->last_root.b, SEAL_HASH_LEN) != 0)
-		fault_at(p, f->offset, "the segment before has another Merkle root than this one names");
+		fault_at(p, f->offset,
+			 "the segment before has another Merkle root than this one names");
 }
 
 /* All bytes up to a place into the hash. */
@@ -318,10 +327,12 @@ static int hash_up_to(struct pass *p, uint64_t offset, struct error *e)
 
 	while (p->hashed < offset) {
 		uint64_t left = offset - p->hashed;
-		ssize_t n = segment_pread(&p->fd, p->hashed, chunk, left < sizeof(chunk) ? (size_t)left : sizeof(chunk));
+		ssize_t n = segment_pread(&p->fd, p->hashed, chunk,
+					  left < sizeof(chunk) ? (size_t)left : sizeof(chunk));
 
 		if (n <= 0)
-			return error_set(e, n < 0 ? (int)n : -EIO, "cannot read segment '%s': %m", p->name);
+			return error_set(e, n < 0 ? (int)n : -EIO, "cannot read segment '%s': %m",
+					 p->name);
 		if (EVP_DigestUpdate(p->sha, chunk, (size_t)n) != 1)
 			return error_set(e, -ENOMEM, "cannot hash a segment");
 		p->hashed += (uint64_t)n;
@@ -335,7 +346,9 @@ static void check_numbers(struct pass *p, struct reader *r, uint64_t offset)
 	uint32_t n = 0;
 
 	while (segment_end_stream_read(r, &s) == 1) {
-		struct stream_key key = { .tenant = p->k->tenant->name, .host_id = s.host_id, .lane = s.lane };
+		struct stream_key key = { .tenant = p->k->tenant->name,
+					  .host_id = s.host_id,
+					  .lane = s.lane };
 		uint64_t hash;
 		uint32_t row = UINT32_MAX, slot = 0;
 
@@ -343,8 +356,10 @@ static void check_numbers(struct pass *p, struct reader *r, uint64_t offset)
 		memcpy(key.epoch, s.epoch, BATCH_EPOCH_LEN);
 		n++;
 		if (stream_key_hash(&key, &hash) == 0 &&
-		    !segment_table_find(&p->table, &key, hash, s.first_number, &row, &slot) && !p->damaged)
-			fault_at(p, offset, "the last frame names a batch that is not in the segment");
+		    !segment_table_find(&p->table, &key, hash, s.first_number, &row, &slot) &&
+		    !p->damaged)
+			fault_at(p, offset,
+				 "the last frame names a batch that is not in the segment");
 	}
 	if (r->bad || n != p->end.streams || (n != p->table.n_streams && !p->damaged))
 		fault_at(p, offset, "the last frame's list of streams is wrong");
@@ -373,9 +388,10 @@ static int check_end(struct pass *p, const struct frame *f, struct error *e)
 	if (memcmp(sha.b, p->end.sha256.b, SEAL_HASH_LEN) != 0)
 		fault_at(p, f->offset, "the SHA-256 of the segment is not the one that was sealed");
 	if (memcmp(p->root.b, p->end.root.b, SEAL_HASH_LEN) != 0)
-		fault_at(p, f->offset, "the Merkle root of the segment is not the one that was sealed");
-	if (p->frames != p->end.frames || p->batches != p->end.batches || p->tombstones != p->end.tombstones ||
-	    p->events != p->end.events)
+		fault_at(p, f->offset,
+			 "the Merkle root of the segment is not the one that was sealed");
+	if (p->frames != p->end.frames || p->batches != p->end.batches ||
+	    p->tombstones != p->end.tombstones || p->events != p->end.events)
 		fault_at(p, f->offset, "the counts of the segment are not those that were sealed");
 	return 0;
 }
@@ -424,7 +440,8 @@ static int check_scan(struct pass *p, struct segment_scan *scan, struct error *e
 
 		if (r == 1) {
 			if (p->frames == 0 && f.kind != FRAME_BEGIN)
-				fault_at(p, f.offset, "the segment does not begin with its first frame");
+				fault_at(p, f.offset,
+					 "the segment does not begin with its first frame");
 			r = check_frame(p, &f, e);
 			if (r)
 				return r;
@@ -454,14 +471,14 @@ static void check_trailer(struct pass *p, uint64_t size)
 
 	if (!p->has_end && !p->damaged)
 		fault_at(p, size, "the sealed segment has lost its end");
-	else if (p->has_end && (segment_pread(&p->fd, size - SEGMENT_TRAILER, trailer, sizeof(trailer)) !=
-					SEGMENT_TRAILER ||
+	else if (p->has_end && (segment_pread(&p->fd, size - SEGMENT_TRAILER, trailer,
+					      sizeof(trailer)) != SEGMENT_TRAILER ||
 				!segment_trailer_parse(trailer, &end)))
 		fault_at(p, size - SEGMENT_TRAILER, "the segment's last 16 bytes are damaged");
 }
 
-int check_segment(struct check *k, const char *name, const struct segment_id *id, bool open, uint64_t length,
-		  struct error *e)
+int check_segment(struct check *k, const char *name, const struct segment_id *id, bool open,
+		  uint64_t length, struct error *e)
 {
 	AUTO(close_fd) int fd = openat(k->tenant->dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	AUTO(segment_scan_free_ptr) struct segment_scan *scan = NULL;
@@ -477,7 +494,8 @@ int check_segment(struct check *k, const char *name, const struct segment_id *id
 	if (!p.sha || EVP_DigestInit_ex(p.sha, EVP_sha256(), NULL) != 1)
 		return error_set(e, -ENOMEM, "cannot hash a segment");
 	merkle_reset(k->merkle);
-	r = segment_scan_new(segment_pread, &p.fd, id, open && length ? length : (uint64_t)st.st_size, &scan, e);
+	r = segment_scan_new(segment_pread, &p.fd, id,
+			     open && length ? length : (uint64_t)st.st_size, &scan, e);
 	if (!r)
 		r = check_scan(&p, scan, e);
 	if (r)
@@ -523,7 +541,9 @@ void check_index(struct check *k, const struct segment_id *id)
 	if (!r)
 		r = read_whole_index(i);
 	if (r == -ENOENT)
-		check_fault(k, name, "the index is missing; 'exhibit-collector reindex' builds it again");
+		check_fault(k, name,
+			    "the index is missing; 'exhibit-collector reindex' builds it again");
 	else if (r)
-		check_fault(k, name, "the index is damaged; 'exhibit-collector reindex' builds it again");
+		check_fault(k, name,
+			    "the index is damaged; 'exhibit-collector reindex' builds it again");
 }

@@ -13,7 +13,8 @@ static struct host_record *find(struct stream_host *h, const uint8_t *bytes, siz
 	return NULL;
 }
 
-int host_record_plan(struct stream_host *h, const uint8_t *bytes, size_t len, uint32_t pending, bool *ret_known)
+int host_record_plan(struct stream_host *h, const uint8_t *bytes, size_t len, uint32_t pending,
+		     bool *ret_known)
 {
 	struct host_record *records;
 
@@ -29,7 +30,8 @@ int host_record_plan(struct stream_host *h, const uint8_t *bytes, size_t len, ui
 	return 0;
 }
 
-void host_record_add(struct stream_host *h, uint8_t *copy, size_t len, int64_t received_ns, uint64_t segment)
+void host_record_add(struct stream_host *h, uint8_t *copy, size_t len, int64_t received_ns,
+		     uint64_t segment)
 {
 	struct host_record *known = find(h, copy, len);
 

@@ -61,8 +61,8 @@ static int want_stream(struct removal *m, const struct stream *s, uint64_t first
 }
 
 /* The newest row of a stream in the segment that its contiguous part covers: its hash goes on. */
-static int last_covered(const struct segment_index *i, const struct index_stream *in, const struct stream *s,
-			struct retention_stream *to)
+static int last_covered(const struct segment_index *i, const struct index_stream *in,
+			const struct stream *s, struct retention_stream *to)
 {
 	AUTO(row_cursor_release) struct row_cursor c;
 	struct row row;
@@ -116,7 +116,8 @@ static int want_record(struct removal *m, struct stream_host *h, struct host_rec
 {
 	if (m->n_records == m->max_records) {
 		size_t max = m->max_records ? 2 * m->max_records : 64;
-		struct host_record **records = realloc(m->records, max * sizeof(struct host_record *));
+		struct host_record **records =
+			realloc(m->records, max * sizeof(struct host_record *));
 		struct stream_host **hosts;
 
 		if (!records)
@@ -145,7 +146,8 @@ static bool collect_host(void *ctx, struct stream_host *h)
 			m->r = want_record(m, h, &h->records[i]);
 	for (const struct stream *s = h->streams; s && !m->r; s = s->next)
 		if (s->removed_last > 0 && s->removed_segment == m->g->sequence)
-			m->r = want_stream(m, s, s->removed_first, s->removed_last, &s->removed_hash);
+			m->r = want_stream(m, s, s->removed_first, s->removed_last,
+					   &s->removed_hash);
 	return !m->r;
 }
 
@@ -170,8 +172,10 @@ static int write_group(struct removal *m, struct frame *frames, size_t n, struct
 		return r;
 	(void)pthread_rwlock_wrlock(&s->lock);
 	for (size_t i = 0; i < n; i++) {
-		struct row row = { .kind = (uint8_t)frames[i].kind, .stream = ROW_NO_STREAM,
-				   .offset = frames[i].offset, .length = frames[i].length,
+		struct row row = { .kind = (uint8_t)frames[i].kind,
+				   .stream = ROW_NO_STREAM,
+				   .offset = frames[i].offset,
+				   .length = frames[i].length,
 				   .received_ns = frames[i].received_ns };
 
 		segment_table_add(segment_writer_table(to->writer), &row, (struct token_row){ 0 });
@@ -190,8 +194,10 @@ static int move_records(struct removal *m, struct error *e)
 		for (; at + n < m->n_records && n < STORE_PUT_MAX; n++) {
 			const struct host_record *h = m->records[at + n];
 
-			frames[n] = (struct frame){ .kind = FRAME_HOST_RECORD, .length = (uint32_t)h->len,
-						    .received_ns = h->received_ns, .body = h->bytes };
+			frames[n] = (struct frame){ .kind = FRAME_HOST_RECORD,
+						    .length = (uint32_t)h->len,
+						    .received_ns = h->received_ns,
+						    .body = h->bytes };
 		}
 		r = write_group(m, frames, n, e);
 		if (r)
@@ -208,10 +214,16 @@ static int record(struct removal *m, struct error *e)
 {
 	const struct index_summary *sum = &m->g->summary;
 	struct retention_info info = {
-		.tenant = m->g->tenant->name, .segment = m->g->id, .sha256 = sum->segment_sha256,
-		.bytes = sum->segment_bytes, .batches = sum->batches, .events = sum->events,
-		.first_wall_ns = sum->first_wall_ns, .last_wall_ns = sum->last_wall_ns,
-		.removed_wall_ns = m->now_ns, .reason = m->reason,
+		.tenant = m->g->tenant->name,
+		.segment = m->g->id,
+		.sha256 = sum->segment_sha256,
+		.bytes = sum->segment_bytes,
+		.batches = sum->batches,
+		.events = sum->events,
+		.first_wall_ns = sum->first_wall_ns,
+		.last_wall_ns = sum->last_wall_ns,
+		.removed_wall_ns = m->now_ns,
+		.reason = m->reason,
 	};
 	size_t at = 0;
 
@@ -305,21 +317,26 @@ static void unlink_segment(struct store *s, struct segment *g)
 	while (t->segments[at] != g)
 		at++;
 	t->n_segments--;
-	memmove(t->segments + at, t->segments + at + 1, (t->n_segments - at) * sizeof(struct segment *));
+	memmove(t->segments + at, t->segments + at + 1,
+		(t->n_segments - at) * sizeof(struct segment *));
 	(void)pthread_rwlock_unlock(&s->lock);
 	if (unlinkat(t->dirfd, segment_name_sealed(&g->id, name), 0) < 0 && errno != ENOENT)
-		log_error("removed segment not unlinked", KV_STR("segment", name), KV_STR("error", strerror(errno)));
+		log_error("removed segment not unlinked", KV_STR("segment", name),
+			  KV_STR("error", strerror(errno)));
 	else
-		log_info("segment removed", KV_STR("segment", name), KV_U64("events", g->summary.events));
+		log_info("segment removed", KV_STR("segment", name),
+			 KV_U64("events", g->summary.events));
 	(void)unlinkat(t->dirfd, segment_name_index(&g->id, name), 0);
 	if (fsync(t->dirfd) < 0)
 		log_error("folder of segments not synced", KV_STR("error", strerror(errno)));
 	segment_free(g);
 }
 
-static int remove_segment(struct store *s, struct segment *g, const char *reason, int64_t now_ns, struct error *e)
+static int remove_segment(struct store *s, struct segment *g, const char *reason, int64_t now_ns,
+			  struct error *e)
 {
-	AUTO(removal_release) struct removal m = { .s = s, .g = g, .reason = reason, .now_ns = now_ns };
+	AUTO(removal_release)
+	struct removal m = { .s = s, .g = g, .reason = reason, .now_ns = now_ns };
 	int r;
 
 	m.arena = arena_new(ARENA_MAX, 0);
@@ -343,8 +360,8 @@ static int remove_segment(struct store *s, struct segment *g, const char *reason
 
 /* ---- from the log ---- */
 
-int retention_apply(struct store *s, struct tenant *t, const uint8_t *body, size_t len, uint64_t segment,
-		    struct error *e)
+int retention_apply(struct store *s, struct tenant *t, const uint8_t *body, size_t len,
+		    uint64_t segment, struct error *e)
 {
 	struct arena *a = arena_new(ARENA_MAX, 0);
 	struct retention_info info;
@@ -367,7 +384,8 @@ int retention_apply(struct store *s, struct tenant *t, const uint8_t *body, size
 
 		r = streams_get(s->streams, &rs->key, &stream);
 		if (!r)
-			stream_removed(stream, rs->first_number, rs->last_number, &rs->last_hash, segment);
+			stream_removed(stream, rs->first_number, rs->last_number, &rs->last_hash,
+				       segment);
 		if (r == -EDQUOT)
 			r = 0;
 	}
@@ -450,8 +468,9 @@ static int seal_old(struct store *s, int64_t now_ns, struct error *e)
 		/* With records alone it waits for batches, or sealing and removing would go round for ever. */
 		if (!t->open || segment_writer_table(t->open->writer)->n_streams == 0)
 			continue;
-		if (t->seal_now || (now_ns > t->open->created_ns && (uint64_t)(now_ns - t->open->created_ns) /
-									  NSEC_PER_MSEC >= s->c.segment_age_ms)) {
+		if (t->seal_now || (now_ns > t->open->created_ns &&
+				    (uint64_t)(now_ns - t->open->created_ns) / NSEC_PER_MSEC >=
+					    s->c.segment_age_ms)) {
 			int one = tenant_seal(s, t, e);
 
 			r = one ? one : r;

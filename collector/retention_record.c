@@ -112,22 +112,29 @@ int retention_record_make(const struct retention_info *i, struct seal_key *k, st
 static bool stream_take(const Exhibit__V1__RemovedStream *m, const struct batch_name *tenant,
 			struct retention_stream *s)
 {
-	*s = (struct retention_stream){ .key.tenant = *tenant, .first_number = m->first_number,
+	*s = (struct retention_stream){ .key.tenant = *tenant,
+					.first_number = m->first_number,
 					.last_number = m->last_number };
 	s->key.lane = (uint8_t)m->lane;
-	return take_name(&m->host_id, &s->key.host_id) && take(&m->boot_id, s->key.boot_id, BATCH_BOOT_LEN) &&
+	return take_name(&m->host_id, &s->key.host_id) &&
+	       take(&m->boot_id, s->key.boot_id, BATCH_BOOT_LEN) &&
 	       take(&m->epoch, s->key.epoch, BATCH_EPOCH_LEN) &&
-	       take(&m->last_header_hash, s->last_hash.b, SEAL_HASH_LEN) && s->last_number <= INT64_MAX &&
-	       s->first_number <= s->last_number;
+	       take(&m->last_header_hash, s->last_hash.b, SEAL_HASH_LEN) &&
+	       s->last_number <= INT64_MAX && s->first_number <= s->last_number;
 }
 
-static bool record_take(const Exhibit__V1__RetentionRecord *m, struct arena *a, struct retention_info *i)
+static bool record_take(const Exhibit__V1__RetentionRecord *m, struct arena *a,
+			struct retention_info *i)
 {
 	char *reason = arena_zalloc(a, REASON_MAX + 1);
 
-	*i = (struct retention_info){ .bytes = m->bytes, .batches = m->batches, .events = m->events,
-				      .first_wall_ns = m->first_wall_ns, .last_wall_ns = m->last_wall_ns,
-				      .removed_wall_ns = m->removed_wall_ns, .reason = reason };
+	*i = (struct retention_info){ .bytes = m->bytes,
+				      .batches = m->batches,
+				      .events = m->events,
+				      .first_wall_ns = m->first_wall_ns,
+				      .last_wall_ns = m->last_wall_ns,
+				      .removed_wall_ns = m->removed_wall_ns,
+				      .reason = reason };
 	i->streams = arena_alloc(a, (m->n_streams + 1) * sizeof(*i->streams));
 	if (!reason || !i->streams || m->version != VERSION || m->reason.len > REASON_MAX ||
 	    m->n_streams > RETENTION_STREAMS_MAX || !take_name(&m->tenant, &i->tenant))
@@ -144,19 +151,20 @@ static bool record_take(const Exhibit__V1__RetentionRecord *m, struct arena *a, 
 	return true;
 }
 
-int retention_record_open(const uint8_t *bytes, size_t len, struct seal_verifier *v, struct arena *a,
-			  struct retention_info *ret_i, struct error *e)
+int retention_record_open(const uint8_t *bytes, size_t len, struct seal_verifier *v,
+			  struct arena *a, struct retention_info *ret_i, struct error *e)
 {
 	ProtobufCAllocator *allocator = arena_protobuf(a);
 	Exhibit__V1__SignedRetentionRecord *s;
 	Exhibit__V1__RetentionRecord *m;
 
 	s = exhibit__v1__signed_retention_record__unpack(allocator, len, bytes);
-	m = s ? exhibit__v1__retention_record__unpack(allocator, s->record.len, s->record.data) : NULL;
+	m = s ? exhibit__v1__retention_record__unpack(allocator, s->record.len, s->record.data) :
+		NULL;
 	if (!m || !record_take(m, a, ret_i))
 		return error_set(e, -EBADMSG, "a retention record does not parse");
-	if (v && seal_verify(v, SEAL_DOMAIN_RETENTION, s->record.data, s->record.len, s->signature.data,
-			     s->signature.len))
+	if (v && seal_verify(v, SEAL_DOMAIN_RETENTION, s->record.data, s->record.len,
+			     s->signature.data, s->signature.len))
 		return error_set(e, -EBADMSG, "the signature of a retention record is false");
 	return 0;
 }
@@ -174,9 +182,13 @@ int host_record_open(const uint8_t *bytes, size_t len, struct host_record_info *
 
 	if (!a)
 		return -ENOMEM;
-	s = len <= HOST_RECORD_MAX ? exhibit__v1__signed_host_record__unpack(arena_protobuf(a), len, bytes) : NULL;
-	m = s ? exhibit__v1__host_record__unpack(arena_protobuf(a), s->record.len, s->record.data) : NULL;
-	if (!m || !take_name(&m->tenant, &ret_i->tenant) || !take_name(&m->host_id, &ret_i->host_id) ||
+	s = len <= HOST_RECORD_MAX ?
+		    exhibit__v1__signed_host_record__unpack(arena_protobuf(a), len, bytes) :
+		    NULL;
+	m = s ? exhibit__v1__host_record__unpack(arena_protobuf(a), s->record.len, s->record.data) :
+		NULL;
+	if (!m || !take_name(&m->tenant, &ret_i->tenant) ||
+	    !take_name(&m->host_id, &ret_i->host_id) ||
 	    !take(&m->sealing_key, ret_i->sealing_key, SEAL_PUBLIC_LEN))
 		return -EBADMSG;
 	seal_key_id(ret_i->sealing_key, ret_i->key_id);

@@ -28,11 +28,13 @@ struct retention_info {
 #define RETENTION_STREAMS_MAX 4096 /* in one record; more make more records */
 
 /* SignedRetentionRecord, in arena a. */
-MUST_CHECK int retention_record_make(const struct retention_info *i, struct seal_key *k, struct arena *a,
-				     const uint8_t **ret_bytes, size_t *ret_len, struct error *e);
+MUST_CHECK int retention_record_make(const struct retention_info *i, struct seal_key *k,
+				     struct arena *a, const uint8_t **ret_bytes, size_t *ret_len,
+				     struct error *e);
 /* v may be NULL: not verified. All in arena a. -EBADMSG. */
-MUST_CHECK int retention_record_open(const uint8_t *bytes, size_t len, struct seal_verifier *v, struct arena *a,
-				     struct retention_info *ret_i, struct error *e);
+MUST_CHECK int retention_record_open(const uint8_t *bytes, size_t len, struct seal_verifier *v,
+				     struct arena *a, struct retention_info *ret_i,
+				     struct error *e);
 
 struct host_record_info {
 	struct batch_name tenant, host_id;

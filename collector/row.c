@@ -29,7 +29,8 @@ int batch_name_compare(const struct batch_name *a, const struct batch_name *b)
 bool stream_key_equal(const struct stream_key *a, const struct stream_key *b)
 {
 	return a->lane == b->lane && memcmp(a->boot_id, b->boot_id, BATCH_BOOT_LEN) == 0 &&
-	       memcmp(a->epoch, b->epoch, BATCH_EPOCH_LEN) == 0 && batch_name_equal(&a->host_id, &b->host_id) &&
+	       memcmp(a->epoch, b->epoch, BATCH_EPOCH_LEN) == 0 &&
+	       batch_name_equal(&a->host_id, &b->host_id) &&
 	       batch_name_equal(&a->tenant, &b->tenant);
 }
 
@@ -69,7 +70,8 @@ static int64_t wall_of(uint64_t boottime_ns, int64_t offset_ns)
 void row_of_batch(const struct batch_view *v, struct row *ret_row, struct stream_key *ret_key)
 {
 	const struct batch_header *h = &v->header;
-	int64_t sealed = h->sealed_boottime_ns > INT64_MAX ? INT64_MAX : (int64_t)h->sealed_boottime_ns;
+	int64_t sealed = h->sealed_boottime_ns > INT64_MAX ? INT64_MAX :
+							     (int64_t)h->sealed_boottime_ns;
 	int64_t offset = 0;
 	bool empty = h->count == 0;
 
@@ -92,14 +94,17 @@ void row_of_batch(const struct batch_view *v, struct row *ret_row, struct stream
 	};
 	if (h->has_previous)
 		ret_row->previous = h->previous;
-	*ret_key = (struct stream_key){ .tenant = h->tenant, .host_id = h->host_id, .lane = (uint8_t)h->lane };
+	*ret_key = (struct stream_key){ .tenant = h->tenant,
+					.host_id = h->host_id,
+					.lane = (uint8_t)h->lane };
 	memcpy(ret_key->boot_id, h->boot_id, BATCH_BOOT_LEN);
 	memcpy(ret_key->epoch, h->epoch, BATCH_EPOCH_LEN);
 }
 
 static void add_dropped(struct row *row, const struct batch_dropped *d, int64_t offset_ns)
 {
-	int64_t first = wall_of(d->first_boottime_ns, offset_ns), last = wall_of(d->last_boottime_ns, offset_ns);
+	int64_t first = wall_of(d->first_boottime_ns, offset_ns),
+		last = wall_of(d->last_boottime_ns, offset_ns);
 	uint64_t count = row->count;
 
 	if (first < row->first_wall_ns)
@@ -116,7 +121,8 @@ static void add_dropped(struct row *row, const struct batch_dropped *d, int64_t 
 	row->count = count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
 }
 
-void row_of_tombstone(const struct batch_tombstone *t, struct row *ret_row, struct stream_key *ret_key)
+void row_of_tombstone(const struct batch_tombstone *t, struct row *ret_row,
+		      struct stream_key *ret_key)
 {
 	const struct batch_dropped *first = t->dropped, *last = t->dropped + t->n_dropped - 1;
 
@@ -136,7 +142,9 @@ void row_of_tombstone(const struct batch_tombstone *t, struct row *ret_row, stru
 	for (size_t i = 0; i < t->n_dropped; i++)
 		add_dropped(ret_row, &t->dropped[i], t->offset_ns);
 	ret_row->watermark_wall_ns = ret_row->last_wall_ns;
-	*ret_key = (struct stream_key){ .tenant = t->tenant, .host_id = t->host_id, .lane = (uint8_t)t->lane };
+	*ret_key = (struct stream_key){ .tenant = t->tenant,
+					.host_id = t->host_id,
+					.lane = (uint8_t)t->lane };
 	memcpy(ret_key->boot_id, t->boot_id, BATCH_BOOT_LEN);
 	memcpy(ret_key->epoch, t->epoch, BATCH_EPOCH_LEN);
 }
@@ -201,7 +209,7 @@ bool row_parse(const uint8_t buf[static ROW_PACKED], uint32_t ordinal, struct ro
 	reader_copy(&r, ret_row->hash.b, SEAL_HASH_LEN);
 	reader_copy(&r, ret_row->previous.b, SEAL_HASH_LEN);
 	reader_skip(&r, r.left - 4);
-	return reader_u32(&r) == row_crc(buf, ordinal) &&
-	       ret_row->kind >= FRAME_BATCH && ret_row->kind <= FRAME_RETENTION &&
+	return reader_u32(&r) == row_crc(buf, ordinal) && ret_row->kind >= FRAME_BATCH &&
+	       ret_row->kind <= FRAME_RETENTION &&
 	       (ret_row->stream == ROW_NO_STREAM) == (ret_row->kind >= FRAME_HOST_RECORD);
 }

@@ -42,10 +42,12 @@ int batch_name_compare(const struct batch_name *a, const struct batch_name *b);
 
 /* The row of a parsed batch or tombstone (kind, key and everything but offset, stream, conflict). */
 void row_of_batch(const struct batch_view *v, struct row *ret_row, struct stream_key *ret_key);
-void row_of_tombstone(const struct batch_tombstone *t, struct row *ret_row, struct stream_key *ret_key);
+void row_of_tombstone(const struct batch_tombstone *t, struct row *ret_row,
+		      struct stream_key *ret_key);
 
 /* ordinal: the row's number, part of its checksum. */
 void row_pack(const struct row *row, uint32_t ordinal, uint8_t buf[static ROW_PACKED]);
-MUST_CHECK bool row_parse(const uint8_t buf[static ROW_PACKED], uint32_t ordinal, struct row *ret_row);
+MUST_CHECK bool row_parse(const uint8_t buf[static ROW_PACKED], uint32_t ordinal,
+			  struct row *ret_row);
 
 #endif

@@ -72,7 +72,8 @@ static uint32_t crc_of(const struct segment_id *id, const uint8_t *data, size_t 
 	return len ? (uint32_t)crc32(crc, data, (uInt)len) : (uint32_t)crc;
 }
 
-void segment_frame_head(const struct segment_id *id, const struct frame *f, uint8_t head[static SEGMENT_HEAD])
+void segment_frame_head(const struct segment_id *id, const struct frame *f,
+			uint8_t head[static SEGMENT_HEAD])
 {
 	struct writer w = writer_init(head, SEGMENT_HEAD);
 
@@ -90,11 +91,13 @@ void segment_frame_head(const struct segment_id *id, const struct frame *f, uint
 
 static bool kind_known(uint8_t kind)
 {
-	return (kind >= FRAME_BATCH && kind <= FRAME_RETENTION) || kind == FRAME_BEGIN || kind == FRAME_END;
+	return (kind >= FRAME_BATCH && kind <= FRAME_RETENTION) || kind == FRAME_BEGIN ||
+	       kind == FRAME_END;
 }
 
 /* NULL, or what is wrong with the head. */
-static const char *head_parse(const struct segment_id *id, const uint8_t *head, struct frame *f, uint32_t *ret_crc)
+static const char *head_parse(const struct segment_id *id, const uint8_t *head, struct frame *f,
+			      uint32_t *ret_crc)
 {
 	struct reader r = reader_init(head, SEGMENT_HEAD);
 	uint32_t magic = reader_u32(&r);
@@ -123,7 +126,8 @@ ssize_t segment_pread(void *fd, uint64_t offset, void *buf, size_t len)
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = pread(*(const int *)fd, (char *)buf + done, len - done, (off_t)(offset + done));
+		ssize_t n = pread(*(const int *)fd, (char *)buf + done, len - done,
+				  (off_t)(offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -171,8 +175,8 @@ int segment_read_head(segment_read_fn read, void *ctx, const struct segment_id *
 	return read_head(read, ctx, id, offset, ret_f, &crc, e);
 }
 
-int segment_read_frame(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t offset,
-		       struct frame *ret_f, uint8_t **ret_body, struct error *e)
+int segment_read_frame(segment_read_fn read, void *ctx, const struct segment_id *id,
+		       uint64_t offset, struct frame *ret_f, uint8_t **ret_body, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *body = NULL;
 	uint32_t crc;
@@ -246,7 +250,8 @@ void segment_scan_seek(struct segment_scan *s, uint64_t offset, uint32_t ordinal
 }
 
 /* Bytes at offset that are in the window, at least want of them unless the file ends. */
-static int window_at(struct segment_scan *s, uint64_t offset, size_t want, const uint8_t **ret, size_t *ret_len)
+static int window_at(struct segment_scan *s, uint64_t offset, size_t want, const uint8_t **ret,
+		     size_t *ret_len)
 {
 	uint64_t left = offset < s->size ? s->size - offset : 0;
 	ssize_t n;
@@ -266,7 +271,8 @@ static int window_at(struct segment_scan *s, uint64_t offset, size_t want, const
 }
 
 /* NULL and a frame, or why there is none. */
-static const char *frame_at(struct segment_scan *s, uint64_t offset, struct frame *f, int *ret_error)
+static const char *frame_at(struct segment_scan *s, uint64_t offset, struct frame *f,
+			    int *ret_error)
 {
 	const uint8_t *p = NULL;
 	const char *why;
@@ -288,7 +294,9 @@ static const char *frame_at(struct segment_scan *s, uint64_t offset, struct fram
 		return "the file ends inside the frame";
 	f->offset = offset;
 	f->body = p + SEGMENT_HEAD;
-	return crc == crc_of(&s->id, f->body, f->length) ? NULL : "the checksum of the frame's body is wrong";
+	return crc == crc_of(&s->id, f->body, f->length) ?
+		       NULL :
+		       "the checksum of the frame's body is wrong";
 }
 
 static bool trailer_here(struct segment_scan *s)
@@ -297,8 +305,9 @@ static bool trailer_here(struct segment_scan *s)
 	size_t len;
 	uint64_t end;
 
-	return s->size - s->at == SEGMENT_TRAILER && window_at(s, s->at, SEGMENT_TRAILER, &p, &len) == 0 &&
-	       len == SEGMENT_TRAILER && segment_trailer_parse(p, &end) && end < s->at;
+	return s->size - s->at == SEGMENT_TRAILER &&
+	       window_at(s, s->at, SEGMENT_TRAILER, &p, &len) == 0 && len == SEGMENT_TRAILER &&
+	       segment_trailer_parse(p, &end) && end < s->at;
 }
 
 int segment_scan_next(struct segment_scan *s, struct frame *ret_f, struct error *e)
@@ -418,7 +427,8 @@ size_t segment_begin_pack(const struct segment_begin *b, uint8_t buf[static SEGM
 	return w.done;
 }
 
-int segment_begin_parse(const uint8_t *body, size_t len, struct segment_begin *ret_b, struct error *e)
+int segment_begin_parse(const uint8_t *body, size_t len, struct segment_begin *ret_b,
+			struct error *e)
 {
 	struct reader r = reader_init(body, len);
 
@@ -443,8 +453,9 @@ uint64_t segment_previous_length(int dirfd, const char *name, const struct segme
 	struct segment_begin b;
 	struct frame f;
 
-	if (fd < 0 || segment_read_frame(segment_pread, &fd, id, 0, &f, &body, NULL) || f.kind != FRAME_BEGIN ||
-	    segment_begin_parse(body, f.length, &b, NULL) || memcmp(b.previous.b, previous->b, SEGMENT_ID_LEN) != 0)
+	if (fd < 0 || segment_read_frame(segment_pread, &fd, id, 0, &f, &body, NULL) ||
+	    f.kind != FRAME_BEGIN || segment_begin_parse(body, f.length, &b, NULL) ||
+	    memcmp(b.previous.b, previous->b, SEGMENT_ID_LEN) != 0)
 		return 0;
 	return b.previous_length;
 }

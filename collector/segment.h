@@ -49,24 +49,26 @@ void segment_id_make(struct segment_id *ret_id, uint64_t sequence, const uint8_t
 const char *segment_id_text(const struct segment_id *id, char buf[static SEGMENT_ID_TEXT]);
 MUST_CHECK bool segment_id_parse(const char *text, size_t len, struct segment_id *ret_id);
 
-void segment_frame_head(const struct segment_id *id, const struct frame *f, uint8_t head[static SEGMENT_HEAD]);
+void segment_frame_head(const struct segment_id *id, const struct frame *f,
+			uint8_t head[static SEGMENT_HEAD]);
 /* Up to len bytes at offset; less only at the end; negative errno. */
 typedef ssize_t (*segment_read_fn)(void *ctx, uint64_t offset, void *buf, size_t len);
 ssize_t segment_pread(void *fd, uint64_t offset, void *buf, size_t len); /* ctx: int * */
 
 /* One frame whose place is known: malloc'ed body. -EBADMSG: not that frame (why in e), -ENOMEM, -EIO. */
-MUST_CHECK int segment_read_frame(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t offset,
-				  struct frame *ret_f, uint8_t **ret_body, struct error *e);
+MUST_CHECK int segment_read_frame(segment_read_fn read, void *ctx, const struct segment_id *id,
+				  uint64_t offset, struct frame *ret_f, uint8_t **ret_body,
+				  struct error *e);
 
 /* Its head alone: body is NULL and not checked. */
-MUST_CHECK int segment_read_head(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t offset,
-				 struct frame *ret_f, struct error *e);
+MUST_CHECK int segment_read_head(segment_read_fn read, void *ctx, const struct segment_id *id,
+				 uint64_t offset, struct frame *ret_f, struct error *e);
 
 struct segment_scan;
 
 /* size: bytes to look at. */
-MUST_CHECK int segment_scan_new(segment_read_fn read, void *ctx, const struct segment_id *id, uint64_t size,
-				struct segment_scan **ret_s, struct error *e);
+MUST_CHECK int segment_scan_new(segment_read_fn read, void *ctx, const struct segment_id *id,
+				uint64_t size, struct segment_scan **ret_s, struct error *e);
 void segment_scan_free(struct segment_scan *s);
 static inline void segment_scan_free_ptr(struct segment_scan **s)
 {
@@ -84,7 +86,8 @@ enum segment_fault { SEGMENT_INTACT, SEGMENT_TORN, SEGMENT_DAMAGED };
 
 /* After -EBADMSG: TORN when nothing behind it can have been acknowledged (it belongs to the last group
  * commit), DAMAGED otherwise. The scan stays where it is. */
-MUST_CHECK int segment_scan_judge(struct segment_scan *s, enum segment_fault *ret_fault, struct error *e);
+MUST_CHECK int segment_scan_judge(struct segment_scan *s, enum segment_fault *ret_fault,
+				  struct error *e);
 
 /* Body of FRAME_BEGIN. */
 struct segment_begin {
@@ -101,7 +104,8 @@ size_t segment_begin_pack(const struct segment_begin *b, uint8_t buf[static SEGM
 /* What the segment (name in dirfd) says of the length of the one before it. 0: nothing, or not readable. */
 uint64_t segment_previous_length(int dirfd, const char *name, const struct segment_id *id,
 				 const struct segment_id *previous);
-MUST_CHECK int segment_begin_parse(const uint8_t *body, size_t len, struct segment_begin *ret_b, struct error *e);
+MUST_CHECK int segment_begin_parse(const uint8_t *body, size_t len, struct segment_begin *ret_b,
+				   struct error *e);
 
 /* Body of FRAME_END, less its streams, which follow as segment_end_stream. */
 struct segment_end {
@@ -130,6 +134,7 @@ MUST_CHECK int segment_end_read(struct reader *r, struct segment_end *ret_end, s
 MUST_CHECK int segment_end_stream_read(struct reader *r, struct segment_end_stream *ret_s);
 /* The last bytes of a sealed segment: where FRAME_END's head stands. */
 void segment_trailer_pack(uint64_t end_offset, uint8_t buf[static SEGMENT_TRAILER]);
-MUST_CHECK bool segment_trailer_parse(const uint8_t buf[static SEGMENT_TRAILER], uint64_t *ret_end_offset);
+MUST_CHECK bool segment_trailer_parse(const uint8_t buf[static SEGMENT_TRAILER],
+				      uint64_t *ret_end_offset);
 
 #endif

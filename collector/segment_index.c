@@ -83,15 +83,19 @@ static bool layout_fits(const struct index_layout *l, uint64_t size)
 	const struct index_summary *s = &l->summary;
 	uint64_t directory_len = 4 * ((1ULL << l->tokens.bits) + 1);
 
-	return s->index_bytes == size && s->rows < TOKEN_ROWS_MAX && s->streams <= SEGMENT_STREAMS_MAX &&
-	       l->by_stream == INDEX_HEAD + (uint64_t)s->rows * ROW_PACKED && l->names >= l->by_stream &&
-	       l->names <= l->by_stream + 4ULL * s->rows && l->streams >= l->names && l->streams <= size &&
+	return s->index_bytes == size && s->rows < TOKEN_ROWS_MAX &&
+	       s->streams <= SEGMENT_STREAMS_MAX &&
+	       l->by_stream == INDEX_HEAD + (uint64_t)s->rows * ROW_PACKED &&
+	       l->names >= l->by_stream && l->names <= l->by_stream + 4ULL * s->rows &&
+	       l->streams >= l->names && l->streams <= size &&
 	       l->tokens.postings == l->streams + (uint64_t)s->streams * INDEX_STREAM_PACKED &&
-	       l->tokens.postings_len <= size && l->tokens.directory == l->tokens.postings + l->tokens.postings_len &&
+	       l->tokens.postings_len <= size &&
+	       l->tokens.directory == l->tokens.postings + l->tokens.postings_len &&
 	       l->tokens.directory + directory_len == size;
 }
 
-int index_layout_parse(const uint8_t head[static INDEX_HEAD], uint64_t size, struct index_layout *ret_l)
+int index_layout_parse(const uint8_t head[static INDEX_HEAD], uint64_t size,
+		       struct index_layout *ret_l)
 {
 	struct reader r = reader_init(head, INDEX_HEAD);
 	struct reader end = reader_init(head + INDEX_HEAD - 4, 4);
@@ -110,8 +114,9 @@ int index_layout_parse(const uint8_t head[static INDEX_HEAD], uint64_t size, str
 	ret_l->tenant.len = reader_u8(&r);
 	reader_copy(&r, ret_l->tenant.b, ret_l->tenant.len);
 	if (r.bad || magic != INDEX_MAGIC || version != INDEX_VERSION ||
-	    reader_u32(&end) != (uint32_t)crc32(0, head, INDEX_HEAD - 4) || ret_l->tokens.bits < TOKEN_BITS_MIN ||
-	    ret_l->tokens.bits > TOKEN_BITS_MAX || !layout_fits(ret_l, size))
+	    reader_u32(&end) != (uint32_t)crc32(0, head, INDEX_HEAD - 4) ||
+	    ret_l->tokens.bits < TOKEN_BITS_MIN || ret_l->tokens.bits > TOKEN_BITS_MAX ||
+	    !layout_fits(ret_l, size))
 		return -EBADMSG;
 	return 0;
 }
@@ -133,11 +138,14 @@ static int load_head(struct segment_index *i, uint64_t size, struct error *e)
 	if (!r)
 		r = index_layout_parse(head, size, &i->layout);
 	if (r)
-		error_set(e, r, r == -EBADMSG ? "the index's head is damaged" : "cannot read the index: %m");
+		error_set(e, r,
+			  r == -EBADMSG ? "the index's head is damaged" :
+					  "cannot read the index: %m");
 	return r;
 }
 
-int segment_index_over(segment_read_fn read, void *ctx, uint64_t size, struct segment_index **ret_i, struct error *e)
+int segment_index_over(segment_read_fn read, void *ctx, uint64_t size, struct segment_index **ret_i,
+		       struct error *e)
 {
 	AUTO(segment_index_close_ptr) struct segment_index *i = calloc(1, sizeof(*i));
 	int r;
@@ -218,7 +226,8 @@ int row_cursor_get(struct row_cursor *c, uint32_t ordinal, struct row *ret_row)
 	if (ordinal < c->from || ordinal >= c->from + c->n) {
 		uint32_t from = ordinal / CURSOR_ROWS * CURSOR_ROWS;
 		uint32_t n = total - from < CURSOR_ROWS ? total - from : CURSOR_ROWS;
-		int r = read_exact(c->index, INDEX_HEAD + (uint64_t)from * ROW_PACKED, c->buffer, n * ROW_PACKED);
+		int r = read_exact(c->index, INDEX_HEAD + (uint64_t)from * ROW_PACKED, c->buffer,
+				   n * ROW_PACKED);
 
 		c->n = 0;
 		if (r)
@@ -227,7 +236,8 @@ int row_cursor_get(struct row_cursor *c, uint32_t ordinal, struct row *ret_row)
 		c->n = n;
 	}
 	if (!row_parse(c->buffer + (size_t)(ordinal - c->from) * ROW_PACKED, ordinal, ret_row) ||
-	    (ret_row->stream >= c->index->layout.summary.streams && ret_row->stream != ROW_NO_STREAM))
+	    (ret_row->stream >= c->index->layout.summary.streams &&
+	     ret_row->stream != ROW_NO_STREAM))
 		return -EBADMSG;
 	return 0;
 }
@@ -248,7 +258,8 @@ static int stream_read(const struct segment_index *i, uint32_t number, struct in
 {
 	const struct index_layout *l = &i->layout;
 	uint8_t packed[INDEX_STREAM_PACKED];
-	int r = read_exact(i, l->streams + (uint64_t)number * INDEX_STREAM_PACKED, packed, sizeof(packed));
+	int r = read_exact(i, l->streams + (uint64_t)number * INDEX_STREAM_PACKED, packed,
+			   sizeof(packed));
 	struct reader in = reader_init(packed, sizeof(packed));
 	uint32_t name;
 
@@ -315,8 +326,8 @@ static int lower_bound(const struct segment_index *i, uint64_t key_hash, uint32_
 	return 0;
 }
 
-int segment_index_stream(const struct segment_index *i, const struct stream_key *k, uint64_t key_hash,
-			 struct index_stream *ret, uint32_t *ret_no)
+int segment_index_stream(const struct segment_index *i, const struct stream_key *k,
+			 uint64_t key_hash, struct index_stream *ret, uint32_t *ret_no)
 {
 	uint32_t at = 0;
 	int r = lower_bound(i, key_hash, &at);
@@ -337,14 +348,16 @@ int segment_index_by_stream(const struct segment_index *i, uint32_t place, uint3
 {
 	uint8_t b[4] = { 0 };
 	struct reader in = reader_init(b, sizeof(b));
-	int r = place < i->layout.summary.rows ? read_exact(i, i->layout.by_stream + 4ULL * place, b, sizeof(b)) :
-						 -EBADMSG;
+	int r = place < i->layout.summary.rows ?
+			read_exact(i, i->layout.by_stream + 4ULL * place, b, sizeof(b)) :
+			-EBADMSG;
 
 	*ret_row = reader_u32(&in);
 	return r;
 }
 
-int segment_index_stream_rows(const struct segment_index *i, const struct index_stream *stream, struct bitmap *hits)
+int segment_index_stream_rows(const struct segment_index *i, const struct index_stream *stream,
+			      struct bitmap *hits)
 {
 	size_t len = (size_t)stream->rows * 4;
 	AUTO(free_ptr) uint8_t *list = malloc(len + 1);

@@ -46,10 +46,11 @@ MUST_CHECK int segment_index_write(struct index_source *s, int dirfd, const char
 struct segment_index;
 
 /* Open and check the header. -ENOENT, -EBADMSG, -ENOMEM, -EIO. */
-MUST_CHECK int segment_index_open(int dirfd, const char *name, struct segment_index **ret_i, struct error *e);
-/* The same over other bytes (the fuzzer's): ctx outlives i. */
-MUST_CHECK int segment_index_over(segment_read_fn read, void *ctx, uint64_t size, struct segment_index **ret_i,
+MUST_CHECK int segment_index_open(int dirfd, const char *name, struct segment_index **ret_i,
 				  struct error *e);
+/* The same over other bytes (the fuzzer's): ctx outlives i. */
+MUST_CHECK int segment_index_over(segment_read_fn read, void *ctx, uint64_t size,
+				  struct segment_index **ret_i, struct error *e);
 void segment_index_close(struct segment_index *i); /* NULL allowed */
 static inline void segment_index_close_ptr(struct segment_index **i)
 {
@@ -70,16 +71,19 @@ void row_cursor_release(struct row_cursor *c);
 MUST_CHECK int row_cursor_get(struct row_cursor *c, uint32_t ordinal, struct row *ret_row);
 
 /* All streams, malloc'ed, ordered by key hash (row.stream is the index). */
-MUST_CHECK int segment_index_streams(const struct segment_index *i, struct index_stream **ret, size_t *ret_n);
+MUST_CHECK int segment_index_streams(const struct segment_index *i, struct index_stream **ret,
+				     size_t *ret_n);
 /* -ENOENT: the stream has nothing here. ret_no: as in row.stream. */
-MUST_CHECK int segment_index_stream(const struct segment_index *i, const struct stream_key *k, uint64_t key_hash,
-				    struct index_stream *ret, uint32_t *ret_no);
+MUST_CHECK int segment_index_stream(const struct segment_index *i, const struct stream_key *k,
+				    uint64_t key_hash, struct index_stream *ret, uint32_t *ret_no);
 /* The row number at a place (index_stream.first ... + rows - 1) of the list by stream and number. */
-MUST_CHECK int segment_index_by_stream(const struct segment_index *i, uint32_t place, uint32_t *ret_row);
+MUST_CHECK int segment_index_by_stream(const struct segment_index *i, uint32_t place,
+				       uint32_t *ret_row);
 /* Add all rows of a stream. */
-MUST_CHECK int segment_index_stream_rows(const struct segment_index *i, const struct index_stream *stream,
-					 struct bitmap *hits);
+MUST_CHECK int segment_index_stream_rows(const struct segment_index *i,
+					 const struct index_stream *stream, struct bitmap *hits);
 /* Add the rows that may hold a token. */
-MUST_CHECK int segment_index_token(const struct segment_index *i, uint32_t hash, struct bitmap *hits);
+MUST_CHECK int segment_index_token(const struct segment_index *i, uint32_t hash,
+				   struct bitmap *hits);
 
 #endif

@@ -20,7 +20,8 @@ struct index_layout {
 
 void index_layout_pack(const struct index_layout *l, uint8_t head[static INDEX_HEAD]);
 /* size: of the file. -EBADMSG. */
-MUST_CHECK int index_layout_parse(const uint8_t head[static INDEX_HEAD], uint64_t size, struct index_layout *ret_l);
+MUST_CHECK int index_layout_parse(const uint8_t head[static INDEX_HEAD], uint64_t size,
+				  struct index_layout *ret_l);
 /* Sum over a packed stream (less its last four bytes), its number and its host's name. */
 uint32_t index_stream_crc(const uint8_t packed[static INDEX_STREAM_PACKED], uint32_t number,
 			  const struct batch_name *host_id);

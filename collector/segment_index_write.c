@@ -172,8 +172,8 @@ static int write_sections(struct build *b)
 	return outfile_finish(&b->out, head, sizeof(head));
 }
 
-int segment_index_write(struct index_source *s, int dirfd, const char *name, struct index_summary *ret_summary,
-			struct error *e)
+int segment_index_write(struct index_source *s, int dirfd, const char *name,
+			struct index_summary *ret_summary, struct error *e)
 {
 	AUTO(build_release) struct build b = { .source = s, .out.fd = -1 };
 	int r = outfile_open(&b.out, dirfd, name);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Read a whole segment file: for recovery after a crash, and to build an index again. */
 #include "collector/store_internal.h"
+#include "collector/token_log.h"
 
 #include "proto/base/log.h"
 #include "proto/base/reader.h"
@@ -16,12 +17,14 @@ struct loader {
 	struct segment_load *l;
 	struct arena *arena;
 	struct batch_opener *opener;
+	struct token_log_reader *log; /* NULL: there is none */
 };
 
 static void loader_release(struct loader *d)
 {
 	arena_free(d->arena);
 	batch_opener_free(d->opener);
+	token_log_read_end(d->log);
 }
 
 void segment_load_release(struct segment_load *l)
@@ -56,13 +59,17 @@ static int copy_tokens(const uint64_t *tokens, size_t n, struct token_row *t)
 }
 
 /* A batch that cannot be opened any more stays in the answer of every question. */
-static int batch_tokens(struct loader *d, const struct batch_view *v, struct token_row *t)
+static int batch_tokens(struct loader *d, const struct frame *f, const struct batch_view *v,
+			struct token_row *t)
 {
 	const uint8_t *raw;
 	size_t raw_len, n = 0;
 	uint64_t *tokens;
-	int r = d->l->c->tokenize ? batch_open(d->opener, v, NULL, &raw, &raw_len, NULL) : -EBADMSG;
+	int r;
 
+	if (token_log_find(d->log, f->offset, &v->hash, t))
+		return 0;
+	r = d->l->c->tokenize ? batch_open(d->opener, v, NULL, &raw, &raw_len, NULL) : -EBADMSG;
 	if (!r)
 		r = d->l->c->tokenize(&v->header, raw, raw_len, d->arena, &tokens, &n, NULL);
 	if (r == -ENOMEM)
@@ -71,8 +78,8 @@ static int batch_tokens(struct loader *d, const struct batch_view *v, struct tok
 }
 
 /* Row, key and tokens of a frame. -EBADMSG: what the frame holds makes no sense. */
-static int understand(struct loader *d, const struct frame *f, struct row *row, struct stream_key *key,
-		      struct token_row *tokens, struct error *e)
+static int understand(struct loader *d, const struct frame *f, struct row *row,
+		      struct stream_key *key, struct token_row *tokens, struct error *e)
 {
 	struct batch_view view;
 	struct batch_tombstone tombstone;
@@ -84,7 +91,7 @@ static int understand(struct loader *d, const struct frame *f, struct row *row, 
 		if (r)
 			return r;
 		row_of_batch(&view, row, key);
-		r = batch_tokens(d, &view, tokens);
+		r = batch_tokens(d, f, &view, tokens);
 	} else if (f->kind == FRAME_TOMBSTONE) {
 		r = batch_open_tombstone(f->body, f->length, NULL, d->arena, &tombstone, e);
 		if (r || tombstone.n_dropped == 0)
@@ -186,7 +193,8 @@ static int take_frame(struct loader *d, const struct frame *f, struct error *e)
 }
 
 /* What to do about a place without a frame: 1 go on behind it, 0 the file ends here. */
-static int get_past(struct segment_load *l, struct segment_scan *scan, const struct error *why, struct error *e)
+static int get_past(struct segment_load *l, struct segment_scan *scan, const struct error *why,
+		    struct error *e)
 {
 	enum segment_fault fault = SEGMENT_DAMAGED;
 	char text[SEGMENT_ID_TEXT];
@@ -232,7 +240,8 @@ static bool trailer_matches(const struct segment_load *l, uint64_t size)
 	uint64_t end;
 
 	return l->end_offset > 0 && size > SEGMENT_TRAILER &&
-	       segment_pread(&fd, size - SEGMENT_TRAILER, trailer, sizeof(trailer)) == SEGMENT_TRAILER &&
+	       segment_pread(&fd, size - SEGMENT_TRAILER, trailer, sizeof(trailer)) ==
+		       SEGMENT_TRAILER &&
 	       segment_trailer_parse(trailer, &end) && end == l->end_offset;
 }
 
@@ -249,6 +258,8 @@ int segment_load(struct segment_load *l, uint64_t size, struct error *e)
 	if (!d.arena)
 		return error_set(e, -ENOMEM, "cannot allocate memory to read a segment");
 	r = batch_opener_new(&d.opener, e);
+	if (l->open && l->writer_dirfd >= 0)
+		d.log = token_log_read(l->writer_dirfd, &l->id);
 	if (!r)
 		r = scan_all(&d, scan, e);
 	l->complete = !r && trailer_matches(l, size);

@@ -132,7 +132,8 @@ int segment_table_reserve(struct segment_table *t, uint32_t n)
 	return r ? r : grow_maps(t, t->n_rows + n, streams);
 }
 
-static uint32_t find_stream(const struct segment_table *t, const struct stream_key *k, uint64_t key_hash)
+static uint32_t find_stream(const struct segment_table *t, const struct stream_key *k,
+			    uint64_t key_hash)
 {
 	uint32_t at = (uint32_t)key_hash & (t->map_streams - 1);
 
@@ -145,7 +146,8 @@ static uint32_t find_stream(const struct segment_table *t, const struct stream_k
 	return ROW_NO_STREAM;
 }
 
-uint32_t segment_table_stream(struct segment_table *t, const struct stream_key *k, uint64_t key_hash)
+uint32_t segment_table_stream(struct segment_table *t, const struct stream_key *k,
+			      uint64_t key_hash)
 {
 	uint32_t i = find_stream(t, k, key_hash);
 
@@ -194,8 +196,8 @@ void segment_table_add(struct segment_table *t, const struct row *row, struct to
 	t->events += row->count;
 }
 
-bool segment_table_find(const struct segment_table *t, const struct stream_key *k, uint64_t key_hash,
-			uint64_t number, uint32_t *ret_row, uint32_t *ret_slot)
+bool segment_table_find(const struct segment_table *t, const struct stream_key *k,
+			uint64_t key_hash, uint64_t number, uint32_t *ret_row, uint32_t *ret_slot)
 {
 	uint32_t mask = t->map_rows - 1;
 

@@ -27,11 +27,13 @@ void segment_table_release(struct segment_table *t);
 /* Room for n more rows and as many streams: what follows cannot fail then. -ENOMEM, -EFBIG. */
 MUST_CHECK int segment_table_reserve(struct segment_table *t, uint32_t n);
 /* The stream's number here, added when it is new. */
-uint32_t segment_table_stream(struct segment_table *t, const struct stream_key *k, uint64_t key_hash);
+uint32_t segment_table_stream(struct segment_table *t, const struct stream_key *k,
+			      uint64_t key_hash);
 /* row.stream is set. Takes tokens.hashes (malloc'ed or NULL). Room was reserved. */
 void segment_table_add(struct segment_table *t, const struct row *row, struct token_row tokens);
 /* Rows that begin with this number of a stream: call with *ret_row UINT32_MAX for the first; false: no more. */
-MUST_CHECK bool segment_table_find(const struct segment_table *t, const struct stream_key *k, uint64_t key_hash,
-				   uint64_t number, uint32_t *ret_row, uint32_t *ret_slot);
+MUST_CHECK bool segment_table_find(const struct segment_table *t, const struct stream_key *k,
+				   uint64_t key_hash, uint64_t number, uint32_t *ret_row,
+				   uint32_t *ret_slot);
 
 #endif

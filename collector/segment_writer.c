@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collector/segment_writer.h"
 
+#include "collector/token_log.h"
 #include "proto/base/writer.h"
 #include "proto/merkle.h"
 
@@ -24,10 +25,11 @@ struct segment_writer {
 	EVP_MD_CTX *sha; /* over all durable bytes */
 	struct merkle *merkle; /* over all durable bodies */
 	struct segment_table table;
+	struct token_log *log; /* NULL: there is none */
 };
 
-static const char *name_make(const struct segment_id *id, char buf[static SEGMENT_NAME_MAX], const char *before,
-			     const char *after)
+static const char *name_make(const struct segment_id *id, char buf[static SEGMENT_NAME_MAX],
+			     const char *before, const char *after)
 {
 	char text[SEGMENT_ID_TEXT];
 
@@ -57,6 +59,7 @@ void segment_writer_free(struct segment_writer *w)
 	close_fd(&w->fd);
 	EVP_MD_CTX_free(w->sha);
 	merkle_free(w->merkle);
+	token_log_free(w->log);
 	segment_table_release(&w->table);
 	free(w);
 }
@@ -81,7 +84,8 @@ bool segment_writer_frozen(const struct segment_writer *w)
 	return w->frozen;
 }
 
-static int writer_new(int dirfd, const struct segment_begin *b, struct segment_writer **ret_w, struct error *e)
+static int writer_new(int dirfd, const struct segment_begin *b, struct segment_writer **ret_w,
+		      struct error *e)
 {
 	struct segment_writer *w = calloc(1, sizeof(*w));
 
@@ -105,9 +109,11 @@ static int failed(struct segment_writer *w, int code, const char *what, struct e
 {
 	char name[SEGMENT_NAME_MAX];
 
-	error_set(e, code, "cannot %s segment '%s': %m", what, segment_name_open(&w->begin.id, name));
-	error_hint(e, code == -ENOSPC ? "free space below store.dir, or let retention remove more" :
-					"check the disk below store.dir; the file is kept as it is");
+	error_set(e, code, "cannot %s segment '%s': %m", what,
+		  segment_name_open(&w->begin.id, name));
+	error_hint(e, code == -ENOSPC ?
+			      "free space below store.dir, or let retention remove more" :
+			      "check the disk below store.dir; the file is kept as it is");
 	return code;
 }
 
@@ -162,7 +168,8 @@ static int append(struct segment_writer *w, struct iovec *iov, size_t n, struct 
 	return 0;
 }
 
-static int hash_frames(struct segment_writer *w, const struct frame *frames, uint8_t heads[][SEGMENT_HEAD], size_t n)
+static int hash_frames(struct segment_writer *w, const struct frame *frames,
+		       uint8_t heads[][SEGMENT_HEAD], size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (EVP_DigestUpdate(w->sha, heads[i], SEGMENT_HEAD) != 1 ||
@@ -180,7 +187,9 @@ int segment_writer_put(struct segment_writer *w, struct frame *frames, size_t n,
 	int r;
 
 	if (w->frozen || n > SEGMENT_GROUP_MAX)
-		return error_set(e, -EIO, "a frozen segment, or a group of %zu frames, cannot be written", n);
+		return error_set(e, -EIO,
+				 "a frozen segment, or a group of %zu frames, cannot be written",
+				 n);
 	for (size_t i = 0; i < n; i++) {
 		struct frame *f = &frames[i];
 
@@ -204,7 +213,8 @@ int segment_writer_put(struct segment_writer *w, struct frame *frames, size_t n,
 	return 0;
 }
 
-int segment_writer_create(int dirfd, const struct segment_begin *b, struct segment_writer **ret_w, struct error *e)
+int segment_writer_create(int dirfd, const struct segment_begin *b, struct segment_writer **ret_w,
+			  struct error *e)
 {
 	AUTO(segment_writer_free_ptr) struct segment_writer *w = NULL;
 	uint8_t body[SEGMENT_BEGIN_MAX];
@@ -230,19 +240,18 @@ int segment_writer_create(int dirfd, const struct segment_begin *b, struct segme
 		(void)unlinkat(dirfd, name, 0);
 		return r;
 	}
+	w->log = token_log_new(dirfd, &b->id);
 	*ret_w = TAKE(w);
 	return 0;
 }
 
-void segment_writer_discard(struct segment_writer *w)
+void segment_writer_note(struct segment_writer *w, uint32_t first_row)
 {
-	char name[SEGMENT_NAME_MAX];
-
-	(void)unlinkat(w->dirfd, segment_name_open(&w->begin.id, name), 0);
+	token_log_write(w->log, &w->table, first_row);
 }
 
-int segment_writer_resume(int dirfd, int fd, const struct segment_begin *b, struct segment_writer **ret_w,
-			  struct error *e)
+int segment_writer_resume(int dirfd, int fd, const struct segment_begin *b,
+			  struct segment_writer **ret_w, struct error *e)
 {
 	int r = writer_new(dirfd, b, ret_w, e);
 
@@ -257,8 +266,8 @@ int segment_writer_leaf(struct segment_writer *w, const void *body, size_t len)
 	return merkle_add(w->merkle, body, len);
 }
 
-int segment_writer_resumed(struct segment_writer *w, uint64_t length, uint32_t ordinal, struct segment_table *table,
-			   struct error *e)
+int segment_writer_resumed(struct segment_writer *w, uint64_t length, uint32_t ordinal,
+			   struct segment_table *table, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *chunk = malloc(HASH_CHUNK);
 
@@ -266,7 +275,8 @@ int segment_writer_resumed(struct segment_writer *w, uint64_t length, uint32_t o
 		return error_set(e, -ENOMEM, "cannot allocate a buffer to hash a segment");
 	for (uint64_t at = 0; at < length;) {
 		uint64_t left = length - at;
-		ssize_t n = segment_pread(&w->fd, at, chunk, left < HASH_CHUNK ? (size_t)left : HASH_CHUNK);
+		ssize_t n = segment_pread(&w->fd, at, chunk,
+					  left < HASH_CHUNK ? (size_t)left : HASH_CHUNK);
 
 		if (n <= 0)
 			return failed(w, n < 0 ? (int)n : -EIO, "read", e);
@@ -279,6 +289,8 @@ int segment_writer_resumed(struct segment_writer *w, uint64_t length, uint32_t o
 	segment_table_release(&w->table);
 	w->table = *table;
 	segment_table_init(table);
+	w->log = token_log_new(w->dirfd, &w->begin.id);
+	segment_writer_note(w, 0);
 	return 0;
 }
 
@@ -373,7 +385,8 @@ static int tail_make(struct segment_writer *w, struct tail *t, struct error *e)
 
 	t->body = malloc(size);
 	end_of(w, &end);
-	if (!t->body || !digest_so_far(w->sha, NULL, &end.sha256) || merkle_root(w->merkle, &end.root))
+	if (!t->body || !digest_so_far(w->sha, NULL, &end.sha256) ||
+	    merkle_root(w->merkle, &end.root))
 		return error_set(e, -ENOMEM, "cannot hash a segment to seal it");
 	out = writer_init(t->body, size);
 	segment_end_write(&out, &end);
@@ -394,8 +407,8 @@ static int tail_make(struct segment_writer *w, struct tail *t, struct error *e)
 	return 0;
 }
 
-static int index_make(struct segment_writer *w, const struct tail *t, struct index_summary *ret, const char *name,
-		      struct error *e)
+static int index_make(struct segment_writer *w, const struct tail *t, struct index_summary *ret,
+		      const char *name, struct error *e)
 {
 	struct segment_table *table = &w->table;
 	struct index_source source = {
@@ -432,18 +445,21 @@ static int publish(struct segment_writer *w, const char *index_tmp, struct error
 	segment_name_index(&w->begin.id, index);
 	if (fchmod(w->fd, 0444) < 0 || fsync(w->fd) < 0)
 		return freeze(w, -errno, "make read-only", e);
-	if (renameat(w->dirfd, index_tmp, w->dirfd, index) < 0 || renameat(w->dirfd, from, w->dirfd, to) < 0)
+	if (renameat(w->dirfd, index_tmp, w->dirfd, index) < 0 ||
+	    renameat(w->dirfd, from, w->dirfd, to) < 0)
 		return freeze(w, -errno, "rename", e);
 	if (fsync(w->dirfd) < 0)
 		return freeze(w, -errno, "sync the folder of", e);
 	return 0;
 }
 
-int segment_writer_seal(struct segment_writer *w, struct index_summary *ret_summary, struct error *e)
+int segment_writer_seal(struct segment_writer *w, struct index_summary *ret_summary,
+			struct error *e)
 {
 	AUTO(tail_release) struct tail t = { .body = NULL };
 	char name[SEGMENT_NAME_MAX];
-	int r = w->frozen ? error_set(e, -EIO, "an abandoned segment is sealed at the next start") : tail_make(w, &t, e);
+	int r = w->frozen ? error_set(e, -EIO, "an abandoned segment is sealed at the next start") :
+			    tail_make(w, &t, e);
 
 	if (r)
 		return r;
@@ -462,5 +478,7 @@ int segment_writer_seal(struct segment_writer *w, struct index_summary *ret_summ
 		r = publish(w, name, e);
 	if (r)
 		(void)unlinkat(w->dirfd, name, 0);
+	else
+		token_log_remove(w->dirfd, &w->begin.id);
 	return r;
 }

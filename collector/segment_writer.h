@@ -18,12 +18,12 @@ const char *segment_name_index(const struct segment_id *id, char buf[static SEGM
 
 /* A new file with its first frame, durable, its folder too. dirfd: borrowed as long as the writer.
  * -ENOSPC, -EIO, -ENOMEM: no file is left. */
-MUST_CHECK int segment_writer_create(int dirfd, const struct segment_begin *b, struct segment_writer **ret_w,
-				     struct error *e);
+MUST_CHECK int segment_writer_create(int dirfd, const struct segment_begin *b,
+				     struct segment_writer **ret_w, struct error *e);
 /* Go on with a file that was recovered: resume (fd: taken over on success), a leaf per intact frame,
  * resumed. */
-MUST_CHECK int segment_writer_resume(int dirfd, int fd, const struct segment_begin *b, struct segment_writer **ret_w,
-				     struct error *e);
+MUST_CHECK int segment_writer_resume(int dirfd, int fd, const struct segment_begin *b,
+				     struct segment_writer **ret_w, struct error *e);
 MUST_CHECK int segment_writer_leaf(struct segment_writer *w, const void *body, size_t len);
 /* After the last leaf: hash length bytes of the file (durable by now) and take over the table, which is
  * left empty. ordinal: of the next frame; more than there were leaves when damage was skipped. */
@@ -43,12 +43,14 @@ bool segment_writer_frozen(const struct segment_writer *w);
 
 /* Append n frames (kind, flags, length, received_ns, body are set; the rest is set here), durable when
  * this returns 0. -ENOSPC: nothing was written. -EIO: frozen. Cost: one pwritev, one fdatasync. */
-MUST_CHECK int segment_writer_put(struct segment_writer *w, struct frame *frames, size_t n, struct error *e);
+MUST_CHECK int segment_writer_put(struct segment_writer *w, struct frame *frames, size_t n,
+				  struct error *e);
+
+/* What is in the table from this row on, for the next start (token_log.h). Fails silently. */
+void segment_writer_note(struct segment_writer *w, uint32_t first_row);
 
 /* Last frame, index file, final name, read-only. 0: w is finished, to be freed. -ENOSPC, -ENOMEM:
  * as before, try later. -EIO: frozen. */
-MUST_CHECK int segment_writer_seal(struct segment_writer *w, struct index_summary *ret_summary, struct error *e);
-/* Remove the file of a writer that holds nothing. */
-void segment_writer_discard(struct segment_writer *w);
-
+MUST_CHECK int segment_writer_seal(struct segment_writer *w, struct index_summary *ret_summary,
+				   struct error *e);
 #endif

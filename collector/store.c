@@ -26,8 +26,8 @@ bool store_tenant_valid(const struct batch_name *name)
 	for (size_t i = 0; i < name->len; i++) {
 		uint8_t c = name->b[i];
 
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-		      c == '_' || c == '-'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		      c == '.' || c == '_' || c == '-'))
 			return false;
 	}
 	return true;
@@ -64,14 +64,16 @@ static int open_folder(struct store *s, struct tenant *t, struct error *e)
 
 	memcpy(name, t->name.b, t->name.len);
 	if (mkdirat(s->dirfd, name, DIR_MODE) < 0 && errno != EEXIST)
-		return error_set(e, errno == ENOSPC ? -ENOSPC : -EIO, "cannot make the folder '%s/%s': %m", s->dir, name);
+		return error_set(e, errno == ENOSPC ? -ENOSPC : -EIO,
+				 "cannot make the folder '%s/%s': %m", s->dir, name);
 	t->dirfd = openat(s->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (t->dirfd < 0 || fsync(s->dirfd) < 0)
 		return error_set(e, -EIO, "cannot open the folder '%s/%s': %m", s->dir, name);
 	return 0;
 }
 
-int store_tenant_get(struct store *s, const struct batch_name *name, struct tenant **ret, struct error *e)
+int store_tenant_get(struct store *s, const struct batch_name *name, struct tenant **ret,
+		     struct error *e)
 {
 	struct tenant *t = store_tenant(s, name), **all;
 	int r;
@@ -129,7 +131,8 @@ void tenant_add(struct store *s, struct tenant *t, struct segment *g)
 	(void)pthread_rwlock_wrlock(&s->lock);
 	while (at > 0 && memcmp(t->segments[at - 1]->id.b, g->id.b, SEGMENT_ID_LEN) > 0)
 		at--;
-	memmove(t->segments + at + 1, t->segments + at, (t->n_segments - at) * sizeof(struct segment *));
+	memmove(t->segments + at + 1, t->segments + at,
+		(t->n_segments - at) * sizeof(struct segment *));
 	t->segments[at] = g;
 	t->n_segments++;
 	(void)pthread_rwlock_unlock(&s->lock);
@@ -153,7 +156,8 @@ struct segment *tenant_segment(const struct tenant *t, const struct segment_id *
 	return NULL;
 }
 
-void store_ref_make(const struct segment *g, const struct row *row, const struct stream_key *k, struct store_ref *ret)
+void store_ref_make(const struct segment *g, const struct row *row, const struct stream_key *k,
+		    struct store_ref *ret)
 {
 	*ret = (struct store_ref){
 		.offset = row->offset,
@@ -290,7 +294,9 @@ void store_close(struct store *s)
 
 int store_idle(struct store *s, const struct batch_idle *idle, int64_t received_ns)
 {
-	struct stream_key k = { .tenant = idle->tenant, .host_id = idle->host_id, .lane = (uint8_t)idle->lane };
+	struct stream_key k = { .tenant = idle->tenant,
+				.host_id = idle->host_id,
+				.lane = (uint8_t)idle->lane };
 	struct stream *stream;
 	int64_t wall;
 	int r = -ESTALE;
@@ -299,7 +305,8 @@ int store_idle(struct store *s, const struct batch_idle *idle, int64_t received_
 	memcpy(k.epoch, idle->epoch, BATCH_EPOCH_LEN);
 	(void)pthread_rwlock_wrlock(&s->lock);
 	stream = streams_find(s->streams, &k);
-	if (stream && stream->stored && idle->has_hash && stream->n_runs == 0 && idle->number == stream->contiguous &&
+	if (stream && stream->stored && idle->has_hash && stream->n_runs == 0 &&
+	    idle->number == stream->contiguous &&
 	    memcmp(idle->header_hash.b, stream->contiguous_hash.b, SEAL_HASH_LEN) == 0 &&
 	    idle->watermark_ns <= INT64_MAX &&
 	    !__builtin_add_overflow((int64_t)idle->watermark_ns, stream->offset_ns, &wall)) {
@@ -316,7 +323,9 @@ int store_idle(struct store *s, const struct batch_idle *idle, int64_t received_
 bool store_acknowledged(struct store *s, const struct batch_header *h, uint64_t *ret_number,
 			struct seal_hash *ret_hash)
 {
-	struct stream_key k = { .tenant = h->tenant, .host_id = h->host_id, .lane = (uint8_t)h->lane };
+	struct stream_key k = { .tenant = h->tenant,
+				.host_id = h->host_id,
+				.lane = (uint8_t)h->lane };
 	const struct stream *stream;
 	bool any;
 
@@ -345,7 +354,8 @@ static bool gather_streams(void *ctx, struct stream_host *h)
 {
 	struct gather *g = ctx;
 
-	if (!batch_name_equal(&h->tenant, g->tenant) || (g->host_id && !batch_name_equal(&h->host_id, g->host_id)))
+	if (!batch_name_equal(&h->tenant, g->tenant) ||
+	    (g->host_id && !batch_name_equal(&h->host_id, g->host_id)))
 		return true;
 	for (const struct stream *s = h->streams; s; s = s->next) {
 		if (!s->stored)
@@ -376,8 +386,9 @@ static int by_host_and_time(const void *a, const void *b)
 	return x->first_wall_ns < y->first_wall_ns ? -1 : x->first_wall_ns > y->first_wall_ns;
 }
 
-int store_streams(struct store *s, const struct batch_name *tenant, const struct batch_name *host_id,
-		  struct store_stream **ret, size_t *ret_n, struct error *e)
+int store_streams(struct store *s, const struct batch_name *tenant,
+		  const struct batch_name *host_id, struct store_stream **ret, size_t *ret_n,
+		  struct error *e)
 {
 	struct gather g = { .tenant = tenant, .host_id = host_id };
 
@@ -415,8 +426,11 @@ static bool gather_hosts(void *ctx, struct stream_host *h)
 		g->max = max;
 	}
 	to = &g->hosts[g->n];
-	*to = (struct store_host){ .tenant = h->tenant, .host_id = h->host_id, .record_len = newest->len,
-				   .received_ns = newest->received_ns, .record = malloc(newest->len + 1) };
+	*to = (struct store_host){ .tenant = h->tenant,
+				   .host_id = h->host_id,
+				   .record_len = newest->len,
+				   .received_ns = newest->received_ns,
+				   .record = malloc(newest->len + 1) };
 	g->no_memory = !to->record;
 	if (!to->record)
 		return false;

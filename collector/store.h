@@ -3,7 +3,7 @@
  * index beside them that can be rebuilt. Format: collector/README.md "segments".
  *
  * Layout: DIR/lock, DIR/catalog.sqlite (derived), DIR/TENANT/open-ID.seg (one being written for each
- * tenant and retention class), DIR/TENANT/ID.seg (sealed, mode 0444), ID.idx (tokens, derived).
+ * tenant; open-ID.tok beside it, derived), DIR/TENANT/ID.seg (sealed, mode 0444), ID.idx (derived).
  *
  * Threads: store_put, store_idle and store_retain belong to the one writer thread. store_find,
  * store_read, store_streams, store_hosts and store_totals may be called by any number of query threads
@@ -17,7 +17,12 @@
 #define STORE_TOKENS_MAX 65536 /* of one batch */
 #define STORE_PUT_MAX 256 /* items in one group commit */
 
-enum store_kind { STORE_BATCH = 1, STORE_TOMBSTONE = 2, STORE_HOST_RECORD = 3, STORE_RETENTION = 4 };
+enum store_kind {
+	STORE_BATCH = 1,
+	STORE_TOMBSTONE = 2,
+	STORE_HOST_RECORD = 3,
+	STORE_RETENTION = 4
+};
 
 enum store_result {
 	STORE_STORED = 1,
@@ -68,15 +73,15 @@ struct store_ref {
 
 struct store_config {
 	const char *dir;
-	uint64_t segment_bytes; /* seal the open segment at this size */
-	uint64_t segment_age_ms; /* or this age */
+	uint64_t segment_bytes; /* seal the open segment at this size; 0: 64 MiB */
+	uint64_t segment_age_ms; /* or this age; 0: 10 minutes */
 	uint64_t reserve_bytes; /* refuse to write when the file system has less left */
 	uint64_t retain_bytes; /* 0: no limit; whole sealed segments, oldest first */
-	uint64_t retain_ms; /* 0: no limit; by the newest event and receipt in the segment */
+	uint64_t retain_ms; /* 0: no limit; by the newest receipt in the segment, not by hosts' clocks */
 	struct seal_key *ledger_key; /* signs retention records; borrowed */
 	/* Tokens of an opened batch, for reindex. ret_tokens in arena a, sorted, no duplicates. */
-	int (*tokenize)(const struct batch_header *h, const uint8_t *raw, size_t raw_len, struct arena *a,
-			uint64_t **ret_tokens, size_t *ret_n, struct error *e);
+	int (*tokenize)(const struct batch_header *h, const uint8_t *raw, size_t raw_len,
+			struct arena *a, uint64_t **ret_tokens, size_t *ret_n, struct error *e);
 	/* After a put is durable, on the writer thread, once per STORED or CONFLICT batch. May be NULL. */
 	void (*on_stored)(void *ctx, const struct store_ref *ref, const struct store_item *item);
 	void *ctx;
@@ -120,13 +125,14 @@ struct store_question {
 };
 
 /* References to all batches that may hold an answer (never too few; perhaps too many), ordered by
- * first_wall_ns. ret_refs: malloc'ed. Tombstones are included whenever their range overlaps. */
-MUST_CHECK int store_find(struct store *s, const struct store_question *q, struct store_ref **ret_refs,
-			  size_t *ret_n, struct error *e);
+ * first_wall_ns. ret_refs: malloc'ed. Tombstones are included whenever their range overlaps.
+ * -EBADMSG: an index is damaged; store_retain builds it again, then ask once more. */
+MUST_CHECK int store_find(struct store *s, const struct store_question *q,
+			  struct store_ref **ret_refs, size_t *ret_n, struct error *e);
 /* The stored bytes behind a reference, frame checksum verified. ret_bytes: malloc'ed.
  * -ENOENT: removed by retention; -EBADMSG: damaged on disk (segment and offset in the sentence). */
-MUST_CHECK int store_read(struct store *s, const struct store_ref *ref, uint8_t **ret_bytes, size_t *ret_len,
-			  struct error *e);
+MUST_CHECK int store_read(struct store *s, const struct store_ref *ref, uint8_t **ret_bytes,
+			  size_t *ret_len, struct error *e);
 
 /* One chain of batches: what is there and what is missing. */
 struct store_stream {
@@ -138,13 +144,15 @@ struct store_stream {
 	uint64_t newest; /* highest number here */
 	struct seal_hash newest_hash; /* of contiguous */
 	uint64_t events, gaps, conflicts, dropped_events;
-	int64_t first_wall_ns, watermark_wall_ns, received_ns; /* watermark of the contiguous part */
+	int64_t first_wall_ns, watermark_wall_ns,
+		received_ns; /* watermark of the contiguous part */
 	int64_t offset_ns;
 	uint64_t chain_breaks; /* previous_hash did not name the header before */
 };
 /* ret: malloc'ed, ordered by tenant, host, first_wall_ns. tenant required, host_id NULL: all. */
-MUST_CHECK int store_streams(struct store *s, const struct batch_name *tenant, const struct batch_name *host_id,
-			     struct store_stream **ret, size_t *ret_n, struct error *e);
+MUST_CHECK int store_streams(struct store *s, const struct batch_name *tenant,
+			     const struct batch_name *host_id, struct store_stream **ret,
+			     size_t *ret_n, struct error *e);
 /* What may be acknowledged for this stream: the contiguous number and its hash. false: none. */
 bool store_acknowledged(struct store *s, const struct batch_header *h, uint64_t *ret_number,
 			struct seal_hash *ret_hash);
@@ -156,7 +164,8 @@ struct store_host {
 	size_t record_len;
 	int64_t received_ns;
 };
-MUST_CHECK int store_hosts(struct store *s, struct store_host **ret, size_t *ret_n, struct error *e);
+MUST_CHECK int store_hosts(struct store *s, struct store_host **ret, size_t *ret_n,
+			   struct error *e);
 void store_hosts_free(struct store_host *h, size_t n);
 
 struct store_totals {
@@ -170,7 +179,7 @@ MUST_CHECK int store_reindex(const struct store_config *c, struct error *e);
 /* Re-read everything: frames, checksums, signatures (by the stored host records), hashes, chains,
  * retention records. Calls report once per fault, first byte named. ret_faults: 0 intact. */
 MUST_CHECK int store_check(const struct store_config *c,
-			   void (*report)(void *ctx, const char *sentence), void *ctx, uint64_t *ret_faults,
-			   struct error *e);
+			   void (*report)(void *ctx, const char *sentence), void *ctx,
+			   uint64_t *ret_faults, struct error *e);
 
 #endif

@@ -24,8 +24,8 @@ int store_room(const struct store *s, uint64_t bytes, struct error *e)
 	free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
 	if (free_bytes >= s->c.reserve_bytes && free_bytes - s->c.reserve_bytes >= bytes)
 		return 0;
-	error_set(e, -ENOSPC, "the disk below '%s' has %llu bytes left, the reserve is %llu", s->dir,
-		  (unsigned long long)free_bytes, (unsigned long long)s->c.reserve_bytes);
+	error_set(e, -ENOSPC, "the disk below '%s' has %llu bytes left, the reserve is %llu",
+		  s->dir, (unsigned long long)free_bytes, (unsigned long long)s->c.reserve_bytes);
 	error_hint(e, "free space, or let retention remove more");
 	return -ENOSPC;
 }
@@ -80,8 +80,10 @@ static int begin(struct store *s, struct tenant *t, int64_t now_ns, struct error
 	int r;
 
 	if (s->frozen >= STORE_FROZEN_MAX)
-		return error_set(e, -EIO, "%u segments below '%s' failed: the disk is taken for dead until a restart",
-				 s->frozen, s->dir);
+		return error_set(
+			e, -EIO,
+			"%u segments below '%s' failed: the disk is taken for dead until a restart",
+			s->frozen, s->dir);
 	if (getrandom(random, sizeof(random), 0) != sizeof(random))
 		return error_set(e, -EIO, "cannot get random bytes: %m");
 	segment_id_make(&b.id, segment_id_sequence(&t->last_id) + 1, random);
@@ -91,7 +93,10 @@ static int begin(struct store *s, struct tenant *t, int64_t now_ns, struct error
 		free(g);
 		return error_set(e, -ENOMEM, "cannot allocate a segment");
 	}
-	*g = (struct segment){ .tenant = t, .id = b.id, .sequence = segment_id_sequence(&b.id), .created_ns = now_ns };
+	*g = (struct segment){ .tenant = t,
+			       .id = b.id,
+			       .sequence = segment_id_sequence(&b.id),
+			       .created_ns = now_ns };
 	r = segment_writer_create(t->dirfd, &b, &g->writer, e);
 	if (r) {
 		if (r == -EIO)
@@ -129,14 +134,15 @@ static bool note_host(void *ctx, struct stream_host *h)
 	return !n->r;
 }
 
-static int catalog_note(struct store *s, const struct segment *g, const struct index_stream *streams, uint32_t n,
-			struct error *e)
+static int catalog_note(struct store *s, const struct segment *g,
+			const struct index_stream *streams, uint32_t n, struct error *e)
 {
 	struct note note = { .catalog = s->catalog, .segment = g, .e = e };
 	int r = catalog_begin(s->catalog, e);
 
 	if (!r)
-		r = catalog_put_segment(s->catalog, &g->tenant->name, &g->id, g->summary.segment_bytes, e);
+		r = catalog_put_segment(s->catalog, &g->tenant->name, &g->id,
+					g->summary.segment_bytes, e);
 	for (uint32_t i = 0; i < n && !r; i++) {
 		const struct stream *stream = streams_find(s->streams, &streams[i].key);
 
@@ -182,7 +188,8 @@ int tenant_seal(struct store *s, struct tenant *t, struct error *e)
 	return 0;
 }
 
-int tenant_open_segment(struct store *s, struct tenant *t, int64_t now_ns, struct segment **ret, struct error *e)
+int tenant_open_segment(struct store *s, struct tenant *t, int64_t now_ns, struct segment **ret,
+			struct error *e)
 {
 	int r = 0;
 
@@ -197,7 +204,8 @@ int tenant_open_segment(struct store *s, struct tenant *t, int64_t now_ns, struc
 					*e = why;
 				return why.code;
 			}
-			log_failure(LOG_LEVEL_WARN, "segment not sealed, will be tried again", &why);
+			log_failure(LOG_LEVEL_WARN, "segment not sealed, will be tried again",
+				    &why);
 		}
 	}
 	if (!t->open)

@@ -35,7 +35,8 @@ static bool host_wanted(const struct store_question *q, const struct batch_name 
 	return q->n_hosts == 0;
 }
 
-static int add(struct find *f, const struct segment *g, const struct row *row, const struct stream_key *k)
+static int add(struct find *f, const struct segment *g, const struct row *row,
+	       const struct stream_key *k)
 {
 	if (!overlaps(f->q, row->first_wall_ns, row->last_wall_ns))
 		return 0;
@@ -98,7 +99,8 @@ static int search_table(struct find *f, const struct segment *g)
 	for (uint32_t i = 0; i < t->n_rows && !r; i++) {
 		const struct row *row = &t->rows[i];
 
-		if (row->stream != ROW_NO_STREAM && host_wanted(f->q, &t->streams[row->stream].key.host_id) &&
+		if (row->stream != ROW_NO_STREAM &&
+		    host_wanted(f->q, &t->streams[row->stream].key.host_id) &&
 		    tokens_match(f->q, &t->tokens[i]))
 			r = add(f, g, row, &t->streams[row->stream].key);
 	}
@@ -107,7 +109,8 @@ static int search_table(struct find *f, const struct segment *g)
 
 /* ---- in index files ---- */
 
-static int match_group(const struct segment_index *i, const struct store_group *group, struct bitmap *hits)
+static int match_group(const struct segment_index *i, const struct store_group *group,
+		       struct bitmap *hits)
 {
 	int r = segment_index_token(i, TOKEN_ANY, hits);
 
@@ -116,7 +119,8 @@ static int match_group(const struct segment_index *i, const struct store_group *
 	return r;
 }
 
-static int match_tokens(const struct segment_index *i, const struct store_question *q, struct bitmap *rows)
+static int match_tokens(const struct segment_index *i, const struct store_question *q,
+			struct bitmap *rows)
 {
 	int r = 0;
 
@@ -214,7 +218,9 @@ static int search_sealed(struct find *f, const struct segment_id *id, struct err
 	if (!still_there(f, id, r == -EBADMSG || r == -ENOENT))
 		return 0;
 	if (r == -ENOENT || r == -EBADMSG) {
-		error_hint(e, "it is built again by and by; ask again, or run 'exhibit-collector reindex'");
+		error_hint(
+			e,
+			"it is built again by and by; ask again, or run 'exhibit-collector reindex'");
 		return -EBADMSG;
 	}
 	return r;
@@ -253,8 +259,8 @@ static int by_time(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
-int store_find(struct store *s, const struct store_question *q, struct store_ref **ret_refs, size_t *ret_n,
-	       struct error *e)
+int store_find(struct store *s, const struct store_question *q, struct store_ref **ret_refs,
+	       size_t *ret_n, struct error *e)
 {
 	AUTO(find_release) struct find f = { .s = s, .q = q };
 	int r;

@@ -24,7 +24,11 @@ enum segment_state {
 	SEGMENT_SEALED,
 };
 
-enum index_state { INDEX_GOOD, INDEX_DAMAGED /* to be built again */, INDEX_LOST /* that failed */ };
+enum index_state {
+	INDEX_GOOD,
+	INDEX_DAMAGED /* to be built again */,
+	INDEX_LOST /* that failed */
+};
 
 struct segment {
 	struct tenant *tenant;
@@ -64,27 +68,31 @@ struct store {
 
 /* store.c */
 /* Folder, lock, nothing loaded yet. */
-MUST_CHECK int store_open_locked(const struct store_config *c, struct store **ret_s, struct error *e);
+MUST_CHECK int store_open_locked(const struct store_config *c, struct store **ret_s,
+				 struct error *e);
 struct tenant *store_tenant(const struct store *s, const struct batch_name *name);
 MUST_CHECK bool store_tenant_valid(const struct batch_name *name);
 /* Find, or make folder and entry. -EDQUOT, -ENOMEM, -EIO, -ENOSPC. */
-MUST_CHECK int store_tenant_get(struct store *s, const struct batch_name *name, struct tenant **ret, struct error *e);
+MUST_CHECK int store_tenant_get(struct store *s, const struct batch_name *name, struct tenant **ret,
+				struct error *e);
 /* Room for one more segment in the list. */
 MUST_CHECK int tenant_reserve(struct store *s, struct tenant *t);
 /* Put a segment in its place in the list (room was reserved; takes it). */
 void tenant_add(struct store *s, struct tenant *t, struct segment *g);
 struct segment *tenant_segment(const struct tenant *t, const struct segment_id *id);
 void segment_free(struct segment *g);
-void store_ref_make(const struct segment *g, const struct row *row, const struct stream_key *k, struct store_ref *ret);
+void store_ref_make(const struct segment *g, const struct row *row, const struct stream_key *k,
+		    struct store_ref *ret);
 /* The catalog failed: forget it, say so once. */
 void store_drop_catalog(struct store *s, const struct error *why);
 
 /* store_append.c */
 /* The tenant's open segment, begun or changed when need be. -EIO, -ENOSPC, -ENOMEM. */
-MUST_CHECK int tenant_open_segment(struct store *s, struct tenant *t, int64_t now_ns, struct segment **ret,
-				   struct error *e);
+MUST_CHECK int tenant_open_segment(struct store *s, struct tenant *t, int64_t now_ns,
+				   struct segment **ret, struct error *e);
 /* Write frames to it; on -EIO it is abandoned. */
-MUST_CHECK int tenant_write(struct store *s, struct tenant *t, struct frame *frames, size_t n, struct error *e);
+MUST_CHECK int tenant_write(struct store *s, struct tenant *t, struct frame *frames, size_t n,
+			    struct error *e);
 MUST_CHECK int tenant_seal(struct store *s, struct tenant *t, struct error *e);
 /* -ENOSPC when fewer than reserve + bytes are free. */
 MUST_CHECK int store_room(const struct store *s, uint64_t bytes, struct error *e);
@@ -92,12 +100,12 @@ MUST_CHECK int store_room(const struct store *s, uint64_t bytes, struct error *e
 /* store_twins.c */
 enum twin { TWIN_NONE, TWIN_SAME, TWIN_OTHER, TWIN_TOO_MANY };
 /* What is stored under a row's stream and number. -EBADMSG: an index is damaged. */
-MUST_CHECK int store_twin(struct store *s, const struct stream *stream, const struct row *row, enum twin *ret,
-			  struct error *e);
+MUST_CHECK int store_twin(struct store *s, const struct stream *stream, const struct row *row,
+			  enum twin *ret, struct error *e);
 
 /* store_read.c: the body of a frame of g. -ENOENT: the file is gone. */
-MUST_CHECK int segment_body(const struct segment *g, uint64_t offset, enum frame_kind kind, uint8_t **ret_body,
-			    size_t *ret_len, struct error *e);
+MUST_CHECK int segment_body(const struct segment *g, uint64_t offset, enum frame_kind kind,
+			    uint8_t **ret_body, size_t *ret_len, struct error *e);
 
 /* segment_load.c: everything of a segment file, into a table. */
 struct segment_load {
@@ -126,18 +134,28 @@ void segment_load_release(struct segment_load *l);
 /* Everything in the folder: tenants, segments, streams, catalog. */
 MUST_CHECK int store_load(struct store *s, struct error *e);
 /* fn for every tenant's folder. */
-MUST_CHECK int store_each_tenant(struct store *s, int (*fn)(void *ctx, struct tenant *t, struct error *e), void *ctx,
+MUST_CHECK int store_each_tenant(struct store *s,
+				 int (*fn)(void *ctx, struct tenant *t, struct error *e), void *ctx,
 				 struct error *e);
 /* Unlink catalog and indexes: store_load builds them again. */
 MUST_CHECK int store_forget_derived(struct store *s, struct error *e);
+
+/* store_catalog.c */
+MUST_CHECK int store_load_catalog(struct store *s, struct error *e);
+
+/* store_replay.c */
+MUST_CHECK int store_replay_sealed(struct store *s, struct segment *g, struct error *e);
+MUST_CHECK int store_replay_table(struct store *s, struct segment *g, struct error *e);
+
+/* store_index.c */
 /* Rebuild a sealed segment's index file and g->summary from its bytes. */
 MUST_CHECK int store_rebuild_index(struct store *s, struct segment *g, struct error *e);
 
 /* retention.c */
 /* A retention record is durable in the segment with this sequence: what it says of streams and of the
  * segment that it removes. */
-MUST_CHECK int retention_apply(struct store *s, struct tenant *t, const uint8_t *body, size_t len, uint64_t segment,
-			       struct error *e);
+MUST_CHECK int retention_apply(struct store *s, struct tenant *t, const uint8_t *body, size_t len,
+			       uint64_t segment, struct error *e);
 /* Unlink what retention records say is removed. */
 MUST_CHECK int retention_finish(struct store *s, struct error *e);
 

@@ -53,7 +53,8 @@ static int bound(struct plan *p, int r, struct error *e)
 
 static bool numbers_sane(const struct row *row)
 {
-	return row->numbers > 0 && row->number > 0 && row->number <= (uint64_t)INT64_MAX - row->numbers;
+	return row->numbers > 0 && row->number > 0 &&
+	       row->number <= (uint64_t)INT64_MAX - row->numbers;
 }
 
 static void describe(struct plan *p)
@@ -139,7 +140,8 @@ static int prepare(struct group *g, struct plan *p, struct error *e)
 	if (p->row.kind == FRAME_HOST_RECORD) {
 		r = streams_host_get(s->streams, &p->key.tenant, &p->key.host_id, &p->host);
 		if (!r)
-			r = host_record_plan(p->host, p->item->bytes, p->item->len, pending(g, p), &known);
+			r = host_record_plan(p->host, p->item->bytes, p->item->len, pending(g, p),
+					     &known);
 		p->accepted = !known;
 		if (!r && known)
 			p->item->result = STORE_DUPLICATE;
@@ -158,8 +160,9 @@ static int begin_plan(struct group *g, struct plan *p, struct error *e)
 	int r;
 
 	describe(p);
-	if (p->row.kind == 0 || !store_tenant_valid(&p->key.tenant) || item->len > BATCH_MESSAGE_MAX ||
-	    item->n_tokens > STORE_TOKENS_MAX || (p->row.stream != ROW_NO_STREAM && !numbers_sane(&p->row))) {
+	if (p->row.kind == 0 || !store_tenant_valid(&p->key.tenant) ||
+	    item->len > BATCH_MESSAGE_MAX || item->n_tokens > STORE_TOKENS_MAX ||
+	    (p->row.stream != ROW_NO_STREAM && !numbers_sane(&p->row))) {
 		refuse(p);
 		return 0;
 	}
@@ -242,8 +245,8 @@ static int classify(struct group *g, struct plan *p, struct error *e)
 
 /* ---- one tenant's part ---- */
 
-static size_t make_frames(struct group *g, const struct tenant *t, struct frame frames[static STORE_PUT_MAX],
-			  uint64_t *ret_bytes)
+static size_t make_frames(struct group *g, const struct tenant *t,
+			  struct frame frames[static STORE_PUT_MAX], uint64_t *ret_bytes)
 {
 	size_t n = 0;
 
@@ -274,11 +277,13 @@ static void apply(struct store *s, struct segment *g, struct plan *p, const stru
 	p->row.stream = ROW_NO_STREAM;
 	if (p->stream)
 		p->row.stream = segment_table_stream(table, &p->key, p->stream->key_hash);
-	segment_table_add(table, &p->row, (struct token_row){ TAKE(p->tokens.hashes), p->tokens.n });
+	segment_table_add(table, &p->row,
+			  (struct token_row){ TAKE(p->tokens.hashes), p->tokens.n });
 	if (p->stream)
 		stream_add(p->stream, &p->row, g->sequence);
 	else
-		host_record_add(p->host, TAKE(p->copy), p->item->len, p->item->received_ns, g->sequence);
+		host_record_add(p->host, TAKE(p->copy), p->item->len, p->item->received_ns,
+				g->sequence);
 }
 
 static void tell(struct group *g, const struct segment *segment, const struct tenant *t)
@@ -287,7 +292,8 @@ static void tell(struct group *g, const struct segment *segment, const struct te
 		struct plan *p = &g->plans[i];
 		struct store_ref ref;
 
-		if (p->tenant != t || !p->accepted || p->row.kind != FRAME_BATCH || !g->s->c.on_stored)
+		if (p->tenant != t || !p->accepted || p->row.kind != FRAME_BATCH ||
+		    !g->s->c.on_stored)
 			continue;
 		store_ref_make(segment, &p->row, &p->key, &ref);
 		g->s->c.on_stored(g->s->c.ctx, &ref, p->item);
@@ -300,6 +306,7 @@ static int put_tenant(struct group *g, struct tenant *t, struct error *e)
 	struct store *s = g->s;
 	struct segment *segment;
 	uint64_t bytes = 0;
+	uint32_t first;
 	size_t n = make_frames(g, t, frames, &bytes);
 	int r;
 
@@ -318,11 +325,13 @@ static int put_tenant(struct group *g, struct tenant *t, struct error *e)
 	r = tenant_write(s, t, frames, n, e);
 	if (r)
 		return r;
+	first = segment_writer_table(segment->writer)->n_rows;
 	(void)pthread_rwlock_wrlock(&s->lock);
 	for (size_t i = 0; i < g->n; i++)
 		if (g->plans[i].tenant == t && g->plans[i].accepted)
 			apply(s, segment, &g->plans[i], &frames[g->plans[i].order]);
 	(void)pthread_rwlock_unlock(&s->lock);
+	segment_writer_note(segment->writer, first);
 	tell(g, segment, t);
 	return 0;
 }

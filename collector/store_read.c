@@ -7,19 +7,22 @@
 #include <string.h>
 
 /* A segment is open under one of two names, the later one for good. */
-static int open_segment(const struct tenant *t, const struct segment_id *id, char name[static SEGMENT_NAME_MAX])
+static int open_segment(const struct tenant *t, const struct segment_id *id,
+			char name[static SEGMENT_NAME_MAX])
 {
 	int fd = openat(t->dirfd, segment_name_sealed(id, name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0 && errno == ENOENT)
-		fd = openat(t->dirfd, segment_name_open(id, name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		fd = openat(t->dirfd, segment_name_open(id, name),
+			    O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 && errno == ENOENT)
-		fd = openat(t->dirfd, segment_name_sealed(id, name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		fd = openat(t->dirfd, segment_name_sealed(id, name),
+			    O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	return fd;
 }
 
-static int read_body(const struct tenant *t, const struct segment_id *id, uint64_t offset, enum frame_kind kind,
-		     uint8_t **ret_body, size_t *ret_len, struct error *e)
+static int read_body(const struct tenant *t, const struct segment_id *id, uint64_t offset,
+		     enum frame_kind kind, uint8_t **ret_body, size_t *ret_len, struct error *e)
 {
 	char name[SEGMENT_NAME_MAX];
 	AUTO(close_fd) int fd = open_segment(t, id, name);
@@ -31,7 +34,8 @@ static int read_body(const struct tenant *t, const struct segment_id *id, uint64
 		return error_set(e, -errno, "cannot open segment '%s': %m", name);
 	r = segment_read_frame(segment_pread, &fd, id, offset, &f, &body, e);
 	if (!r && f.kind != kind)
-		r = error_set(e, -EBADMSG, "byte %llu: a frame of another kind", (unsigned long long)offset);
+		r = error_set(e, -EBADMSG, "byte %llu: a frame of another kind",
+			      (unsigned long long)offset);
 	if (r) {
 		if (r == -EBADMSG)
 			error_hint(e, "run 'exhibit-collector check' to see what is damaged");
@@ -42,13 +46,14 @@ static int read_body(const struct tenant *t, const struct segment_id *id, uint64
 	return 0;
 }
 
-int segment_body(const struct segment *g, uint64_t offset, enum frame_kind kind, uint8_t **ret_body, size_t *ret_len,
-		 struct error *e)
+int segment_body(const struct segment *g, uint64_t offset, enum frame_kind kind, uint8_t **ret_body,
+		 size_t *ret_len, struct error *e)
 {
 	return read_body(g->tenant, &g->id, offset, kind, ret_body, ret_len, e);
 }
 
-int store_read(struct store *s, const struct store_ref *ref, uint8_t **ret_bytes, size_t *ret_len, struct error *e)
+int store_read(struct store *s, const struct store_ref *ref, uint8_t **ret_bytes, size_t *ret_len,
+	       struct error *e)
 {
 	struct segment_id id;
 	const struct tenant *t;

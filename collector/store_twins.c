@@ -19,7 +19,8 @@ static void compare(struct search *q, const struct row *found)
 {
 	if (found->kind != q->row->kind || found->number != q->row->number)
 		return;
-	if (memcmp(found->hash.b, q->row->hash.b, SEAL_HASH_LEN) == 0 && found->numbers == q->row->numbers)
+	if (memcmp(found->hash.b, q->row->hash.b, SEAL_HASH_LEN) == 0 &&
+	    found->numbers == q->row->numbers)
 		q->same = true;
 	else
 		q->others++;
@@ -29,13 +30,14 @@ static void search_table(struct search *q, const struct segment_table *t)
 {
 	uint32_t row = UINT32_MAX, slot = 0;
 
-	while (!q->same && segment_table_find(t, &q->key, q->stream->key_hash, q->row->number, &row, &slot))
+	while (!q->same &&
+	       segment_table_find(t, &q->key, q->stream->key_hash, q->row->number, &row, &slot))
 		compare(q, &t->rows[row]);
 }
 
 /* The first place of the stream's part of the list with at least the number. */
-static int first_place(const struct segment_index *i, struct row_cursor *c, const struct index_stream *s,
-		       uint64_t number, uint32_t *ret)
+static int first_place(const struct segment_index *i, struct row_cursor *c,
+		       const struct index_stream *s, uint64_t number, uint32_t *ret)
 {
 	uint32_t low = s->first, high = s->first + s->rows;
 
@@ -57,7 +59,8 @@ static int first_place(const struct segment_index *i, struct row_cursor *c, cons
 	return 0;
 }
 
-static int search_rows(struct search *q, const struct segment_index *i, const struct index_stream *s, uint32_t no)
+static int search_rows(struct search *q, const struct segment_index *i,
+		       const struct index_stream *s, uint32_t no)
 {
 	AUTO(row_cursor_release) struct row_cursor c;
 	uint32_t place = 0, ordinal;
@@ -99,13 +102,16 @@ static int search_index(struct search *q, struct segment *g, struct error *e)
 		r = -EBADMSG;
 	}
 	if (r == -EBADMSG) {
-		error_hint(e, "it is built again by and by; the batch will be accepted when it is sent again");
+		error_hint(
+			e,
+			"it is built again by and by; the batch will be accepted when it is sent again");
 		atomic_store(&g->index, INDEX_DAMAGED);
 	}
 	return r;
 }
 
-int store_twin(struct store *s, const struct stream *stream, const struct row *row, enum twin *ret, struct error *e)
+int store_twin(struct store *s, const struct stream *stream, const struct row *row, enum twin *ret,
+	       struct error *e)
 {
 	struct search q = { .stream = stream, .row = row };
 	const struct tenant *t;
@@ -125,6 +131,9 @@ int store_twin(struct store *s, const struct stream *stream, const struct row *r
 		else if (atomic_load(&g->index) != INDEX_LOST)
 			r = search_index(&q, g, e);
 	}
-	*ret = q.same ? TWIN_SAME : q.others == 0 ? TWIN_NONE : q.others >= STORE_CONFLICTS_MAX ? TWIN_TOO_MANY : TWIN_OTHER;
+	*ret = q.same                          ? TWIN_SAME :
+	       q.others == 0                   ? TWIN_NONE :
+	       q.others >= STORE_CONFLICTS_MAX ? TWIN_TOO_MANY :
+						 TWIN_OTHER;
 	return r;
 }

@@ -77,7 +77,8 @@ static bool names_other_boot(const struct stream *s, const struct seal_hash *pre
 	return !other;
 }
 
-static void advance(struct stream *s, uint64_t last, const struct seal_hash *hash, int64_t watermark)
+static void advance(struct stream *s, uint64_t last, const struct seal_hash *hash,
+		    int64_t watermark)
 {
 	s->contiguous = last;
 	s->contiguous_hash = *hash;
@@ -125,7 +126,8 @@ static void join(struct stream *s, uint32_t i)
 static void insert(struct stream *s, const struct row *row)
 {
 	uint64_t last = row->number + row->numbers - 1;
-	struct stream_run run = { row->number, last, row->previous, row->hash, row->watermark_wall_ns };
+	struct stream_run run = { row->number, last, row->previous, row->hash,
+				  row->watermark_wall_ns };
 	uint32_t at = 0;
 
 	while (at < s->n_runs && s->runs[at].first < run.first)
@@ -235,8 +237,9 @@ void stream_view(const struct stream *s, struct store_stream *ret)
 
 /* The members that are plain 64-bit values, once for both directions. */
 #define EACH_U64(x)                                                                                \
-	x(contiguous) x(removed_first) x(removed_last) x(removed_segment) x(newest) x(events) x(gaps)  \
-		x(conflicts) x(dropped_events) x(chain_breaks) x(first_segment) x(last_segment)
+	x(contiguous) x(removed_first) x(removed_last) x(removed_segment) x(newest) x(events)      \
+		x(gaps) x(conflicts) x(dropped_events) x(chain_breaks) x(first_segment)            \
+			x(last_segment)
 #define EACH_I64(x) x(first_wall_ns) x(watermark_wall_ns) x(received_ns) x(offset_ns)
 
 uint8_t *stream_pack(const struct stream *s, size_t *ret_len)

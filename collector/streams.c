@@ -81,7 +81,8 @@ struct stream_host *streams_host(const struct streams *s, const struct batch_nam
 {
 	struct stream_host *h = s->buckets[name_hash(tenant, host_id) % s->n_buckets];
 
-	while (h && !(batch_name_equal(&h->host_id, host_id) && batch_name_equal(&h->tenant, tenant)))
+	while (h &&
+	       !(batch_name_equal(&h->host_id, host_id) && batch_name_equal(&h->tenant, tenant)))
 		h = h->chain;
 	return h;
 }
@@ -109,8 +110,8 @@ static void grow(struct streams *s)
 	s->n_buckets = n;
 }
 
-int streams_host_get(struct streams *s, const struct batch_name *tenant, const struct batch_name *host_id,
-		     struct stream_host **ret)
+int streams_host_get(struct streams *s, const struct batch_name *tenant,
+		     const struct batch_name *host_id, struct stream_host **ret)
 {
 	struct stream_host *h = streams_host(s, tenant, host_id);
 	size_t to;
@@ -143,7 +144,9 @@ static bool is_stream(const struct stream *s, const struct stream_key *k)
 
 void stream_key_of(const struct stream *s, struct stream_key *ret_key)
 {
-	*ret_key = (struct stream_key){ .tenant = s->host->tenant, .host_id = s->host->host_id, .lane = s->lane };
+	*ret_key = (struct stream_key){ .tenant = s->host->tenant,
+					.host_id = s->host->host_id,
+					.lane = s->lane };
 	memcpy(ret_key->boot_id, s->boot_id, BATCH_BOOT_LEN);
 	memcpy(ret_key->epoch, s->epoch, BATCH_EPOCH_LEN);
 }
@@ -203,7 +206,8 @@ void streams_forget(struct streams *s, struct stream *stream)
 	stream_free(stream);
 }
 
-void streams_each_host(const struct streams *s, bool (*fn)(void *ctx, struct stream_host *h), void *ctx)
+void streams_each_host(const struct streams *s, bool (*fn)(void *ctx, struct stream_host *h),
+		       void *ctx)
 {
 	for (size_t i = 0; i < s->n_buckets; i++)
 		for (struct stream_host *h = s->buckets[i]; h; h = h->chain)

@@ -78,8 +78,8 @@ static inline void streams_free_ptr(struct streams **s)
 struct stream_host *streams_host(const struct streams *s, const struct batch_name *tenant,
 				 const struct batch_name *host_id);
 /* Find or make. -EDQUOT: STREAMS_HOSTS_MAX reached. -ENOMEM. */
-MUST_CHECK int streams_host_get(struct streams *s, const struct batch_name *tenant, const struct batch_name *host_id,
-				struct stream_host **ret);
+MUST_CHECK int streams_host_get(struct streams *s, const struct batch_name *tenant,
+				const struct batch_name *host_id, struct stream_host **ret);
 void stream_key_of(const struct stream *s, struct stream_key *ret_key);
 struct stream *streams_find(const struct streams *s, const struct stream_key *k);
 /* Find or make. -EDQUOT: STORE_STREAMS_MAX of this host reached. -ENOMEM. */
@@ -87,14 +87,16 @@ MUST_CHECK int streams_get(struct streams *s, const struct stream_key *k, struct
 /* Take out and free. */
 void streams_forget(struct streams *s, struct stream *stream);
 /* Every host, in no order; false from fn ends it. */
-void streams_each_host(const struct streams *s, bool (*fn)(void *ctx, struct stream_host *h), void *ctx);
+void streams_each_host(const struct streams *s, bool (*fn)(void *ctx, struct stream_host *h),
+		       void *ctx);
 
 /* host_records.c */
 /* Whether these bytes are there already; else room is made for pending + 1 more. -EDQUOT, -ENOMEM. */
-MUST_CHECK int host_record_plan(struct stream_host *h, const uint8_t *bytes, size_t len, uint32_t pending,
-				bool *ret_known);
+MUST_CHECK int host_record_plan(struct stream_host *h, const uint8_t *bytes, size_t len,
+				uint32_t pending, bool *ret_known);
 /* Takes copy (malloc'ed); of a known one only the segment is new. Room was made. */
-void host_record_add(struct stream_host *h, uint8_t *copy, size_t len, int64_t received_ns, uint64_t segment);
+void host_record_add(struct stream_host *h, uint8_t *copy, size_t len, int64_t received_ns,
+		     uint64_t segment);
 
 /* Whether a number is covered by what is known (stored, dropped or removed): then a batch with it may be
  * a duplicate, to be looked up. */

@@ -238,7 +238,8 @@ static int write_directory(struct build *b, struct outfile *o)
 	return o->error;
 }
 
-int token_index_write(const struct token_row *rows, uint32_t n_rows, struct outfile *o, struct token_index *ret)
+int token_index_write(const struct token_row *rows, uint32_t n_rows, struct outfile *o,
+		      struct token_index *ret)
 {
 	AUTO(build_release) struct build b = { .rows = rows, .n_rows = n_rows, .o = o };
 	uint64_t tokens = 0;
@@ -277,7 +278,8 @@ static void read_rows(struct reader *r, uint64_t n, struct bitmap *hits)
 	}
 }
 
-int token_index_search(const uint8_t *bucket, size_t len, uint32_t first_hash, uint32_t hash, struct bitmap *hits)
+int token_index_search(const uint8_t *bucket, size_t len, uint32_t first_hash, uint32_t hash,
+		       struct bitmap *hits)
 {
 	struct reader r = reader_init(bucket, len);
 	uint64_t at = first_hash;
@@ -296,7 +298,8 @@ int token_index_search(const uint8_t *bucket, size_t len, uint32_t first_hash, u
 	return r.bad ? -EBADMSG : 0;
 }
 
-int token_index_find(const struct token_index *t, segment_read_fn read, void *ctx, uint32_t hash, struct bitmap *hits)
+int token_index_find(const struct token_index *t, segment_read_fn read, void *ctx, uint32_t hash,
+		     struct bitmap *hits)
 {
 	uint32_t bucket = hash >> (32 - t->bits);
 	AUTO(free_ptr) uint8_t *data = NULL;

@@ -37,10 +37,10 @@ uint32_t token_index_hash(uint64_t token);
 MUST_CHECK int token_index_write(const struct token_row *rows, uint32_t n_rows, struct outfile *o,
 				 struct token_index *ret);
 /* Add to hits (rows numbers) the rows of hash. -EBADMSG: damaged, hits may hold some of them; -EIO. */
-MUST_CHECK int token_index_find(const struct token_index *t, segment_read_fn read, void *ctx, uint32_t hash,
-				struct bitmap *hits);
+MUST_CHECK int token_index_find(const struct token_index *t, segment_read_fn read, void *ctx,
+				uint32_t hash, struct bitmap *hits);
 /* One bucket's bytes (after its checksum), for the fuzzer. */
-MUST_CHECK int token_index_search(const uint8_t *bucket, size_t len, uint32_t first_hash, uint32_t hash,
-				  struct bitmap *hits);
+MUST_CHECK int token_index_search(const uint8_t *bucket, size_t len, uint32_t first_hash,
+				  uint32_t hash, struct bitmap *hits);
 
 #endif

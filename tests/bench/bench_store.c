@@ -101,7 +101,8 @@ static void make_names(struct bench *b, uint32_t host, struct names *n)
 	uint64_t r = next_random(b);
 
 	(void)snprintf(n->name, sizeof(n->name), "tool%u", exe);
-	(void)snprintf(n->exe, sizeof(n->exe), "/usr/%s/tool%u", exe & 1 ? "bin" : "lib/app/libexec", exe);
+	(void)snprintf(n->exe, sizeof(n->exe), "/usr/%s/tool%u",
+		       exe & 1 ? "bin" : "lib/app/libexec", exe);
 	(void)snprintf(n->args[0], sizeof(n->args[0]), "%s", n->name);
 	(void)snprintf(n->args[1], sizeof(n->args[1]), "--config=/etc/app/%u.conf", skewed(b, 50));
 	(void)snprintf(n->args[2], sizeof(n->args[2]), "/tmp/build-%08x/out.o", (uint32_t)r);
@@ -111,13 +112,15 @@ static void make_names(struct bench *b, uint32_t host, struct names *n)
 		       (unsigned long long)(container + 1) * 0xbf58476d1ce4e5b9ull,
 		       (unsigned long long)(host * 31 + container) * 0x94d049bb133111ebull,
 		       (unsigned long long)(container * 7 + host) * 0xff51afd7ed558ccdull);
-	(void)snprintf(n->cgroup, sizeof(n->cgroup), "/kubepods.slice/cri-containerd-%s.scope", n->container);
+	(void)snprintf(n->cgroup, sizeof(n->cgroup), "/kubepods.slice/cri-containerd-%s.scope",
+		       n->container);
 }
 
 static void add_process(struct bench *b, uint32_t host, uint32_t pid)
 {
 	struct names n;
-	Exhibit__V1__ImageKey key = EXHIBIT__V1__IMAGE_KEY__INIT, parent = EXHIBIT__V1__IMAGE_KEY__INIT;
+	Exhibit__V1__ImageKey key = EXHIBIT__V1__IMAGE_KEY__INIT,
+			      parent = EXHIBIT__V1__IMAGE_KEY__INIT;
 	Exhibit__V1__Process p = EXHIBIT__V1__PROCESS__INIT;
 	Exhibit__V1__Entry entry = EXHIBIT__V1__ENTRY__INIT;
 	ProtobufCBinaryData args[3];
@@ -196,7 +199,8 @@ static void add_connect(struct bench *b, bool needle)
 	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
 	Exhibit__V1__Net net = EXHIBIT__V1__NET__INIT;
 	uint32_t to = skewed(b, 5000);
-	uint8_t source[4] = { 10, 0, 1, 7 }, destination[4] = { 10, 9, (uint8_t)(to >> 8), (uint8_t)to };
+	uint8_t source[4] = { 10, 0, 1, 7 },
+		destination[4] = { 10, 9, (uint8_t)(to >> 8), (uint8_t)to };
 
 	if (needle)
 		memcpy(destination, "\xcb\x00\x71\x42", 4);
@@ -223,7 +227,8 @@ static void add_write(struct bench *b, bool needle)
 	if (needle)
 		(void)snprintf(path, sizeof(path), "/etc/cron.d/needle");
 	else if (next_random(b) & 1)
-		(void)snprintf(path, sizeof(path), "/var/lib/app/tmp/%08x.tmp", (uint32_t)next_random(b));
+		(void)snprintf(path, sizeof(path), "/var/lib/app/tmp/%08x.tmp",
+			       (uint32_t)next_random(b));
 	else
 		(void)snprintf(path, sizeof(path), "/var/log/app/%u.log", skewed(b, 2000));
 	file.path = text(path);
@@ -261,10 +266,15 @@ static void make_header(struct bench *b, uint32_t host, enum batch_lane lane)
 {
 	struct chain *c = &b->chains[host][lane - 1];
 
-	b->h = (struct batch_header){ .tenant = { 4, "acme" }, .lane = lane, .number = c->number + 1,
-				      .first_sequence = c->sequence + 1, .last_sequence = c->sequence,
-				      .first_boottime_ns = b->clock_ns, .has_previous = c->number > 0,
-				      .previous = c->previous, .synchronised = true };
+	b->h = (struct batch_header){ .tenant = { 4, "acme" },
+				      .lane = lane,
+				      .number = c->number + 1,
+				      .first_sequence = c->sequence + 1,
+				      .last_sequence = c->sequence,
+				      .first_boottime_ns = b->clock_ns,
+				      .has_previous = c->number > 0,
+				      .previous = c->previous,
+				      .synchronised = true };
 	b->h.host_id.len = (uint8_t)snprintf((char *)b->h.host_id.b, 32, "host-%06u.example", host);
 	b->h.host_name = b->h.host_id;
 	memset(b->h.boot_id, (int)(host & 255), sizeof(b->h.boot_id));
@@ -275,7 +285,8 @@ static void make_header(struct bench *b, uint32_t host, enum batch_lane lane)
 static void make_batch(struct bench *b, size_t at)
 {
 	uint32_t host = (uint32_t)(b->batches % HOSTS);
-	enum batch_lane lane = b->batches % 5 < 2 && b->batches % b->every ? BATCH_LANE_CRITICAL : BATCH_LANE_BULK;
+	enum batch_lane lane = b->batches % 5 < 2 && b->batches % b->every ? BATCH_LANE_CRITICAL :
+									     BATCH_LANE_BULK;
 	struct chain *c = &b->chains[host][lane - 1];
 	struct made *m = &b->made[at];
 	const uint8_t *bytes, *raw = b->raw;
@@ -299,8 +310,12 @@ static void make_batch(struct bench *b, size_t at)
 	if (batch_parse(m->bytes, len, m->arena, &m->view, &e) ||
 	    tokens_extract(&m->view.header, raw, b->w.done, m->arena, &m->tokens, &m->n_tokens, &e))
 		die("cannot parse", &e);
-	b->items[at] = (struct store_item){ .kind = STORE_BATCH, .bytes = m->bytes, .len = len, .view = &m->view,
-					    .received_ns = b->h.sealed_wall_ns, .tokens = m->tokens,
+	b->items[at] = (struct store_item){ .kind = STORE_BATCH,
+					    .bytes = m->bytes,
+					    .len = len,
+					    .view = &m->view,
+					    .received_ns = b->h.sealed_wall_ns,
+					    .tokens = m->tokens,
 					    .n_tokens = m->n_tokens };
 	c->number++;
 	c->sequence = b->h.last_sequence;
@@ -334,12 +349,19 @@ static void one_round(struct bench *b)
 }
 
 /* Find, then also read and open every batch that may hold the answer. */
-static void ask(struct bench *b, const char *what, const uint64_t *token, const struct batch_name *host)
+static void ask(struct bench *b, const char *what, const uint64_t *token,
+		const struct batch_name *host)
 {
 	static const struct batch_name tenant = { 4, "acme" };
 	struct store_group group = { token, 1 };
-	struct store_question q = { .tenant = &tenant, .since_ns = INT64_MIN, .until_ns = INT64_MAX, .groups = &group,
-				    .n_groups = token ? 1 : 0, .hosts = host, .n_hosts = host ? 1 : 0, .max = 10000000 };
+	struct store_question q = { .tenant = &tenant,
+				    .since_ns = INT64_MIN,
+				    .until_ns = INT64_MAX,
+				    .groups = &group,
+				    .n_groups = token ? 1 : 0,
+				    .hosts = host,
+				    .n_hosts = host ? 1 : 0,
+				    .max = 10000000 };
 	double find = 0, all = 0;
 	struct error e = { 0 };
 	size_t n = 0;
@@ -359,7 +381,8 @@ static void ask(struct bench *b, const char *what, const uint64_t *token, const 
 			uint8_t *bytes = NULL;
 			size_t len, raw_len;
 
-			if (!a || store_read(b->s, &refs[k], &bytes, &len, &e) || batch_parse(bytes, len, a, &view, &e) ||
+			if (!a || store_read(b->s, &refs[k], &bytes, &len, &e) ||
+			    batch_parse(bytes, len, a, &view, &e) ||
 			    batch_open(opener, &view, NULL, &raw, &raw_len, &e))
 				die("cannot read", &e);
 			free(bytes);
@@ -401,7 +424,8 @@ static void print_stored(const struct bench *b, const struct store_totals *t)
 	printf("%-28s %12.0f\n", "events/s into the store", events / b->put_s);
 	printf("%-28s %12.1f\n", "bytes/event in segments", (double)t->segment_bytes / events);
 	printf("%-28s %12.1f\n", "bytes/event in indexes", (double)t->index_bytes / events);
-	printf("%-28s %12.1f\n", "bytes/event at rest", (double)(t->segment_bytes + t->index_bytes) / events);
+	printf("%-28s %12.1f\n", "bytes/event at rest",
+	       (double)(t->segment_bytes + t->index_bytes) / events);
 	printf("%-28s %12ld\n", "resident memory, MiB (peak)", u.ru_maxrss / 1024);
 }
 
@@ -416,7 +440,9 @@ static void prepare(struct bench *b, const char *dir, struct store_config *c)
 	    batch_sealer_new(b->key, &b->sealer, &e))
 		die("cannot make a key", &e);
 	(void)unlink(key);
-	*c = (struct store_config){ .dir = dir, .segment_age_ms = 1, .ledger_key = b->key, .tokenize = tokens_extract };
+	*c = (struct store_config){
+		.dir = dir, .segment_age_ms = 1, .ledger_key = b->key, .tokenize = tokens_extract
+	};
 	if (store_open(c, &b->s, &e))
 		die("cannot open", &e);
 }
@@ -424,7 +450,9 @@ static void prepare(struct bench *b, const char *dir, struct store_config *c)
 int main(int argc, char **argv)
 {
 	const char *full = getenv("EXHIBIT_FULL");
-	uint64_t want = argc > 1 ? strtoull(argv[1], NULL, 10) : full && *full == '1' ? 5000000 : 500000;
+	uint64_t want = argc > 1             ? strtoull(argv[1], NULL, 10) :
+			full && *full == '1' ? 5000000 :
+					       500000;
 	struct bench *b = calloc(1, sizeof(*b));
 	char dir[256] = "/var/tmp/exhibit-bench-XXXXXX";
 	struct store_config c;

@@ -57,7 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while ((r = segment_scan_next(s, &f, NULL)) != 0) {
 		if (r == 1)
 			parse_bodies(f.body, f.length);
-		else if (r != -EBADMSG || segment_scan_judge(s, &fault, NULL) || segment_scan_skip(s, NULL))
+		else if (r != -EBADMSG || segment_scan_judge(s, &fault, NULL) ||
+			 segment_scan_skip(s, NULL))
 			break;
 	}
 	segment_scan_free(s);

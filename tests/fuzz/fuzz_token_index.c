@@ -39,7 +39,8 @@ static void walk(const struct segment_index *i)
 		if (segment_index_streams(i, &streams, &n) == 0)
 			for (size_t k = 0; k < n; k++) {
 				(void)!segment_index_stream_rows(i, &streams[k], &hits);
-				(void)!segment_index_stream(i, &streams[k].key, streams[k].key_hash, &one, &no);
+				(void)!segment_index_stream(i, &streams[k].key, streams[k].key_hash,
+							    &one, &no);
 			}
 		for (uint32_t k = 0; k < rows && row_cursor_get(&c, k, &row) == 0; k++)
 			(void)!segment_index_by_stream(i, k, &no);

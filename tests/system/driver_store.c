@@ -110,8 +110,8 @@ static struct batch_name host_name(uint8_t host)
 static const struct batch_name tenant = { .len = 4, .b = "acme" };
 
 /* The token of every batch is its own number: nothing of it has to be known again. */
-static int tokenize(const struct batch_header *h, const uint8_t *raw, size_t raw_len, struct arena *a,
-		    uint64_t **ret_tokens, size_t *ret_n, struct error *e)
+static int tokenize(const struct batch_header *h, const uint8_t *raw, size_t raw_len,
+		    struct arena *a, uint64_t **ret_tokens, size_t *ret_n, struct error *e)
 {
 	uint64_t *t = arena_alloc(a, sizeof(*t));
 
@@ -141,8 +141,9 @@ static struct made *make(struct driver *d, enum store_kind kind, uint8_t chain)
 	if (!m->arena)
 		return NULL;
 	m->host_id = host_name(d->chains[chain].host);
-	d->items[d->n++] = (struct store_item){ .kind = kind, .received_ns = d->now_ns, .tenant = &m->tenant,
-						.host_id = &m->host_id };
+	d->items[d->n++] = (struct store_item){
+		.kind = kind, .received_ns = d->now_ns, .tenant = &m->tenant, .host_id = &m->host_id
+	};
 	return m;
 }
 
@@ -164,11 +165,21 @@ static int add_batch(struct driver *d, uint8_t at, struct error *e)
 	struct writer w = writer_init(raw, sizeof(raw));
 	uint32_t entries = (uint32_t)(1 + next_random(&d->rng) % (ENTRIES_MAX - 1));
 	struct batch_header h = {
-		.tenant = tenant, .host_id = host_name(c->host), .host_name = host_name(c->host),
-		.lane = (enum batch_lane)c->lane, .number = c->number + 1, .count = entries, .entries = entries,
-		.first_sequence = c->sequence + 1, .last_sequence = c->sequence + entries,
-		.first_boottime_ns = 1000, .last_boottime_ns = 2000, .sealed_boottime_ns = 2000,
-		.watermark_ns = 2000, .sealed_wall_ns = d->now_ns, .has_previous = c->has_previous,
+		.tenant = tenant,
+		.host_id = host_name(c->host),
+		.host_name = host_name(c->host),
+		.lane = (enum batch_lane)c->lane,
+		.number = c->number + 1,
+		.count = entries,
+		.entries = entries,
+		.first_sequence = c->sequence + 1,
+		.last_sequence = c->sequence + entries,
+		.first_boottime_ns = 1000,
+		.last_boottime_ns = 2000,
+		.sealed_boottime_ns = 2000,
+		.watermark_ns = 2000,
+		.sealed_wall_ns = d->now_ns,
+		.has_previous = c->has_previous,
 		.previous = c->previous,
 	};
 	struct made *m = make(d, STORE_BATCH, at);
@@ -211,13 +222,22 @@ static int add_tombstone(struct driver *d, uint8_t at, struct error *e)
 {
 	struct chain *c = &d->chains[at];
 	struct made *m = make(d, STORE_TOMBSTONE, at);
-	struct batch_dropped dropped = { .number = c->number + 1, .first_sequence = c->sequence + 1,
-					 .last_sequence = c->sequence + 1, .first_boottime_ns = 1000,
-					 .last_boottime_ns = 2000, .has_previous = c->has_previous,
-					 .previous = c->previous, .counts = { [1] = 1 } };
-	struct batch_tombstone t = { .tenant = tenant, .host_id = host_name(c->host), .lane = (enum batch_lane)c->lane,
-				     .wall_ns = d->now_ns, .offset_ns = d->now_ns, .reason = "journal full",
-				     .n_dropped = 1, .dropped = &dropped };
+	struct batch_dropped dropped = { .number = c->number + 1,
+					 .first_sequence = c->sequence + 1,
+					 .last_sequence = c->sequence + 1,
+					 .first_boottime_ns = 1000,
+					 .last_boottime_ns = 2000,
+					 .has_previous = c->has_previous,
+					 .previous = c->previous,
+					 .counts = { [1] = 1 } };
+	struct batch_tombstone t = { .tenant = tenant,
+				     .host_id = host_name(c->host),
+				     .lane = (enum batch_lane)c->lane,
+				     .wall_ns = d->now_ns,
+				     .offset_ns = d->now_ns,
+				     .reason = "journal full",
+				     .n_dropped = 1,
+				     .dropped = &dropped };
 	const uint8_t *bytes;
 	size_t len;
 	int r;
@@ -258,7 +278,8 @@ static int add_record(struct driver *d, uint8_t host, struct error *e)
 	record.tenant = (ProtobufCBinaryData){ m->tenant.len, m->tenant.b };
 	record.host_id = (ProtobufCBinaryData){ m->host_id.len, m->host_id.b };
 	record.sealing_key = (ProtobufCBinaryData){ sizeof(public), public };
-	message.record = (ProtobufCBinaryData){ exhibit__v1__host_record__pack(&record, packed), packed };
+	message.record =
+		(ProtobufCBinaryData){ exhibit__v1__host_record__pack(&record, packed), packed };
 	message.signature = (ProtobufCBinaryData){ 1, public };
 	return take(d, m, out, exhibit__v1__signed_host_record__pack(&message, out), e);
 }
@@ -281,7 +302,8 @@ static int put_group(struct driver *d, const struct chain *before, struct error 
 		if (d->items[i].result != STORE_STORED)
 			say("unexpected result %d\n", (int)d->items[i].result);
 		say("ack %s %u.%u %" PRIu64 " %s\n", hex(&m->hash).text, c->host, c->lane,
-		    d->items[i].kind == STORE_BATCH ? m->view.header.number : m->tombstone.dropped[0].number,
+		    d->items[i].kind == STORE_BATCH ? m->view.header.number :
+						      m->tombstone.dropped[0].number,
 		    d->items[i].kind == STORE_BATCH ? "batch" : "tombstone");
 	}
 	if (r && before)
@@ -355,10 +377,11 @@ static int print_batch(struct driver *d, const struct store_ref *ref, struct err
 	if (!r && ref->kind == STORE_BATCH) {
 		r = batch_parse(bytes, len, a, &view, e);
 		if (!r)
-			say("batch %s %c.%d %" PRIu64 "\n", hex(&view.hash).text, ref->host_id.b[1], (int)ref->lane,
-			    ref->number);
+			say("batch %s %c.%d %" PRIu64 "\n", hex(&view.hash).text, ref->host_id.b[1],
+			    (int)ref->lane, ref->number);
 	} else if (!r) {
-		say("tombstone %c.%d %" PRIu64 "\n", ref->host_id.b[1], (int)ref->lane, ref->number);
+		say("tombstone %c.%d %" PRIu64 "\n", ref->host_id.b[1], (int)ref->lane,
+		    ref->number);
 	}
 	arena_free(a);
 	return r;
@@ -366,7 +389,9 @@ static int print_batch(struct driver *d, const struct store_ref *ref, struct err
 
 static int print_all(struct driver *d, struct error *e)
 {
-	struct store_question q = { .tenant = &tenant, .since_ns = INT64_MIN, .until_ns = INT64_MAX, .max = 1000000 };
+	struct store_question q = {
+		.tenant = &tenant, .since_ns = INT64_MIN, .until_ns = INT64_MAX, .max = 1000000
+	};
 	AUTO(free_ptr) struct store_ref *refs = NULL;
 	size_t n = 0;
 	int r = store_find(d->s, &q, &refs, &n, e);
@@ -390,8 +415,10 @@ static void resume_chain(struct driver *d, struct chain *c)
 	c->sequence = 1000000 + s->contiguous;
 	c->has_previous = s->contiguous > 0;
 	c->previous = s->contiguous_hash;
-	say("stream %u.%u %" PRIu64 " %" PRIu64 " breaks %" PRIu64 " conflicts %" PRIu64 " holes %u\n", c->host, c->lane,
-	    s->contiguous, s->removed_last, s->chain_breaks, s->conflicts, s->n_runs);
+	say("stream %u.%u %" PRIu64 " %" PRIu64 " breaks %" PRIu64 " conflicts %" PRIu64
+	    " holes %u\n",
+	    c->host, c->lane, s->contiguous, s->removed_last, s->chain_breaks, s->conflicts,
+	    s->n_runs);
 }
 
 static void fault(void *ctx, const char *sentence)
@@ -438,8 +465,12 @@ static int drive(struct driver *d, int argc, char **argv, struct error *e)
 		d->chains[i] = (struct chain){ .host = i / 2, .lane = (uint8_t)(1 + i % 2) };
 	d->rng = argc > 5 ? strtoul(argv[5], NULL, 10) : (unsigned long)getpid();
 	d->now_ns = START_NS;
-	d->c = (struct store_config){ .dir = argv[2], .segment_bytes = KiB(64), .segment_age_ms = 1500,
-				      .retain_bytes = RETAIN_BYTES, .ledger_key = d->key, .tokenize = tokenize };
+	d->c = (struct store_config){ .dir = argv[2],
+				      .segment_bytes = KiB(64),
+				      .segment_age_ms = 1500,
+				      .retain_bytes = RETAIN_BYTES,
+				      .ledger_key = d->key,
+				      .tokenize = tokenize };
 	(void)!write(-1, "failnth", 7); /* the shim counts from here on */
 	r = store_open(&d->c, &d->s, e);
 	if (r)

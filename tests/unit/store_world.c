@@ -41,8 +41,8 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-int world_tokenize(const struct batch_header *h, const uint8_t *raw, size_t raw_len, struct arena *a,
-		   uint64_t **ret_tokens, size_t *ret_n, struct error *e)
+int world_tokenize(const struct batch_header *h, const uint8_t *raw, size_t raw_len,
+		   struct arena *a, uint64_t **ret_tokens, size_t *ret_n, struct error *e)
 {
 	struct reader r = reader_init(raw, raw_len);
 	uint64_t *tokens = arena_alloc(a, (h->entries + 1) * sizeof(*tokens));
@@ -162,7 +162,9 @@ static struct batch_name name_of(const char *text)
 
 struct world_stream world_stream(const char *host, uint8_t boot, enum batch_lane lane)
 {
-	return (struct world_stream){ .tenant = "acme", .host = host, .boot = boot, .epoch = 1, .lane = lane };
+	return (struct world_stream){
+		.tenant = "acme", .host = host, .boot = boot, .epoch = 1, .lane = lane
+	};
 }
 
 static struct world_item *next_item(struct world *w, enum store_kind kind)
@@ -209,11 +211,21 @@ size_t world_batch(struct world *w, struct world_stream *s, uint64_t boottime_s,
 	uint32_t n = write_words(&out, words);
 	uint64_t at = boottime_s * NSEC_PER_SEC;
 	struct batch_header h = {
-		.tenant = name_of(s->tenant), .host_id = name_of(s->host), .host_name = name_of(s->host),
-		.lane = s->lane, .number = ++s->number, .count = n, .entries = n,
-		.first_boottime_ns = at, .last_boottime_ns = at, .sealed_boottime_ns = at,
-		.sealed_wall_ns = (int64_t)at + WORLD_OFFSET, .synchronised = true, .watermark_ns = at,
-		.has_previous = s->has_previous, .previous = s->previous,
+		.tenant = name_of(s->tenant),
+		.host_id = name_of(s->host),
+		.host_name = name_of(s->host),
+		.lane = s->lane,
+		.number = ++s->number,
+		.count = n,
+		.entries = n,
+		.first_boottime_ns = at,
+		.last_boottime_ns = at,
+		.sealed_boottime_ns = at,
+		.sealed_wall_ns = (int64_t)at + WORLD_OFFSET,
+		.synchronised = true,
+		.watermark_ns = at,
+		.has_previous = s->has_previous,
+		.previous = s->previous,
 	};
 	struct world_item *b = next_item(w, STORE_BATCH);
 	struct store_item *item = &w->items[w->n - 1];
@@ -231,7 +243,8 @@ size_t world_batch(struct world *w, struct world_stream *s, uint64_t boottime_s,
 	s->has_previous = true;
 	s->previous = b->hash;
 	if (batch_parse(b->bytes, len, b->arena, &b->view, &w->error) ||
-	    world_tokenize(&b->view.header, raw, out.done, b->arena, &b->tokens, &b->n_tokens, &w->error))
+	    world_tokenize(&b->view.header, raw, out.done, b->arena, &b->tokens, &b->n_tokens,
+			   &w->error))
 		fail_msg("%s", w->error.text);
 	item->view = &b->view;
 	item->tokens = b->tokens;
@@ -242,9 +255,14 @@ size_t world_batch(struct world *w, struct world_stream *s, uint64_t boottime_s,
 size_t world_tombstone(struct world *w, struct world_stream *s, uint64_t boottime_s, size_t n)
 {
 	struct world_item *b = next_item(w, STORE_TOMBSTONE);
-	struct batch_tombstone t = { .tenant = name_of(s->tenant), .host_id = name_of(s->host), .lane = s->lane,
-				     .offset_ns = WORLD_OFFSET, .wall_ns = WORLD_OFFSET, .reason = "journal full",
-				     .boottime_ns = boottime_s * NSEC_PER_SEC, .n_dropped = n };
+	struct batch_tombstone t = { .tenant = name_of(s->tenant),
+				     .host_id = name_of(s->host),
+				     .lane = s->lane,
+				     .offset_ns = WORLD_OFFSET,
+				     .wall_ns = WORLD_OFFSET,
+				     .reason = "journal full",
+				     .boottime_ns = boottime_s * NSEC_PER_SEC,
+				     .n_dropped = n };
 	const uint8_t *bytes;
 	size_t len;
 
@@ -255,8 +273,10 @@ size_t world_tombstone(struct world *w, struct world_stream *s, uint64_t boottim
 	for (size_t i = 0; i < n; i++) {
 		struct batch_dropped *d = &t.dropped[i];
 
-		*d = (struct batch_dropped){ .number = ++s->number, .first_sequence = s->sequence + 1,
-					     .last_sequence = s->sequence + 3, .has_previous = s->has_previous,
+		*d = (struct batch_dropped){ .number = ++s->number,
+					     .first_sequence = s->sequence + 1,
+					     .last_sequence = s->sequence + 3,
+					     .has_previous = s->has_previous,
 					     .previous = s->previous,
 					     .first_boottime_ns = boottime_s * NSEC_PER_SEC,
 					     .last_boottime_ns = boottime_s * NSEC_PER_SEC };
@@ -349,8 +369,14 @@ size_t world_find(struct world *w, const char *tenant, const char *host, const c
 	struct batch_name t = name_of(tenant), h = name_of(host ? host : "");
 	uint64_t token = word ? world_token(word) : 0;
 	struct store_group group = { &token, 1 };
-	struct store_question q = { .tenant = &t, .hosts = &h, .n_hosts = host ? 1 : 0, .since_ns = INT64_MIN,
-				    .until_ns = INT64_MAX, .groups = &group, .n_groups = word ? 1 : 0, .max = 1000000 };
+	struct store_question q = { .tenant = &t,
+				    .hosts = &h,
+				    .n_hosts = host ? 1 : 0,
+				    .since_ns = INT64_MIN,
+				    .until_ns = INT64_MAX,
+				    .groups = &group,
+				    .n_groups = word ? 1 : 0,
+				    .max = 1000000 };
 	AUTO(free_ptr) struct store_ref *refs = NULL;
 	size_t n = 0;
 
@@ -373,7 +399,8 @@ struct store_stream world_view(struct world *w, const struct world_stream *s)
 	if (store_streams(w->store, &t, &h, &all, &n, &w->error))
 		fail_msg("%s", w->error.text);
 	for (size_t i = 0; i < n; i++)
-		if (all[i].boot_id[0] == s->boot && all[i].epoch[0] == s->epoch && all[i].lane == s->lane)
+		if (all[i].boot_id[0] == s->boot && all[i].epoch[0] == s->epoch &&
+		    all[i].lane == s->lane)
 			found = all[i];
 	return found;
 }
@@ -414,7 +441,8 @@ static size_t walk(struct world *w, const char *tenant, const char *suffix, size
 	for (int i = 0; i < count; i++) {
 		size_t len = strlen(all[i]->d_name);
 
-		if (len >= strlen(suffix) && strcmp(all[i]->d_name + len - strlen(suffix), suffix) == 0) {
+		if (len >= strlen(suffix) &&
+		    strcmp(all[i]->d_name + len - strlen(suffix), suffix) == 0) {
 			if (found++ == n && path)
 				(void)snprintf(path, 256, "%s/%.100s", folder, all[i]->d_name);
 		}
@@ -425,7 +453,8 @@ static size_t walk(struct world *w, const char *tenant, const char *suffix, size
 	return found;
 }
 
-bool world_file(struct world *w, const char *tenant, const char *suffix, size_t n, char path[static 256])
+bool world_file(struct world *w, const char *tenant, const char *suffix, size_t n,
+		char path[static 256])
 {
 	return walk(w, tenant, suffix, n, path) > n;
 }

@@ -72,12 +72,13 @@ struct store_stream world_view(struct world *w, const struct world_stream *s);
 uint64_t world_check(struct world *w, char first[static 1024]);
 
 /* The n-th file (by name) of a tenant's folder that ends in suffix, as a path. false: there is none. */
-bool world_file(struct world *w, const char *tenant, const char *suffix, size_t n, char path[static 256]);
+bool world_file(struct world *w, const char *tenant, const char *suffix, size_t n,
+		char path[static 256]);
 size_t world_files(struct world *w, const char *tenant, const char *suffix);
 void world_flip(const char *path, long offset, uint8_t bits); /* negative: from the end */
 void world_cut(const char *path, long bytes); /* from the end */
-int world_tokenize(const struct batch_header *h, const uint8_t *raw, size_t raw_len, struct arena *a,
-		   uint64_t **ret_tokens, size_t *ret_n, struct error *e);
+int world_tokenize(const struct batch_header *h, const uint8_t *raw, size_t raw_len,
+		   struct arena *a, uint64_t **ret_tokens, size_t *ret_n, struct error *e);
 uint64_t world_token(const char *word);
 
 #endif

@@ -39,8 +39,12 @@ static void make(struct bytes *b)
 	b->len = 0;
 	for (uint32_t i = 0; i < FRAMES; i++) {
 		uint8_t body[100];
-		struct frame f = { .kind = i ? FRAME_BATCH : FRAME_BEGIN, .ordinal = i, .group = groups[i],
-				   .received_ns = -5, .length = 20 + 10 * i, .body = body };
+		struct frame f = { .kind = i ? FRAME_BATCH : FRAME_BEGIN,
+				   .ordinal = i,
+				   .group = groups[i],
+				   .received_ns = -5,
+				   .length = 20 + 10 * i,
+				   .body = body };
 
 		memset(body, 'a' + (int)i, sizeof(body));
 		b->at[i] = b->len;
@@ -180,7 +184,8 @@ static void one_frame_by_its_place(void **state)
 	assert_int_equal(f.length, 60);
 	assert_int_equal(body[59], 'e');
 	free(body);
-	assert_int_equal(segment_read_frame(read_bytes, &b, &id, b.at[4] + 1, &f, &body, &e), -EBADMSG);
+	assert_int_equal(segment_read_frame(read_bytes, &b, &id, b.at[4] + 1, &f, &body, &e),
+			 -EBADMSG);
 	b.data[b.at[4] + 50] ^= 1;
 	assert_int_equal(segment_read_frame(read_bytes, &b, &id, b.at[4], &f, &body, &e), -EBADMSG);
 	assert_non_null(strstr(e.text, "checksum"));
@@ -204,7 +209,10 @@ static void names_of_segments(void **state)
 
 static void first_and_last_bodies(void **state)
 {
-	struct segment_begin b = { .id = id, .created_ns = -1, .retention_class = 1, .previous_length = 77,
+	struct segment_begin b = { .id = id,
+				   .created_ns = -1,
+				   .retention_class = 1,
+				   .previous_length = 77,
 				   .tenant = { 4, "acme" } };
 	struct segment_begin read;
 	uint8_t buf[SEGMENT_BEGIN_MAX], trailer[SEGMENT_TRAILER];

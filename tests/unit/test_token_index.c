@@ -140,7 +140,8 @@ static void any_flipped_bit_is_noticed(void **state)
 			struct bitmap hits;
 
 			assert_true(bitmap_init(&hits, b.n, false));
-			noticed |= token_index_find(&b.index, segment_pread, &b.fd, bucket << (32 - b.index.bits),
+			noticed |= token_index_find(&b.index, segment_pread, &b.fd,
+						    bucket << (32 - b.index.bits),
 						    &hits) == -EBADMSG;
 			bitmap_release(&hits);
 		}
