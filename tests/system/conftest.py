@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: an authority folder, daemons that end with their test, and the CLI."""
+import os
+
+import pytest
+
+import basics  # noqa: F401  (first: it finds the generated modules)
+from daemons import Agent, Cli, Collector
+from pki import Site
+from wire import Client, Host
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """Two authorities and a collector's certificate, once for all tests."""
+    return Site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="session")
+def responder(site):
+    return site.responder("ann")
+
+
+class Lab:
+    """Starts daemons in folders of its own and ends all of them, tidily or not."""
+
+    def __init__(self, site, responder, folder):
+        self.site, self.responder, self.dir = site, responder, folder
+        self.started, self.hosts, self.clients = [], 0, []
+
+    def _folder(self, name):
+        folder = self.dir / f"{name}-{len(self.started)}"
+        folder.mkdir()
+        return folder
+
+    def collector(self, start=True, **options):
+        daemon = Collector(self.site, self._folder("collector"), **options)
+        self.started.append(daemon)
+        return daemon.start() if start else daemon
+
+    def agent(self, collector, host=None, start=True, address=None, **options):
+        host = host or self.host_identity()
+        daemon = Agent(self.site, host, self._folder("agent"), address or collector.address, **options)
+        daemon.host = host
+        self.started.append(daemon)
+        return daemon.start() if start else daemon
+
+    def host_identity(self):
+        self.hosts += 1
+        return self.site.host(f"{self.dir.name[:40]}-{self.hosts}".replace("_", "-"))
+
+    def host(self, identity=None, **kwargs):
+        """Sealing state of a host that a test plays itself."""
+        return Host(identity or self.host_identity(), **kwargs)
+
+    def client(self, host, collector, **kwargs):
+        client = Client(host, collector.address, self.site.order_ca, **kwargs)
+        self.clients.append(client)
+        return client
+
+    def cli(self, collector, responder=None):
+        return Cli(self.site, responder or self.responder, collector.address, collector.dir)
+
+    def end(self):
+        for client in self.clients:
+            client.close()
+        for daemon in reversed(self.started):
+            if daemon.running():
+                daemon.kill()
+
+
+@pytest.fixture
+def lab(site, responder, tmp_path):
+    lab = Lab(site, responder, tmp_path)
+    yield lab
+    lab.end()
+
+
+@pytest.fixture(scope="module")
+def module_lab(site, responder, tmp_path_factory, request):
+    lab = Lab(site, responder, tmp_path_factory.mktemp(request.module.__name__))
+    yield lab
+    lab.end()
+
+
+@pytest.fixture
+def need_bpf():
+    """Tracing takes root and a kernel that loads BPF programs."""
+    if os.geteuid() != 0:
+        pytest.skip("tracing a host takes root")
+    if not os.path.exists("/sys/kernel/btf/vmlinux"):
+        pytest.skip("this kernel has no BTF")

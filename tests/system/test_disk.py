@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disks that are full, torn or wrong, on either side: said in one sentence, and nothing acknowledged is lost."""
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+import event_pb2
+from basics import until
+from daemons import field
+from test_restart import markers
+from wire import Client, Refused, event, exec_process
+
+MiB = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 16 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting takes root")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder):
+    """Take all that is left; the file to remove again."""
+    ballast = folder / "ballast"
+    with open(ballast, "wb", buffering=0) as f:
+        try:
+            while True:
+                f.write(bytes(65536))
+        except OSError:
+            pass
+        try:
+            while True:
+                f.write(bytes(512))
+        except OSError:
+            pass
+    return ballast
+
+
+@pytest.mark.parametrize("reserve", ["0", "4MiB"])
+def test_collector_disk_full(reserve, lab, small_disk):
+    """Nothing is acknowledged that is not stored; when there is room again, all comes in once."""
+    collector = lab.collector(store__dir=small_disk / "store", store__reserve=reserve)
+    host = lab.host()
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        client.put(host.execs(5, b"room"))
+    ballast = fill(small_disk)
+    refused = host.execs(5, b"room", first=5)
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        with pytest.raises(Refused) as ended:
+            client.put(refused)
+        assert client.acks == []
+    assert "the collector cannot store" in ended.value.sentence
+    assert collector.running()
+    assert "the collector cannot store" in collector.log
+    ballast.unlink()
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        client.put(refused)
+        client.put(host.execs(5, b"room", first=10))
+    assert markers(lab.cli(collector), "room") == {f"room-{i}": 1 for i in range(15)}
+    collector.stop()
+    collector.check()
+
+
+def test_agent_disk_full(need_bpf, lab, small_disk):
+    """No room for the journal: the agent lives on, the loss is a gap that covers it, and later events flow."""
+    collector = lab.collector()
+    agent = lab.agent(collector, state__dir=small_disk / "state")
+    cli = lab.cli(collector)
+    run("before-0")
+    until(lambda: markers(cli, "before"), 30, "the first exec")
+    collector.stop()
+    ballast = fill(small_disk)
+    for i in range(300):
+        run(f"during-{i}")
+    time.sleep(3)
+    assert agent.running(), agent.tail()
+    assert any(word in agent.log for word in ("journal", "No space")), agent.tail()
+    ballast.unlink()
+    time.sleep(2)
+    run("after-0")
+    collector.start()
+    until(lambda: markers(cli, "after"), 60, f"the exec after there was room:\n{agent.tail()}")
+    stored = markers(cli, "during")
+    gaps = cli.events("--action", "gap")
+    lost = 300 - len(stored)
+    assert lost == 0 or gaps, f"{lost} execs are missing without a gap"
+
+
+def run(marker):
+    subprocess.run(["/bin/true", marker], check=True, timeout=10)
+
+
+# ---- damaged files ------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def good_store(module_lab):
+    """A store with sealed segments, their indexes, an open segment and a catalog."""
+    collector = module_lab.collector(store__segment_bytes="1MiB")
+    host = module_lab.host()
+    with Client(host, collector.address, module_lab.site.order_ca) as client:
+        for i in range(40):
+            client.put(host.batch([event(event_pb2.ACTION_CREATE, file=event_pb2.File(path=os.urandom(300)),
+                                         **{"class": event_pb2.CLASS_FILE_OPEN}) for _ in range(400)],
+                                  [exec_process(9, b"writer", [b"writer"], start_ns=5)]))
+    collector.stop()
+    collector.check()
+    return collector
+
+
+def store_files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 0
+                  and path.name != "lock" and not path.name.endswith(("-wal", "-shm")))
+
+
+def flip(path, at):
+    """Change one bit."""
+    mode = path.stat().st_mode
+    path.chmod(0o600)
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 0x10]))
+    path.chmod(mode)
+
+
+@pytest.mark.parametrize("suffix", [".seg", ".idx"])
+@pytest.mark.parametrize("where", [0.0, 0.3, 0.999])
+def test_check_names_a_flipped_bit(suffix, where, good_store, lab, tmp_path):
+    collector = lab.collector(start=False)
+    shutil.copytree(good_store.store, collector.store)
+    victims = [path for path in store_files(collector.store)
+               if path.suffix == suffix and not path.name.startswith("open-")]
+    assert len(victims) > 2
+    for victim in victims[:2] + victims[-1:]:
+        at = min(int(victim.stat().st_size * where), victim.stat().st_size - 1)
+        flip(victim, at)
+        done = collector.offline("check")
+        assert done.returncode == 1, f"{victim.name} at {at}: {done.stdout}{done.stderr}"
+        named = [line for line in done.stdout.splitlines() if victim.name in line]
+        assert named, done.stdout
+        # An index can be built anew, so its name is enough; in a segment the first bad byte counts.
+        assert suffix == ".idx" or any(char.isdigit() for char in named[0].split(victim.name)[1]), named[0]
+        flip(victim, at)
+    assert collector.offline("check").returncode == 0
+
+
+def test_flipped_bit_in_the_newest_frame_shows(lab):
+    """The newest frame of the open segment cannot be told from a torn write, so it is cut off: the log says
+    so, and what it held is missed by its number."""
+    collector, host = lab.collector(), lab.host()
+    batches = [host.execs(5, b"newest", first=5 * i) for i in range(3)]
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        client.put(batches[0])
+        client.put(batches[1])
+    collector.stop()
+    opened = next(path for path in store_files(collector.store) if path.name.startswith("open-"))
+    flip(opened, opened.stat().st_size - 100)
+    collector.start()
+    collector.wait_log("torn end of a segment cut off")
+    assert opened.name in collector.log
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        client.put(batches[2])
+    cli = lab.cli(collector)
+    answer = cli.run("events", "--action", "exec", "--json")
+    assert answer.code == 3
+    assert "has not arrived" in answer.err or "have not arrived" in answer.err
+    assert markers(cli, "newest") == {f"newest-{i}": 1 for i in (0, 1, 2, 3, 4, 10, 11, 12, 13, 14)}
+
+
+def test_damaged_catalog_and_indexes_are_rebuilt(good_store, lab):
+    """Everything but the segments can be made again from them."""
+    collector = lab.collector(start=False)
+    shutil.copytree(good_store.store, collector.store)
+    for path in store_files(collector.store):
+        if path.suffix == ".idx":
+            path.unlink()
+        if path.name.startswith("catalog"):
+            path.write_bytes(os.urandom(5000))
+    done = collector.offline("reindex")
+    assert done.returncode == 0, done.stderr
+    collector.start()
+    rows = lab.cli(collector).events("--action", "create", "--limit", "5")
+    assert len(rows) == 5
+    collector.stop()
+    collector.check()
+
+
+def test_torn_end_of_the_open_segment(lab):
+    """A torn frame is cut off at the start; what was acknowledged before it is all there, and the agent's
+    copy of the rest comes in again."""
+    collector, host = lab.collector(), lab.host()
+    batches = [host.execs(5, b"torn", first=5 * i) for i in range(4)]
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        for batch in batches[:3]:
+            client.put(batch)
+    collector.kill()
+    opened = [path for path in store_files(collector.store) if path.name.startswith("open-")]
+    assert len(opened) == 1
+    with open(opened[0], "ab") as f:
+        f.write(os.urandom(777))
+    collector.start()
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        client.put(batches[3])
+    assert markers(lab.cli(collector), "torn") == {f"torn-{i}": 1 for i in range(20)}
+    collector.stop()
+    collector.check()
+
+
+def journal_files(agent):
+    return sorted(path for path in (agent.state / "journal").rglob("*") if path.is_file()
+                  and path.stat().st_size > 0 and path.name != "lock")
+
+
+def journal_with_batches(lab):
+    """An agent that ended with batches in its journal that no collector has."""
+    collector = lab.collector()
+    agent = lab.agent(collector)
+    run("journal-known")
+    until(lambda: markers(lab.cli(collector), "journal"), 30, "the first exec")
+    collector.stop()
+    for i in range(30):
+        run(f"journal-{i}")
+    time.sleep(2)
+    agent.kill()
+    return collector, agent
+
+
+def test_journal_torn_frame(need_bpf, lab):
+    """The last frame half written: the agent starts, cuts it off, sends the rest."""
+    collector, agent = journal_with_batches(lab)
+    newest = max(journal_files(agent), key=lambda path: path.stat().st_mtime)
+    os.truncate(newest, newest.stat().st_size - 5)
+    agent.start()
+    assert "torn" in agent.log
+    collector.start()
+    run("after-torn")
+    cli = lab.cli(collector)
+    until(lambda: markers(cli, "after"), 60, f"the agent to go on:\n{agent.tail()}")
+    assert field(cli.events("--action", "gap")[-1], "exhibit.gap.where")
+
+
+def test_journal_flipped_bit(need_bpf, lab):
+    """One bit in the middle of any file of the journal: named, kept aside, told as a gap; the agent goes on."""
+    collector, agent = journal_with_batches(lab)
+    victim = max(journal_files(agent), key=lambda path: path.stat().st_size)
+    flip(victim, victim.stat().st_size // 2)
+    agent.start()
+    collector.start()
+    run("after-flip")
+    cli = lab.cli(collector)
+    until(lambda: markers(cli, "after"), 60, f"the agent to go on:\n{agent.tail()}")
+    assert "ALARM" in agent.log or "torn" in agent.log, agent.log

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Either side killed, stopped or cut off: every acknowledged batch is stored exactly once, and at the end
+nothing is missing."""
+import calendar
+import collections
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from basics import count, until
+from daemons import field
+from proxy import Proxy
+from senders import Sender
+from wire import Client
+
+
+def markers(cli, marker, seconds=120):
+    """How often each exec MARKER-N is stored."""
+    found = collections.Counter()
+    for row in cli.events("--action", "exec", "--text", marker, seconds=seconds):
+        args = field(row, "process.args") or []
+        found.update(arg for arg in args if arg.startswith(marker + "-"))
+    return found
+
+
+def test_collector_killed_under_load(lab):
+    """SIGKILL at random moments while four hosts stream."""
+    random.seed(11)
+    collector = lab.collector(store__segment_bytes="1MiB")
+    senders = [Sender(lab.host(), collector.address, lab.site.order_ca, b"load%d" % i) for i in range(4)]
+    for sender in senders:
+        sender.start()
+    for _ in range(count(3, 30)):
+        time.sleep(random.uniform(0.3, 1.5))
+        collector.kill()
+        time.sleep(random.uniform(0, 0.3))
+        collector.start()
+    time.sleep(0.5)
+    cli = lab.cli(collector)
+    for i, sender in enumerate(senders):
+        sent = sender.finish()
+        assert sender.connections > 1
+        found = markers(cli, f"load{i}")
+        assert found == {f"load{i}-{n}": 1 for n in range(sent)}
+    collector.stop()
+    collector.check()
+
+
+def test_batch_sent_again_is_stored_once(lab):
+    """At least once on the wire, once in the store: over one stream, over two, and after a restart."""
+    collector, host = lab.collector(), lab.host()
+    batches = [host.execs(5, b"again", first=5 * i) for i in range(3)]
+    for _ in range(2):
+        with Client(host, collector.address, lab.site.order_ca) as client:
+            for batch in batches:
+                client.put(batch)
+            for batch in batches:
+                client.send(batch)
+            until(lambda: [a.number for a in client.acks].count(3) >= 2, 20, "the second acknowledgement")
+            assert all(a.header_hash == batches[a.number - 1].hash for a in client.acks)
+        collector.kill()
+        collector.start()
+    assert markers(lab.cli(collector), "again") == {f"again-{n}": 1 for n in range(15)}
+
+
+def test_either_side_stopped(lab):
+    """SIGSTOP of the collector, then SIGCONT: all that was sealed meanwhile arrives."""
+    collector = lab.collector()
+    sender = Sender(lab.host(), collector.address, lab.site.order_ca, b"stopped")
+    sender.start()
+    until(lambda: sender.acknowledged_events > 0, 20, "the first acknowledgement")
+    collector.signal(signal.SIGSTOP)
+    time.sleep(count(3, 60))
+    before = sender.acknowledged_events
+    collector.signal(signal.SIGCONT)
+    until(lambda: sender.acknowledged_events > before, 60, "an acknowledgement after SIGCONT")
+    sent = sender.finish()
+    assert markers(lab.cli(collector), "stopped") == {f"stopped-{n}": 1 for n in range(sent)}
+
+
+# ---- the real agent ----------------------------------------------------------------------------------
+
+class Execs(threading.Thread):
+    """Runs /bin/true MARKER-0, MARKER-1, ... as fast as it can; remembers when each one began."""
+
+    def __init__(self, marker, pause=0.0):
+        super().__init__(daemon=True)
+        self.marker, self.pause = marker, pause
+        self.times = []
+        self.stopping = False
+
+    def run(self):
+        while not self.stopping:
+            self.times.append(time.time())
+            pid = os.posix_spawn("/bin/true", ["true", f"{self.marker}-{len(self.times) - 1}"], {})
+            os.waitpid(pid, 0)
+            if self.pause:
+                time.sleep(self.pause)
+
+    def end(self):
+        self.stopping = True
+        self.join(20)
+        return len(self.times)
+
+
+def settle(cli, marker, seconds=30):
+    """Run one more exec and wait until it is stored: everything before it in its lane is, too."""
+    name = f"{marker}-settled-{random.getrandbits(32):x}"
+    subprocess.run(["/bin/true", name], check=True, timeout=10)
+    until(lambda: cli.events("--action", "exec", "--text", name), seconds, f"the exec {name}")
+
+
+def test_agent_killed_under_execs(need_bpf, lab):
+    """The record shows every exec, or a gap that covers it."""
+    collector = lab.collector()
+    agent, cli = lab.agent(collector), lab.cli(collector)
+    settle(cli, "begin")
+    execs = Execs("killed")
+    execs.start()
+    for _ in range(count(2, 10)):
+        time.sleep(1)
+        agent.kill()
+        time.sleep(0.3)
+        agent.start()
+    time.sleep(1)
+    n = execs.end()
+    settle(cli, "end")
+    found = markers(cli, "killed")
+    assert set(found.values()) <= {1}
+    gaps = [(seconds(field(row, "exhibit.gap.from")), seconds(field(row, "exhibit.gap.to")))
+            for row in cli.events("--action", "gap")]
+    missing = [i for i in range(n) if f"killed-{i}" not in found]
+    uncovered = [i for i in missing if not any(a - 0.01 <= execs.times[i] + 0.01 and execs.times[i] - 0.05 <= b
+                                               for a, b in gaps)]
+    assert missing, "the agent was down: something must be missing, or this test measures nothing"
+    assert uncovered == [], f"{len(uncovered)} of {n} execs are neither there nor in a gap"
+    assert len(found) > n // 4
+
+
+def seconds(text):
+    """Unix time of an RFC 3339 time with nanoseconds."""
+    whole, fraction = text.rstrip("Z").split(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float("0." + fraction)
+
+
+@pytest.mark.parametrize("who", ["uplink", "sense", "collector"])
+def test_agent_goes_on_after_sigstop(who, need_bpf, lab):
+    """Nothing is lost while one process stands still: ring, journal and uplink hold it."""
+    collector = lab.collector()
+    agent, cli = lab.agent(collector), lab.cli(collector)
+    settle(cli, "begin")
+    stopped = {"sense": agent.pid, "collector": collector.pid, "uplink": agent.uplink()}[who]
+    execs = Execs(f"stop-{who}", pause=0.005)
+    execs.start()
+    os.kill(stopped, signal.SIGSTOP)
+    time.sleep(count(2, 30))
+    os.kill(stopped, signal.SIGCONT)
+    time.sleep(0.5)
+    n = execs.end()
+    settle(cli, "end", 90)
+    assert markers(cli, f"stop-{who}") == {f"stop-{who}-{i}": 1 for i in range(n)}
+
+
+def test_agent_first(need_bpf, lab):
+    """The agent starts without a collector, and delivers what it saw once there is one."""
+    collector = lab.collector()
+    port = collector.port
+    collector.stop()
+    agent = lab.agent(collector)
+    subprocess.run(["/bin/true", "before-collector"], check=True)
+    time.sleep(1)
+    assert agent.running() and collector.port == port
+    collector.start()
+    cli = lab.cli(collector)
+    until(lambda: markers(cli, "before"), 60, "what happened before the collector was there")
+
+
+def test_network_cut(need_bpf, lab):
+    """Silence on the wire, then connections that break, then the same network again."""
+    collector = lab.collector()
+    proxy = Proxy(collector.port)
+    try:
+        agent, cli = lab.agent(collector, address=proxy.address), lab.cli(collector)
+        settle(cli, "begin")
+        execs = Execs("cut", pause=0.02)
+        execs.start()
+        proxy.cut()
+        time.sleep(count(4, 60))
+        proxy.mend()
+        time.sleep(0.5)
+        proxy.reset()
+        time.sleep(1)
+        n = execs.end()
+        settle(cli, "end", 90)
+        assert markers(cli, "cut") == {f"cut-{i}": 1 for i in range(n)}
+        assert agent.running()
+    finally:
+        proxy.close()
+
+
+def test_stop_delivers_the_last_batch(need_bpf, lab):
+    """SIGTERM: the last batch is sealed and sent, the end of the agent is an event, the exit status 0."""
+    collector = lab.collector()
+    agent, cli = lab.agent(collector), lab.cli(collector)
+    settle(cli, "begin")
+    subprocess.run(["/bin/true", "last-words"], check=True)
+    assert agent.stop() == 0
+    assert markers(cli, "last") == {"last-words": 1}
+    assert cli.events("--action", "agent_stop")
