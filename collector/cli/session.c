@@ -171,6 +171,24 @@ int session_open(const struct args *a, const char *path, const void *question, s
 	return 0;
 }
 
+/* The collector's own sentences about the question need nothing around them. */
+static int explain(struct session *s, struct error *e)
+{
+	static const struct {
+		enum rpc_status status;
+		int code;
+	} ours[] = {
+		{ RPC_INVALID_ARGUMENT, -EINVAL },
+		{ RPC_NOT_FOUND, -ENOENT },
+		{ RPC_RESOURCE_EXHAUSTED, -E2BIG },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+		if (s->status == ours[i].status && s->text[0])
+			return error_set(e, ours[i].code, "%s", s->text);
+	return rpc_client_explain(s->client, s->status, s->text, e);
+}
+
 int session_next(struct session *s, uint8_t **ret_data, size_t *ret_len, struct error *e)
 {
 	for (;;) {
@@ -186,7 +204,7 @@ int session_next(struct session *s, uint8_t **ret_data, size_t *ret_len, struct 
 		if (session_interrupted())
 			return 0;
 		if (queue_closed(s->messages) && queue_len(s->messages) == 0)
-			return rpc_client_explain(s->client, s->status, s->text, e);
+			return explain(s, e);
 	}
 }
 
