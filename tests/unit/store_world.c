@@ -490,3 +490,12 @@ void world_cut(const char *path, long bytes)
 	assert_int_equal(chmod(path, 0600), 0);
 	assert_int_equal(truncate(path, st.st_size - bytes), 0);
 }
+
+void world_play(void **state)
+{
+	const struct world_scene *s = *state;
+	struct world *w = world_new();
+
+	s->play(w);
+	world_free(w);
+}

@@ -81,4 +81,15 @@ int world_tokenize(const struct batch_header *h, const uint8_t *raw, size_t raw_
 		   struct arena *a, uint64_t **ret_tokens, size_t *ret_n, struct error *e);
 uint64_t world_token(const char *word);
 
+/* A test as a row: played in a world of its own. */
+struct world_scene {
+	const char *name;
+	void (*play)(struct world *w);
+};
+#define SCENE(fn)                                                                                  \
+	{                                                                                          \
+#fn, fn                                                                            \
+	}
+void world_play(void **state);
+
 #endif

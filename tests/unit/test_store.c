@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store as a whole: put, find, read, across restarts, damage and removal. */
+/* The store as a whole: put, find, read, across restarts, from several threads. */
 #include "tests/unit/rows.h"
 #include "tests/unit/store_world.h"
 
-#include "proto/base/files.h"
-
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- what may not work ---- */
 
@@ -385,324 +381,6 @@ static void hosts_are_known_by_their_newest_record(struct world *w)
 	}
 }
 
-/* ---- damage ---- */
-
-struct damage {
-	const char *name;
-	bool sealed;
-	const char *suffix; /* of the file that is hurt */
-	long cut, flip; /* bytes off the end; or a bit flipped at this offset */
-	bool remove;
-	/* Afterwards. */
-	uint64_t found; /* of 3 batches */
-	bool healed; /* check finds nothing after the restart */
-};
-
-static const struct damage damages[] = {
-	{ "nothing", .found = 3, .healed = true },
-	{ "open: last frame torn", .suffix = ".seg", .cut = 5, .found = 2, .healed = true },
-	{ "open: half of it torn off", .suffix = ".seg", .cut = 500, .found = 1, .healed = true },
-	{ "open: bit in the first batch", .suffix = ".seg", .flip = 400, .found = 2 },
-	{ "open: bit in the first frame", .suffix = ".seg", .flip = 20, .found = 3 },
-	{ "open: bit in the last batch", .suffix = ".seg", .flip = -20, .found = 2,
-	  .healed = true },
-	{ "open: catalog gone", .suffix = "sqlite", .remove = true, .found = 3, .healed = true },
-	{ "open: tokens gone", .suffix = ".tok", .remove = true, .found = 3, .healed = true },
-	{ "open: tokens cut", .suffix = ".tok", .cut = 3, .found = 3, .healed = true },
-	{ "open: bit in the tokens", .suffix = ".tok", .flip = 10, .found = 3, .healed = true },
-	{ "open: bit in the last tokens", .suffix = ".tok", .flip = -2, .found = 3,
-	  .healed = true },
-	{ "sealed: nothing", .sealed = true, .found = 3, .healed = true },
-	{ "sealed: index gone", true, ".idx", .remove = true, .found = 3, .healed = true },
-	{ "sealed: index cut", true, ".idx", .cut = 10, .found = 3, .healed = true },
-	{ "sealed: bit in the index' head", true, ".idx", .flip = 30, .found = 3, .healed = true },
-	{ "sealed: bit in the segment's end", true, ".seg", .flip = -4, .found = 3 },
-	{ "sealed: segment's end cut off", true, ".seg", .cut = 40, .found = 3 },
-	{ "sealed: catalog gone", true, "sqlite", .remove = true, .found = 3, .healed = true },
-	{ "sealed: catalog damaged", true, "sqlite", .flip = 30, .found = 3, .healed = true },
-};
-
-static void after_damage(void **state)
-{
-	const struct damage *d = *state;
-	struct world *w = world_new();
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
-	char path[256], first[1024];
-	uint64_t faults;
-
-	world_open(w);
-	(void)world_host_record(w, "acme", "a", 1);
-	world_put_all(w, STORE_STORED);
-	for (unsigned int i = 0; i < 3; i++)
-		world_store(w, &s, 10 + i, "word");
-	if (d->sealed)
-		assert_int_equal(store_retain(w->store, w->now_ns + 2000000000, &w->error), 0);
-	world_close(w);
-	if (d->suffix)
-		assert_true(world_file(w, strcmp(d->suffix, "sqlite") == 0 ? "" : "acme", d->suffix,
-				       0, path));
-	if (d->remove)
-		assert_int_equal(unlink(path), 0);
-	if (d->cut)
-		world_cut(path, d->cut);
-	if (d->flip)
-		world_flip(path, d->flip, 4);
-	world_open(w);
-	assert_int_equal(world_find(w, "acme", NULL, "word"), d->found);
-	assert_int_equal(world_view(w, &s).newest, d->healed ? d->found : 3);
-	if (d->healed)
-		assert_int_equal(world_view(w, &s).contiguous, d->found);
-	assert_int_equal(world_find(w, "acme", NULL, "other"), 0);
-	world_close(w);
-	faults = world_check(w, first);
-	if (d->healed && faults)
-		fail_msg("%s", first);
-	if (!d->healed)
-		assert_true(faults > 0);
-	world_free(w);
-}
-
-static void check_names_the_first_bad_byte(struct world *w)
-{
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
-	char path[256], first[1024];
-	struct stat st;
-
-	world_open(w);
-	(void)world_host_record(w, "acme", "a", 1);
-	world_put_all(w, STORE_STORED);
-	for (unsigned int i = 0; i < 3; i++)
-		world_store(w, &s, 10 + i, "word");
-	assert_int_equal(store_retain(w->store, w->now_ns + 2000000000, &w->error), 0);
-	world_close(w);
-	assert_int_equal(world_check(w, first), 0);
-	assert_true(world_file(w, "acme", ".seg", 0, path));
-	world_flip(path, 400, 1);
-	assert_int_equal(world_check(w, first), 1);
-	assert_non_null(strstr(first, ".seg': byte "));
-	assert_non_null(strstr(first, "checksum of the frame's body"));
-	world_flip(path, 400, 1);
-	assert_int_equal(world_check(w, first), 0);
-	assert_true(world_file(w, "acme", ".idx", 0, path));
-	assert_int_equal(stat(path, &st), 0);
-	for (long at = 0; at < st.st_size; at += 7) {
-		world_flip(path, at, 8);
-		if (world_check(w, first) == 0)
-			fail_msg("index damaged at byte %ld: not seen", at);
-		world_flip(path, at, 8);
-	}
-}
-
-static void check_needs_the_host_record(struct world *w)
-{
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
-	char first[1024];
-
-	world_open(w);
-	world_store(w, &s, 10, "word");
-	world_close(w);
-	assert_int_equal(world_check(w, first), 1);
-	assert_non_null(strstr(first, "no stored host record"));
-}
-
-static void a_damaged_index_heals(struct world *w)
-{
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK), again = s;
-	struct batch_name t = { 4, "acme" };
-	struct store_question q = {
-		.tenant = &t, .since_ns = INT64_MIN, .until_ns = INT64_MAX, .max = 100
-	};
-	struct store_ref *refs = NULL;
-	char path[256];
-	size_t n;
-
-	world_open(w);
-	world_store(w, &s, 10, "word");
-	assert_int_equal(store_retain(w->store, w->now_ns + 2000000000, &w->error), 0);
-	assert_true(world_file(w, "acme", ".idx", 0, path));
-	world_flip(path, 600, 1); /* the row */
-	assert_int_equal(store_find(w->store, &q, &refs, &n, &w->error), -EBADMSG);
-	(void)world_batch(w, &again, 10, "word");
-	assert_int_equal(world_put(w), -EBADMSG);
-	assert_int_equal(store_retain(w->store, w->now_ns, &w->error), 0);
-	assert_int_equal(world_find(w, "acme", NULL, "word"), 1);
-	again.number--;
-	again.sequence--;
-	again.has_previous = false;
-	(void)world_batch(w, &again, 10, "word");
-	world_put_all(w, STORE_DUPLICATE);
-}
-
-static void reindex_builds_all_again(struct world *w)
-{
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
-	char path[256], first[1024];
-
-	w->config.segment_bytes = KiB(64);
-	world_open(w);
-	(void)world_host_record(w, "acme", "a", 1);
-	world_put_all(w, STORE_STORED);
-	for (unsigned int i = 0; i < 200; i++)
-		world_store(w, &s, 10 + i, "word other");
-	world_close(w);
-	assert_true(world_file(w, "acme", ".idx", 0, path));
-	world_flip(path, 700, 1);
-	assert_true(world_check(w, first) > 0);
-	assert_int_equal(store_reindex(&w->config, &w->error), 0);
-	assert_int_equal(world_check(w, first), 0);
-	world_open(w);
-	assert_int_equal(world_find(w, "acme", "a", "word"), 200);
-	assert_int_equal(world_view(w, &s).contiguous, 200);
-}
-
-static void a_segment_removed_outside_is_named(struct world *w)
-{
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
-	char path[256], first[1024];
-
-	w->config.segment_bytes = KiB(64);
-	world_open(w);
-	(void)world_host_record(w, "acme", "a", 1);
-	world_put_all(w, STORE_STORED);
-	for (unsigned int i = 0; i < 400; i++)
-		world_store(w, &s, 10 + i, "word other");
-	world_close(w);
-	assert_int_equal(world_check(w, first), 0);
-	assert_true(world_file(w, "acme", ".seg", 1, path));
-	assert_int_equal(unlink(path), 0);
-	assert_true(world_check(w, first) > 0);
-	assert_non_null(strstr(first, "missing"));
-	/* Its index and the catalog gone too: the numbers of the segments still tell. */
-	memcpy(path + strlen(path) - 4, ".idx", 4);
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(store_reindex(&w->config, &w->error), 0);
-	assert_true(world_check(w, first) > 0);
-	assert_non_null(strstr(first, "missing"));
-}
-
-/* ---- retention ---- */
-
-static void fill_segments(struct world *w, struct world_stream *s, unsigned int segments)
-{
-	for (unsigned int i = 0; i < segments; i++) {
-		w->now_ns += 10000000000ll;
-		world_store(w, s, 10 + i, "word");
-		world_store(w, s, 10 + i, "word");
-		assert_int_equal(store_retain(w->store, w->now_ns + 2000000000, &w->error), 0);
-	}
-}
-
-static void removed_by_age_with_a_record(struct world *w)
-{
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK), old = s;
-	struct batch_header h = { .tenant = { 4, "acme" },
-				  .host_id = { 1, "a" },
-				  .lane = BATCH_LANE_BULK };
-	struct store_host *hosts = NULL;
-	struct seal_hash hash;
-	char first[1024];
-	uint64_t number = 0;
-	size_t n = 0;
-
-	memset(h.boot_id, 1, sizeof(h.boot_id));
-	memset(h.epoch, 1, sizeof(h.epoch));
-	w->config.retain_ms = 35000;
-	world_open(w);
-	(void)world_host_record(w, "acme", "a", 1);
-	world_put_all(w, STORE_STORED);
-	fill_segments(w, &s, 12);
-	assert_true(world_files(w, "acme", ".idx") <= 5);
-	for (int restarts = 0; restarts < 4; restarts++) {
-		assert_int_equal(world_view(w, &s).contiguous, 24);
-		assert_int_equal(world_view(w, &s).chain_breaks, 0);
-		assert_true(store_acknowledged(w->store, &h, &number, &hash));
-		assert_int_equal(number, 24);
-		assert_memory_equal(hash.b, s.previous.b, SEAL_HASH_LEN);
-		assert_int_equal(store_hosts(w->store, &hosts, &n, &w->error), 0);
-		assert_int_equal(n, 1);
-		store_hosts_free(hosts, n);
-		world_close(w);
-		assert_int_equal(world_check(w, first), 0);
-		if (restarts > 0)
-			assert_int_equal(store_reindex(&w->config, &w->error), 0);
-		world_open(w);
-	}
-	(void)world_batch(w, &old, 10, "word");
-	world_put_all(w, STORE_DUPLICATE);
-	world_store(w, &s, 99, "word");
-	assert_int_equal(world_view(w, &s).contiguous, 25);
-}
-
-static void removed_whole_the_host_goes_on(struct world *w)
-{
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
-	char first[1024];
-
-	w->config.retain_ms = 35000;
-	world_open(w);
-	(void)world_host_record(w, "acme", "a", 1);
-	world_put_all(w, STORE_STORED);
-	fill_segments(w, &s, 3);
-	assert_int_equal(store_retain(w->store, w->now_ns + 100000000000ll, &w->error), 0);
-	assert_int_equal(world_files(w, "acme", ".idx"), 0);
-	world_close(w);
-	assert_int_equal(store_reindex(&w->config, &w->error), 0);
-	world_open(w);
-	assert_int_equal(world_view(w, &s).contiguous, 6);
-	world_store(w, &s, 99, "word");
-	assert_int_equal(world_view(w, &s).contiguous, 7);
-	assert_int_equal(world_view(w, &s).chain_breaks, 0);
-	world_close(w);
-	assert_int_equal(world_check(w, first), 0);
-}
-
-static void removed_by_size(struct world *w)
-{
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
-	struct store_totals t;
-	char first[1024];
-
-	w->config.retain_bytes = KiB(30);
-	world_open(w);
-	(void)world_host_record(w, "acme", "a", 1);
-	world_put_all(w, STORE_STORED);
-	fill_segments(w, &s, 40);
-	store_totals(w->store, &t);
-	assert_true(t.segment_bytes + t.index_bytes <= KiB(36));
-	assert_true(t.batches > 2);
-	assert_int_equal(world_find(w, "acme", NULL, "word"), t.batches);
-	world_close(w);
-	assert_int_equal(world_check(w, first), 0);
-}
-
-static void a_removal_cut_short_is_finished(struct world *w)
-{
-	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
-	char path[256], first[1024];
-	uint8_t *copy = NULL;
-	size_t len;
-
-	world_open(w);
-	(void)world_host_record(w, "acme", "a", 1);
-	world_put_all(w, STORE_STORED);
-	fill_segments(w, &s, 3);
-	assert_true(world_file(w, "acme", ".seg", 0, path));
-	assert_int_equal(files_read(path, MiB(1), &copy, &len, NULL), 0);
-	world_close(w);
-	w->config.retain_ms = 15000;
-	world_open(w);
-	assert_int_equal(store_retain(w->store, w->now_ns + 3000000000, &w->error), 0);
-	assert_int_equal(access(path, F_OK), -1);
-	world_close(w);
-	/* As if the machine had died before the file was unlinked. */
-	assert_int_equal(files_replace(path, copy, len, 0444, NULL), 0);
-	free(copy);
-	world_open(w);
-	assert_int_equal(access(path, F_OK), -1);
-	world_close(w);
-	assert_int_equal(world_check(w, first), 0);
-}
-
 /* ---- threads ---- */
 
 struct reading {
@@ -774,19 +452,7 @@ static void questions_while_storing(struct world *w)
 	assert_int_equal(world_find(w, "acme", NULL, "w599"), 1);
 }
 
-/* ---- all ---- */
-
-struct scene {
-	const char *name;
-	void (*play)(struct world *w);
-};
-
-#define SCENE(fn)                                                                                  \
-	{                                                                                          \
-#fn, fn                                                                            \
-	}
-
-static const struct scene scenes[] = {
+static const struct world_scene scenes[] = {
 	SCENE(second_opener_is_refused),
 	SCENE(reserve_reached_stores_nothing),
 	SCENE(strange_tenants_are_refused),
@@ -805,32 +471,13 @@ static const struct scene scenes[] = {
 	SCENE(tenants_do_not_see_each_other),
 	SCENE(segments_roll_by_size),
 	SCENE(hosts_are_known_by_their_newest_record),
-	SCENE(check_names_the_first_bad_byte),
-	SCENE(check_needs_the_host_record),
-	SCENE(a_damaged_index_heals),
-	SCENE(reindex_builds_all_again),
-	SCENE(a_segment_removed_outside_is_named),
-	SCENE(removed_by_age_with_a_record),
-	SCENE(removed_whole_the_host_goes_on),
-	SCENE(removed_by_size),
-	SCENE(a_removal_cut_short_is_finished),
 	SCENE(questions_while_storing),
 };
-
-static void scene(void **state)
-{
-	const struct scene *s = *state;
-	struct world *w = world_new();
-
-	s->play(w);
-	world_free(w);
-}
 
 int main(void)
 {
 	static struct tests t;
 
-	ADD_ROWS(&t, scene, scenes);
-	ADD_ROWS(&t, after_damage, damages);
+	ADD_ROWS(&t, world_play, scenes);
 	return tests_run(&t, "store");
 }
