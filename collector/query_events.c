@@ -170,20 +170,17 @@ static int show_live(struct events *q, const struct store_ref *ref, struct error
 	return r < 0 ? r : answer_flush(q->answer);
 }
 
-/* A tail that reads too slowly is told what it missed, at once. */
+/* A tail that reads too slowly is told what it missed, at once; so are faults of batches. */
 static int tell_missed(struct events *q)
 {
 	uint64_t missed = live_missed(q->follower);
 	struct completeness c = { .hosts = q->scope.n_hosts,
 				  .since_ns = q->since_ns,
 				  .until_ns = q->scope.now_ns };
-	struct missing_list list = { 0 };
-	struct missing *m;
+	struct missing_list *list = &q->scope.missing;
+	struct missing *m = missed ? missing_add(list, NULL, NULL) : NULL;
 	int r;
 
-	if (!missed)
-		return 0;
-	m = missing_add(&list, NULL, NULL);
 	if (m) {
 		m->has_count = true;
 		m->count = missed;
@@ -192,8 +189,10 @@ static int tell_missed(struct events *q)
 			       " batches; they are stored, ask for them with 'exhibit events'",
 			       missed);
 	}
-	r = answer_complete(q->answer, &c, &list, false);
-	missing_release(&list);
+	if (!list->total)
+		return 0;
+	r = answer_complete(q->answer, &c, list, false);
+	missing_release(list);
 	return r;
 }
 

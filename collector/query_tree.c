@@ -26,6 +26,7 @@ struct tree {
 	struct entity
 		looking; /* the process whose events are wanted though it is not in the graph yet */
 	uint32_t pid; /* asked for by pid: 0 once the focus is known */
+	bool found; /* the focus is in the graph; else nobody is recorded, which is an answer, too */
 	bool asked_image; /* the focus is one image, by its entity id */
 	bool cut;
 	int64_t at_ns; /* INT64_MAX: now */
@@ -203,24 +204,8 @@ static int ask(struct tree *t, bool intro, struct error *e)
 
 /* ---- the focus ------------------------------------------------------------------------------------------ */
 
-static int nobody(struct tree *t, struct error *e)
-{
-	char text[ENTITY_TEXT_MAX];
-
-	if (t->pid)
-		(void)error_set(e, -ENOENT, "no process %" PRIu32 " is recorded on this host%s",
-				t->pid, t->at_ns == INT64_MAX ? "" : " for that time");
-	else
-		(void)error_set(e, -ENOENT, "no process '%s' is recorded",
-				entity_format(&t->focus, text));
-	error_hint(
-		e,
-		"'exhibit events' shows process.entity_id, and 'exhibit coverage' what is seen at all");
-	return -ENOENT;
-}
-
 /* Of all that had the pid: the one that began last and, where a time is given, lived then. */
-static int choose(struct tree *t, struct error *e)
+static void choose(struct tree *t)
 {
 	const struct graph_process *best = NULL;
 
@@ -233,10 +218,10 @@ static int choose(struct tree *t, struct error *e)
 			best = p;
 	}
 	if (!best)
-		return nobody(t, e);
+		return;
 	t->focus = best->id;
+	t->found = true;
 	t->pid = 0;
-	return 0;
 }
 
 /* The hosts that have the entity: it must be one. */
@@ -267,35 +252,38 @@ static int find_host(struct tree *t, struct error *e)
 		t->host = refs[i].host_id;
 		t->has_host = true;
 	}
-	return t->has_host ? 0 : nobody(t, e);
+	return 0;
 }
 
-static int find_focus(struct tree *t, const Exhibit__V1__TreeQuery *m, struct error *e)
+static int find_entity(struct tree *t, struct error *e)
 {
 	int r;
 
-	if (m->entity_id.len) {
-		add_entity(t, TOKEN_ENTITY, &t->focus);
-		r = find_host(t, e);
-		if (r == 0)
-			r = ask(t, true, e);
-		/* Its beginning may have been lost: anything that names it will do. */
-		if (r == 0 && !graph_find(t->graph, &t->focus)) {
-			add_entity(t, TOKEN_ENTITY, &t->focus);
-			r = ask(t, false, e);
-		}
-	} else {
-		add_pid(t, t->pid);
+	add_entity(t, TOKEN_ENTITY, &t->focus);
+	r = find_host(t, e);
+	if (r == 0 && t->has_host)
 		r = ask(t, true, e);
-		if (r == 0 && graph_size(t->graph) == 0) {
-			add_pid(t, t->pid);
-			r = ask(t, false, e);
-		}
-		if (r == 0)
-			r = choose(t, e);
+	/* Its beginning may have been lost: anything that names it will do. */
+	if (r == 0 && !graph_find(t->graph, &t->focus)) {
+		t->n_tokens = 0;
+		add_entity(t, TOKEN_ENTITY, &t->focus);
+		r = ask(t, false, e);
 	}
-	if (r == 0 && !graph_find(t->graph, &t->focus))
-		r = nobody(t, e);
+	t->found = graph_find(t->graph, &t->focus) != NULL;
+	return r;
+}
+
+static int find_pid(struct tree *t, struct error *e)
+{
+	int r;
+
+	add_pid(t, t->pid);
+	r = ask(t, true, e);
+	if (r == 0 && graph_size(t->graph) == 0) {
+		add_pid(t, t->pid);
+		r = ask(t, false, e);
+	}
+	choose(t);
 	return r;
 }
 
@@ -504,14 +492,14 @@ static int run(struct tree *t, const struct query *query, const Exhibit__V1__Tre
 	int r = begin(t, query, m, e);
 
 	if (r == 0)
-		r = find_focus(t, m, e);
-	if (r == 0)
+		r = m->entity_id.len ? find_entity(t, e) : find_pid(t, e);
+	if (r == 0 && t->found)
 		r = find_one(t, &t->focus, e); /* its other images */
-	if (r == 0)
+	if (r == 0 && t->found)
 		r = climb(t, e);
-	if (r == 0)
+	if (r == 0 && t->found)
 		r = descend(t, e);
-	if (r == 0)
+	if (r == 0 && t->found)
 		r = graph_walk(t->graph, &t->focus, t->at_ns, emit, t);
 	return r < 0 ? r : complete(t, e);
 }

@@ -59,6 +59,8 @@ static int show_message(struct run *r, const uint8_t *data, size_t len, struct e
 	for (size_t i = 0; i < m->n_pages; i++)
 		for (size_t k = 0; k < m->pages[i]->n_rows; k++)
 			show_row(r, m->pages[i]->context, m->pages[i]->rows[k]);
+	if (m->completeness && r->request->none && r->outcome.rows == 0)
+		(void)fprintf(stderr, "%s\n", r->request->none);
 	if (m->completeness)
 		outcome_completeness(&r->outcome, m->completeness);
 	exhibit__v1__events_answer__free_unpacked(m, NULL);

@@ -72,5 +72,7 @@ int verb_tree(const struct args *a)
 	m.pid = a->pid;
 	m.at_ns = a->at_ns;
 	r.limit = a->limit;
+	r.none = a->at_ns ? "no such process is recorded for that time" :
+			    "no such process is recorded";
 	return rows_run(&r);
 }

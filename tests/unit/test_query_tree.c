@@ -186,11 +186,9 @@ static const struct row {
 	{ "pid without host", "", "", 30, 0, .error = "needs an entity id, or a host and a pid" },
 	{ "no entity id", "xyz", "", 0, 0, .error = "'xyz' is not an entity id" },
 	{ "unknown host", "", "zz", 30, 0, .error = "no host is called 'zz'" },
-	{ "nobody with this pid", "", "a", 99, 0,
-	  .error = "no process 99 is recorded on this host" },
-	{ "not running then", "", "a", 30, 30,
-	  .error = "no process 30 is recorded on this host for that time" },
-	{ "nobody with this id", BOOT_A "-99-1-1", "", 0, 0, .error = "is recorded" },
+	{ "nobody with this pid", "", "a", 99, 0, .n = 0 },
+	{ "not running then", "", "a", 30, 30, .n = 0 },
+	{ "nobody with this id", BOOT_A "-99-1-1", "", 0, 0, .n = 0 },
 	{ "the newest with the pid, all its life", "", "a", 30, 0, .n = 4,
 	  .want = { { 0, 1, 1, false, 0 },
 		    { 1, 10, 3, false, 0 },
@@ -218,7 +216,7 @@ static const struct row {
 		    { 2, 30, 4, false, GONE(25) },
 		    { 2, 30, 4, false, GONE(60) },
 		    { 3, 50, 5, false, 0 } } },
-	{ "on the other host", BOOT_A "-30-40-4", "b", 0, 0, .error = "is recorded" },
+	{ "on the other host", BOOT_A "-30-40-4", "b", 0, 0, .n = 0 },
 };
 
 static void run_row(void **state)
