@@ -3,7 +3,7 @@
  * index beside them that can be rebuilt. Format: collector/README.md "segments".
  *
  * Layout: DIR/lock, DIR/catalog.sqlite (derived), DIR/TENANT/open-ID.seg (one being written for each
- * tenant; open-ID.tok beside it, derived), DIR/TENANT/ID.seg (sealed, mode 0444), ID.idx (derived).
+ * tenant; ID.tok beside it, derived), DIR/TENANT/ID.seg (sealed, mode 0444), ID.idx (derived).
  *
  * Threads: store_put, store_idle and store_retain belong to the one writer thread. store_find,
  * store_read, store_streams, store_hosts and store_totals may be called by any number of query threads

@@ -38,7 +38,7 @@ static const char *name_of(const struct segment_id *id, char buf[static NAME_MAX
 {
 	char text[SEGMENT_ID_TEXT];
 
-	(void)snprintf(buf, NAME_MAX_BYTES, "open-%s.tok", segment_id_text(id, text));
+	(void)snprintf(buf, NAME_MAX_BYTES, "%s.tok", segment_id_text(id, text));
 	return buf;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tokens of the segment that is being written, beside it as open-ID.tok, so that a start need not open
+/* The tokens of the segment that is being written, beside it as ID.tok, so that a start need not open
  * and read every batch of it again. Derived, never synced, each record with its sum: what is missing or
  * damaged is extracted again. Format: collector/README.md "index". Writer thread only. */
 #ifndef COLLECTOR_TOKEN_LOG_H

@@ -81,6 +81,32 @@ static void removed_whole_the_host_goes_on(struct world *w)
 	assert_int_equal(world_check(w, first), 0);
 }
 
+/* The record of what a quiet host lost is removed itself in time: what it says goes on all the same. */
+static void a_quiet_host_is_not_forgotten(struct world *w)
+{
+	struct world_stream quiet = world_stream("quiet", 1, BATCH_LANE_BULK);
+	struct world_stream busy = world_stream("busy", 1, BATCH_LANE_BULK);
+	char first[1024];
+
+	w->config.retain_ms = 35000;
+	world_open(w);
+	(void)world_host_record(w, "acme", "quiet", 1);
+	(void)world_host_record(w, "acme", "busy", 1);
+	world_put_all(w, STORE_STORED);
+	world_store(w, &quiet, 10, "word");
+	fill_segments(w, &busy, 20);
+	assert_int_equal(world_find(w, "acme", "quiet", NULL), 0);
+	world_close(w);
+	assert_int_equal(store_reindex(&w->config, &w->error), 0);
+	world_open(w);
+	assert_int_equal(world_view(w, &quiet).contiguous, 1);
+	world_store(w, &quiet, 99, "word");
+	assert_int_equal(world_view(w, &quiet).contiguous, 2);
+	assert_int_equal(world_view(w, &quiet).chain_breaks, 0);
+	world_close(w);
+	assert_int_equal(world_check(w, first), 0);
+}
+
 static void removed_by_size(struct world *w)
 {
 	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
@@ -129,9 +155,8 @@ static void a_removal_cut_short_is_finished(struct world *w)
 }
 
 static const struct world_scene scenes[] = {
-	SCENE(removed_by_age_with_a_record),
-	SCENE(removed_whole_the_host_goes_on),
-	SCENE(removed_by_size),
+	SCENE(removed_by_age_with_a_record),    SCENE(removed_whole_the_host_goes_on),
+	SCENE(a_quiet_host_is_not_forgotten),   SCENE(removed_by_size),
 	SCENE(a_removal_cut_short_is_finished),
 };
 
