@@ -12,7 +12,8 @@
 /* Twice the most processes that a batch holds, so that probing stays short. */
 #define SLOTS 16384u
 
-_Static_assert(SLOTS >= 2 * BATCH_ENTRIES_MAX && (SLOTS & (SLOTS - 1)) == 0, "a power of two, half full at most");
+_Static_assert(SLOTS >= 2 * BATCH_ENTRIES_MAX && (SLOTS & (SLOTS - 1)) == 0,
+	       "a power of two, half full at most");
 _Static_assert(BATCH_RAW_CLOSE + 2 * (BATCH_ENTRY_MAX + VARINT_MAX) <= BATCH_RAW_MAX,
 	       "what is not due yet has room for a process and an event");
 
@@ -47,14 +48,14 @@ static void begin(struct batch_builder *b)
 	}
 }
 
-int batch_builder_new(enum batch_lane lane, size_t max_rings, uint64_t next_sequence, uint64_t max_age_ns,
-		      struct batch_builder **ret_b, struct error *e)
+int batch_builder_new(enum batch_lane lane, size_t max_rings, uint64_t next_sequence,
+		      uint64_t max_age_ns, struct batch_builder **ret_b, struct error *e)
 {
 	struct batch_builder *b;
 
 	if (max_rings > BATCH_RINGS_MAX)
-		return error_set(e, -EINVAL, "cannot number %zu rings in a batch: the most are %d", max_rings,
-				 BATCH_RINGS_MAX);
+		return error_set(e, -EINVAL, "cannot number %zu rings in a batch: the most are %d",
+				 max_rings, BATCH_RINGS_MAX);
 	b = calloc(1, sizeof(*b) + max_rings * sizeof(b->rings[0]));
 	if (b)
 		b->said = calloc(SLOTS, sizeof(*b->said));
@@ -89,7 +90,8 @@ static uint32_t slot_of(const struct rec_image *image)
 {
 	/* Fibonacci hashing; pids and start times chosen by an attacker cost time in the agent's own
 	 * batch only, and at most SLOTS probes. */
-	uint64_t h = (image->start_ns ^ (uint64_t)image->pid << 32 ^ image->exec_id) * 0x9e3779b97f4a7c15ull;
+	uint64_t h = (image->start_ns ^ (uint64_t)image->pid << 32 ^ image->exec_id) *
+		     0x9e3779b97f4a7c15ull;
 
 	return (uint32_t)(h >> 40) & (SLOTS - 1);
 }
@@ -159,15 +161,17 @@ static int add_entry(struct batch_builder *b, const void *entry, size_t len)
 	return 0;
 }
 
-int batch_builder_add_process(struct batch_builder *b, const struct rec_image *image, const void *entry, size_t len,
-			      uint32_t *ret_index)
+int batch_builder_add_process(struct batch_builder *b, const struct rec_image *image,
+			      const void *entry, size_t len, uint32_t *ret_index)
 {
 	int r = add_entry(b, entry, len);
 
 	if (r < 0)
 		return r;
 	b->processes++;
-	*find(b, image) = (struct said){ .image = *image, .index = b->processes, .generation = b->generation };
+	*find(b, image) = (struct said){ .image = *image,
+					 .index = b->processes,
+					 .generation = b->generation };
 	*ret_index = b->processes;
 	return 0;
 }
@@ -213,7 +217,8 @@ int batch_builder_reached(struct batch_builder *b, uint32_t ring, uint32_t cpu, 
 	}
 	if (b->n_rings == b->max_rings)
 		return -ENOSPC;
-	b->rings[b->n_rings++] = (struct batch_ring){ .ring = ring, .cpu = cpu, .sequence = sequence };
+	b->rings[b->n_rings++] =
+		(struct batch_ring){ .ring = ring, .cpu = cpu, .sequence = sequence };
 	return 0;
 }
 

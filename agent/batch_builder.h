@@ -25,7 +25,8 @@ struct batch_builder;
  * next_sequence: of the next event, from 1 (after a restart in the same boot: the journal's
  * last_sequence + 1). max_age_ns: an event waits at most that long for its batch to be due. */
 MUST_CHECK int batch_builder_new(enum batch_lane lane, size_t max_rings, uint64_t next_sequence,
-				 uint64_t max_age_ns, struct batch_builder **ret_b, struct error *e);
+				 uint64_t max_age_ns, struct batch_builder **ret_b,
+				 struct error *e);
 void batch_builder_free(struct batch_builder *b); /* NULL allowed */
 
 /* The sequence that the next event added must carry in its bytes. */
@@ -54,7 +55,8 @@ MUST_CHECK int batch_builder_add_event(struct batch_builder *b, const void *entr
 
 /* This batch or earlier ones account for everything of this ring and CPU up to sequence (as events,
  * as gaps, or filtered). Lower than before is ignored. -ENOSPC: more than max_rings pairs. */
-MUST_CHECK int batch_builder_reached(struct batch_builder *b, uint32_t ring, uint32_t cpu, uint64_t sequence);
+MUST_CHECK int batch_builder_reached(struct batch_builder *b, uint32_t ring, uint32_t cpu,
+				     uint64_t sequence);
 /* All events of this lane up to this boottime were added. Lower than before is ignored. */
 void batch_builder_watermark(struct batch_builder *b, uint64_t watermark_ns);
 

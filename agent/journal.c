@@ -33,7 +33,9 @@ static int open_folder(struct journal *j, struct error *e)
 	if (flock(j->lock_fd, LOCK_EX | LOCK_NB) < 0) {
 		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
 		(void)error_set(e, r, "cannot lock the journal '%s': %m", j->dir);
-		error_hint(e, "another agent uses it; stop that, or give this one another journal.dir");
+		error_hint(
+			e,
+			"another agent uses it; stop that, or give this one another journal.dir");
 		return r;
 	}
 	return 0;
@@ -62,7 +64,9 @@ static struct journal *make(const struct journal_config *c)
 	j->c = *c;
 	j->dir_fd = j->lock_fd = j->read_fd = -1;
 	for (size_t i = 0; i < BATCH_LANES; i++)
-		j->lanes[i] = (struct journal_lane){ .lane = (enum batch_lane)(i + 1), .fd = -1, .next = 1, .next_file = 1 };
+		j->lanes[i] = (struct journal_lane){
+			.lane = (enum batch_lane)(i + 1), .fd = -1, .next = 1, .next_file = 1
+		};
 	j->file_bytes = choose_file_bytes(c->max_bytes);
 	j->dir = strdup(c->dir);
 	j->buf = malloc(JOURNAL_FRAME_HEADER_LEN + JOURNAL_FRAME_MAX);
@@ -75,15 +79,17 @@ static struct journal *make(const struct journal_config *c)
 	return j;
 }
 
-int journal_open(const struct journal_config *c, struct journal **ret_j, struct journal_recovery *ret_r,
-		 struct error *e)
+int journal_open(const struct journal_config *c, struct journal **ret_j,
+		 struct journal_recovery *ret_r, struct error *e)
 {
 	AUTO(journal_close_ptr) struct journal *j = NULL;
 	int r;
 
 	*ret_r = (struct journal_recovery){ 0 };
 	if (c->max_bytes < BUDGET_MIN)
-		return error_set(e, -EINVAL, "cannot open the journal '%s' with %" PRIu64 " bytes: the least are %u",
+		return error_set(e, -EINVAL,
+				 "cannot open the journal '%s' with %" PRIu64
+				 " bytes: the least are %u",
 				 c->dir, c->max_bytes, (unsigned int)BUDGET_MIN);
 	j = make(c);
 	if (!j)
@@ -125,7 +131,8 @@ const uint8_t *journal_epoch(const struct journal *j)
 	return j->epoch;
 }
 
-void journal_tail_move(struct journal_lane *l, const struct batch_header *h, const struct journal_frame *frame)
+void journal_tail_move(struct journal_lane *l, const struct batch_header *h,
+		       const struct journal_frame *frame)
 {
 	l->tail = (struct journal_tail){
 		.has_hash = true,
@@ -145,8 +152,8 @@ void journal_tail(const struct journal *j, enum batch_lane lane, struct journal_
 }
 
 /* A batch that was sealed before a new epoch began, or out of order, must not enter the chain. */
-static int check_continues(struct journal *j, const struct journal_lane *l, const struct batch_header *h,
-			   struct error *e)
+static int check_continues(struct journal *j, const struct journal_lane *l,
+			   const struct batch_header *h, struct error *e)
 {
 	if (j->chain_broken) {
 		int r = journal_epoch_begin(j, e);
@@ -154,22 +161,28 @@ static int check_continues(struct journal *j, const struct journal_lane *l, cons
 		if (r < 0)
 			return r;
 	}
-	if (memcmp(h->epoch, j->epoch, sizeof(h->epoch)) != 0 || h->has_previous != l->tail.has_hash ||
+	if (memcmp(h->epoch, j->epoch, sizeof(h->epoch)) != 0 ||
+	    h->has_previous != l->tail.has_hash ||
 	    (h->has_previous && memcmp(h->previous.b, l->tail.hash.b, SEAL_HASH_LEN) != 0))
-		return error_set(e, -ESTALE, "cannot append batch %" PRIu64 ": the journal's chain is elsewhere", h->number);
+		return error_set(e, -ESTALE,
+				 "cannot append batch %" PRIu64
+				 ": the journal's chain is elsewhere",
+				 h->number);
 	return 0;
 }
 
 /* A batch without events does not move the sequence; a boot begins it anew. */
 static uint64_t highest_sequence(const struct journal_lane *l, const struct batch_header *h)
 {
-	bool same_boot = l->tail.has_hash && memcmp(l->tail.boot_id, h->boot_id, sizeof(h->boot_id)) == 0;
+	bool same_boot = l->tail.has_hash &&
+			 memcmp(l->tail.boot_id, h->boot_id, sizeof(h->boot_id)) == 0;
 
 	return h->last_sequence > 0 || !same_boot ? h->last_sequence : l->tail.last_sequence;
 }
 
-static int fill_frame(struct journal_frame *f, const struct journal_lane *l, const struct batch_header *h,
-		      const struct seal_hash *hash, const uint64_t counts[static 16], const void *bytes, size_t len,
+static int fill_frame(struct journal_frame *f, const struct journal_lane *l,
+		      const struct batch_header *h, const struct seal_hash *hash,
+		      const uint64_t counts[static 16], const void *bytes, size_t len,
 		      struct error *e)
 {
 	*f = (struct journal_frame){
@@ -181,12 +194,14 @@ static int fill_frame(struct journal_frame *f, const struct journal_lane *l, con
 		.body = bytes,
 	};
 	if (len == 0 || len > JOURNAL_FRAME_MAX)
-		return error_set(e, -EINVAL, "cannot append a batch of %zu bytes: the most are %u", len,
-				 (unsigned int)JOURNAL_FRAME_MAX);
+		return error_set(e, -EINVAL, "cannot append a batch of %zu bytes: the most are %u",
+				 len, (unsigned int)JOURNAL_FRAME_MAX);
 	f->len = (uint32_t)len;
 	for (size_t i = 0; i < JOURNAL_CLASSES; i++) {
 		if (counts[i] > BATCH_EVENTS_MAX)
-			return error_set(e, -EINVAL, "cannot append a batch with %" PRIu64 " events", counts[i]);
+			return error_set(e, -EINVAL,
+					 "cannot append a batch with %" PRIu64 " events",
+					 counts[i]);
 		f->counts[i] = (uint16_t)counts[i];
 	}
 	return 0;
@@ -198,8 +213,8 @@ static struct journal_file *newest(const struct journal_lane *l)
 }
 
 /* The file that the next frame goes into; a new one is not in the list before its frame is durable. */
-static int choose_file(struct journal *j, struct journal_lane *l, uint32_t len, struct journal_file **ret_f,
-		       bool *ret_new, struct error *e)
+static int choose_file(struct journal *j, struct journal_lane *l, uint32_t len,
+		       struct journal_file **ret_f, bool *ret_new, struct error *e)
 {
 	struct journal_file *f = newest(l);
 	char name[JOURNAL_NAME_MAX];
@@ -207,7 +222,9 @@ static int choose_file(struct journal *j, struct journal_lane *l, uint32_t len, 
 	*ret_new = false;
 	*ret_f = f;
 	if (l->fd >= 0 && f && f->bytes + JOURNAL_FRAME_HEADER_LEN + len <= j->file_bytes)
-		return journal_file_reserve(f) < 0 ? error_set(e, -ENOMEM, "cannot append to the journal: %m") : 0;
+		return journal_file_reserve(f) < 0 ?
+			       error_set(e, -ENOMEM, "cannot append to the journal: %m") :
+			       0;
 	close_fd(&l->fd);
 	l->fd = -1;
 	f = journal_file_new(false, l->next_file, l->next);
@@ -242,8 +259,9 @@ static void abandon(struct journal *j, struct journal_lane *l, struct journal_fi
 	l->fd = -1;
 }
 
-int journal_append(struct journal *j, const struct batch_header *header, const struct seal_hash *hash,
-		   const uint64_t counts[static 16], const void *bytes, size_t len, struct error *e)
+int journal_append(struct journal *j, const struct batch_header *header,
+		   const struct seal_hash *hash, const uint64_t counts[static 16],
+		   const void *bytes, size_t len, struct error *e)
 {
 	struct journal_lane *l = journal_lane(j, header->lane);
 	struct journal_file_header fh = { .lane = l->lane };
@@ -257,7 +275,9 @@ int journal_append(struct journal *j, const struct batch_header *header, const s
 	if (r < 0)
 		return r;
 	if (!journal_fits(j, l, len))
-		return error_set(e, -ENOSPC, "the journal '%s' is full: all of its %" PRIu64 " bytes wait for the collector",
+		return error_set(e, -ENOSPC,
+				 "the journal '%s' is full: all of its %" PRIu64
+				 " bytes wait for the collector",
 				 j->dir, j->c.max_bytes);
 	r = choose_file(j, l, frame.len, &f, &new, e);
 	if (r < 0)
@@ -306,7 +326,8 @@ uint64_t journal_next(const struct journal *j, enum batch_lane lane, uint64_t po
 	return batch == 0 || (tomb > 0 && tomb < batch) ? tomb : batch;
 }
 
-void journal_range(const struct journal *j, enum batch_lane lane, uint64_t *ret_first, uint64_t *ret_last)
+void journal_range(const struct journal *j, enum batch_lane lane, uint64_t *ret_first,
+		   uint64_t *ret_last)
 {
 	const struct journal_lane *l = journal_lane(j, lane);
 
@@ -328,8 +349,9 @@ static int lost(struct journal *j, struct journal_file *f, uint64_t position, st
 	return r < 0 ? error_wrap(e, r, "cannot begin a new epoch after damage") : -EBADMSG;
 }
 
-int journal_read(struct journal *j, enum batch_lane lane, uint64_t position, enum journal_kind *ret_kind,
-		 const uint8_t **ret_bytes, size_t *ret_len, struct error *e)
+int journal_read(struct journal *j, enum batch_lane lane, uint64_t position,
+		 enum journal_kind *ret_kind, const uint8_t **ret_bytes, size_t *ret_len,
+		 struct error *e)
 {
 	const struct journal_lane *l = journal_lane(j, lane);
 	struct journal_frame frame;
@@ -338,10 +360,12 @@ int journal_read(struct journal *j, enum batch_lane lane, uint64_t position, enu
 	int r;
 
 	if (!f)
-		return error_set(e, -ENOENT, "the journal has no frame at position %" PRIu64, position);
+		return error_set(e, -ENOENT, "the journal has no frame at position %" PRIu64,
+				 position);
 	r = journal_file_read(j, l, f, offset, &frame, e);
 	if (r == 0 && frame.position != position)
-		r = error_set(e, -EBADMSG, "a frame in the journal '%s' stands in the wrong place", j->dir);
+		r = error_set(e, -EBADMSG, "a frame in the journal '%s' stands in the wrong place",
+			      j->dir);
 	if (r == -EBADMSG)
 		return lost(j, f, position, e);
 	if (r < 0)
@@ -352,19 +376,22 @@ int journal_read(struct journal *j, enum batch_lane lane, uint64_t position, enu
 	return 0;
 }
 
-int journal_ack(struct journal *j, enum batch_lane lane, uint64_t position, const struct seal_hash *hash,
-		struct error *e)
+int journal_ack(struct journal *j, enum batch_lane lane, uint64_t position,
+		const struct seal_hash *hash, struct error *e)
 {
 	struct journal_lane *l = journal_lane(j, lane);
 	struct journal_frame frame;
 	uint32_t offset;
-	const struct journal_file *f = position > l->acked ? journal_locate(l, position, &offset) : NULL;
+	const struct journal_file *f = position > l->acked ? journal_locate(l, position, &offset) :
+							     NULL;
 	int r = f ? journal_file_read(j, l, f, offset, &frame, e) : -ENOENT;
 
 	if (r == -EBADMSG || (r == 0 && memcmp(frame.hash.b, hash->b, sizeof(hash->b)) != 0))
 		r = -ENOENT;
 	if (r == -ENOENT)
-		return error_set(e, r, "the journal has no frame with that hash at position %" PRIu64, position);
+		return error_set(e, r,
+				 "the journal has no frame with that hash at position %" PRIu64,
+				 position);
 	if (r < 0)
 		return r;
 	l->acked = position;
@@ -392,7 +419,8 @@ void journal_stats(const struct journal *j, enum batch_lane lane, struct journal
 
 	*ret_s = (struct journal_stats){
 		.frames = count_frames(&l->files, 0) + count_frames(&l->tombs, 0),
-		.unacknowledged = count_frames(&l->files, l->acked) + count_frames(&l->tombs, l->acked),
+		.unacknowledged =
+			count_frames(&l->files, l->acked) + count_frames(&l->tombs, l->acked),
 		.dropped_frames = l->dropped_frames,
 		.dropped_events = l->dropped_events,
 	};

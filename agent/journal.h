@@ -65,28 +65,33 @@ void journal_tail(const struct journal *j, enum batch_lane lane, struct journal_
  * header does not continue journal_tail in journal_epoch; -EIO and others: the file system failed:
  * the file is abandoned, the next append begins another; nothing of it will be found after recovery,
  * or the whole frame, unless a later append took its position. */
-MUST_CHECK int journal_append(struct journal *j, const struct batch_header *header, const struct seal_hash *hash,
-			      const uint64_t counts[static 16], const void *bytes, size_t len, struct error *e);
+MUST_CHECK int journal_append(struct journal *j, const struct batch_header *header,
+			      const struct seal_hash *hash, const uint64_t counts[static 16],
+			      const void *bytes, size_t len, struct error *e);
 /* Before an append of len bytes in lane: which bulk frames have to go so that it fits (frees what was
  * acknowledged first). Returns how many, 1..max; 0: it fits, or nothing may be dropped. t->dropped: max
  * elements of the caller, filled oldest first, of one boot and epoch, numbers without a hole; it also
  * sets n_dropped, tenant, host_id, boot_id, epoch, lane and offset_ns. The caller adds times and
  * reason, seals the tombstone, gives it to journal_drop, and asks again. max: BATCH_DROPPED_MAX. */
-size_t journal_must_drop(struct journal *j, enum batch_lane lane, size_t len, struct batch_tombstone *t, size_t max);
+size_t journal_must_drop(struct journal *j, enum batch_lane lane, size_t len,
+			 struct batch_tombstone *t, size_t max);
 /* Put a SignedTombstone in the place of the n frames that journal_must_drop named just before;
  * durable on return. It stands at the position of the last of them. On error nothing was dropped. */
-MUST_CHECK int journal_drop(struct journal *j, size_t n, const void *bytes, size_t len, struct error *e);
+MUST_CHECK int journal_drop(struct journal *j, size_t n, const void *bytes, size_t len,
+			    struct error *e);
 
 /* What the uplink may read: positions from first (oldest not acknowledged) to last; empty when
  * first > last. Some between may be missing (dropped, damaged): journal_next steps over them. */
-void journal_range(const struct journal *j, enum batch_lane lane, uint64_t *ret_first, uint64_t *ret_last);
+void journal_range(const struct journal *j, enum batch_lane lane, uint64_t *ret_first,
+		   uint64_t *ret_last);
 /* The first position that can be read, not below position; last + 1: none yet. */
 uint64_t journal_next(const struct journal *j, enum batch_lane lane, uint64_t position);
 /* The frame at position. ret_bytes: owned by j until its next call. -ENOENT: acknowledged, dropped or
  * damaged meanwhile, go on at journal_next; -EBADMSG: it was changed on disk: from now on missing, its
  * file is kept as damaged, and a new epoch begins; others: nothing changed, try the same one later. */
-MUST_CHECK int journal_read(struct journal *j, enum batch_lane lane, uint64_t position, enum journal_kind *ret_kind,
-			    const uint8_t **ret_bytes, size_t *ret_len, struct error *e);
+MUST_CHECK int journal_read(struct journal *j, enum batch_lane lane, uint64_t position,
+			    enum journal_kind *ret_kind, const uint8_t **ret_bytes, size_t *ret_len,
+			    struct error *e);
 /* Everything up to the frame with this header hash (a tombstone: its last dropped hash) is durable at
  * the collector; position as sent. Persisted lazily: after a crash a few acknowledged frames are sent
  * again. -ENOENT: no such frame (stale or false acknowledgement, ignored). */

@@ -34,11 +34,12 @@ void journal_file_free(struct journal_file *f)
 	free(f);
 }
 
-void journal_file_name(const struct journal_file *f, enum batch_lane lane, char buf[static JOURNAL_NAME_MAX])
+void journal_file_name(const struct journal_file *f, enum batch_lane lane,
+		       char buf[static JOURNAL_NAME_MAX])
 {
 	(void)snprintf(buf, JOURNAL_NAME_MAX, "%s-%016" PRIx64 ".%s",
-		       lane == BATCH_LANE_CRITICAL ? "critical" : "bulk", f->tombstone ? f->first : f->number,
-		       f->tombstone ? "tomb" : "jrn");
+		       lane == BATCH_LANE_CRITICAL ? "critical" : "bulk",
+		       f->tombstone ? f->first : f->number, f->tombstone ? "tomb" : "jrn");
 }
 
 int journal_file_reserve(struct journal_file *f)
@@ -129,7 +130,8 @@ size_t journal_files_find(const struct journal_files *l, uint64_t position)
 	return low;
 }
 
-struct journal_file *journal_locate(const struct journal_lane *l, uint64_t position, uint32_t *ret_offset)
+struct journal_file *journal_locate(const struct journal_lane *l, uint64_t position,
+				    uint32_t *ret_offset)
 {
 	const struct journal_files *lists[] = { &l->tombs, &l->files };
 
@@ -180,10 +182,13 @@ int journal_file_append(struct journal *j, int fd, const struct journal_file_hea
 	journal_frame_write(frame, h, frame_header);
 	r = write_all(fd, v, ARRAY_LEN(v), offset);
 	if (r < 0)
-		return error_set(e, r, "cannot write %u bytes to the journal '%s': %m", frame->len, j->dir);
-	if (fdatasync(fd) < 0)
-		return error_set(e, -errno, "cannot make a batch durable in the journal '%s', so it does not count: %m",
+		return error_set(e, r, "cannot write %u bytes to the journal '%s': %m", frame->len,
 				 j->dir);
+	if (fdatasync(fd) < 0)
+		return error_set(
+			e, -errno,
+			"cannot make a batch durable in the journal '%s', so it does not count: %m",
+			j->dir);
 	if (offset == 0 && fsync(j->dir_fd) < 0)
 		return error_set(e, -errno, "cannot sync the journal's folder '%s': %m", j->dir);
 	return 0;
@@ -198,8 +203,8 @@ void journal_file_forget(struct journal *j, const struct journal_file *f)
 	j->read_file = NULL;
 }
 
-static int open_to_read(struct journal *j, const struct journal_lane *l, const struct journal_file *f,
-			struct error *e)
+static int open_to_read(struct journal *j, const struct journal_lane *l,
+			const struct journal_file *f, struct error *e)
 {
 	char name[JOURNAL_NAME_MAX];
 	int fd;
@@ -209,7 +214,8 @@ static int open_to_read(struct journal *j, const struct journal_lane *l, const s
 	journal_file_name(f, l->lane, name);
 	fd = openat(j->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return error_set(e, errno == ENOENT ? -EBADMSG : -errno, "cannot open '%s/%s': %m", j->dir, name);
+		return error_set(e, errno == ENOENT ? -EBADMSG : -errno, "cannot open '%s/%s': %m",
+				 j->dir, name);
 	close_fd(&j->read_fd);
 	j->read_fd = fd;
 	j->read_file = f;
@@ -240,8 +246,8 @@ static ssize_t read_some(int fd, uint8_t *buf, size_t len, uint64_t offset)
 	return (ssize_t)done;
 }
 
-int journal_file_read(struct journal *j, const struct journal_lane *l, const struct journal_file *f, uint32_t offset,
-		      struct journal_frame *ret_f, struct error *e)
+int journal_file_read(struct journal *j, const struct journal_lane *l, const struct journal_file *f,
+		      uint32_t offset, struct journal_frame *ret_f, struct error *e)
 {
 	struct journal_file_header h = { .lane = l->lane };
 	size_t want = f->bytes - offset;
@@ -267,11 +273,13 @@ int journal_file_read(struct journal *j, const struct journal_lane *l, const str
 	if (n < 0 && n != -EIO)
 		return error_set(e, (int)n, "cannot read the journal '%s': %m", j->dir);
 	if (n < 0 || journal_frame_read(j->buf, (size_t)n, &h, ret_f) != JOURNAL_FOUND_FRAME)
-		return error_set(e, -EBADMSG, "a frame in the journal '%s' is not as it was written", j->dir);
+		return error_set(e, -EBADMSG,
+				 "a frame in the journal '%s' is not as it was written", j->dir);
 	return 0;
 }
 
-int journal_file_remove(struct journal *j, const struct journal_lane *l, const struct journal_file *f, struct error *e)
+int journal_file_remove(struct journal *j, const struct journal_lane *l,
+			const struct journal_file *f, struct error *e)
 {
 	char name[JOURNAL_NAME_MAX], aside[JOURNAL_NAME_MAX + sizeof(".damaged")];
 	int r;

@@ -33,7 +33,8 @@ static struct reader open_summed(const uint8_t *data, size_t len, size_t want, c
 {
 	struct reader bad = { .bad = true };
 	struct reader r = reader_init(data, len == want ? len - SUM_LEN : 0);
-	struct reader tail = reader_init(len == want ? data + len - SUM_LEN : NULL, len == want ? SUM_LEN : 0);
+	struct reader tail =
+		reader_init(len == want ? data + len - SUM_LEN : NULL, len == want ? SUM_LEN : 0);
 	const uint8_t *m = reader_bytes(&r, MAGIC_LEN);
 
 	if (!m || memcmp(m, magic, MAGIC_LEN) != 0 || reader_u32(&r) != VERSION)
@@ -41,7 +42,8 @@ static struct reader open_summed(const uint8_t *data, size_t len, size_t want, c
 	return reader_u32(&tail) == sum(0, data, len - SUM_LEN) ? r : bad;
 }
 
-void journal_file_header_write(const struct journal_file_header *h, uint8_t out[static JOURNAL_FILE_HEADER_LEN])
+void journal_file_header_write(const struct journal_file_header *h,
+			       uint8_t out[static JOURNAL_FILE_HEADER_LEN])
 {
 	struct writer w = writer_init(out, JOURNAL_FILE_HEADER_LEN);
 
@@ -99,7 +101,8 @@ void journal_frame_write(const struct journal_frame *f, const struct journal_fil
 	writer_u32(&w, frame_sum(h, out));
 }
 
-enum journal_found journal_frame_read(const uint8_t *data, size_t len, const struct journal_file_header *h,
+enum journal_found journal_frame_read(const uint8_t *data, size_t len,
+				      const struct journal_file_header *h,
 				      struct journal_frame *ret_f)
 {
 	struct reader r = reader_init(data, len);
@@ -120,14 +123,16 @@ enum journal_found journal_frame_read(const uint8_t *data, size_t len, const str
 	if (magic != FRAME_MAGIC || version != VERSION || reader_u32(&r) != frame_sum(h, data))
 		return JOURNAL_FOUND_NOTHING;
 	f.body = reader_bytes(&r, f.len);
-	if (r.bad || f.len == 0 || f.len > JOURNAL_FRAME_MAX || (f.kind != JOURNAL_BATCH && f.kind != JOURNAL_TOMBSTONE) ||
-	    f.covers == 0 || f.covers > f.position || f.position > JOURNAL_POSITION_MAX)
+	if (r.bad || f.len == 0 || f.len > JOURNAL_FRAME_MAX ||
+	    (f.kind != JOURNAL_BATCH && f.kind != JOURNAL_TOMBSTONE) || f.covers == 0 ||
+	    f.covers > f.position || f.position > JOURNAL_POSITION_MAX)
 		return JOURNAL_FOUND_NOTHING;
 	*ret_f = f;
 	return body_sum == sum(0, f.body, f.len) ? JOURNAL_FOUND_FRAME : JOURNAL_FOUND_BAD_BODY;
 }
 
-void journal_scan_init(struct journal_scan *s, const uint8_t *data, size_t len, const struct journal_file_header *h)
+void journal_scan_init(struct journal_scan *s, const uint8_t *data, size_t len,
+		       const struct journal_file_header *h)
 {
 	*s = (struct journal_scan){ .data = data, .len = len, .h = h, .expect = h->first };
 	s->at = JOURNAL_FILE_HEADER_LEN;
@@ -137,7 +142,8 @@ void journal_scan_init(struct journal_scan *s, const uint8_t *data, size_t len, 
 static size_t find_magic(const struct journal_scan *s, size_t at)
 {
 	static const uint8_t magic[] = { 'E', 'X', 'J', 'F' };
-	const uint8_t *p = at < s->len ? memmem(s->data + at, s->len - at, magic, sizeof(magic)) : NULL;
+	const uint8_t *p = at < s->len ? memmem(s->data + at, s->len - at, magic, sizeof(magic)) :
+					 NULL;
 
 	return p ? (size_t)(p - s->data) : s->len;
 }
@@ -149,13 +155,15 @@ static bool plausible(const struct journal_scan *s, const struct journal_frame *
 
 	if (s->expect == 0)
 		return true;
-	return f->position >= s->expect && f->position - s->expect <= skipped / JOURNAL_FRAME_HEADER_LEN;
+	return f->position >= s->expect &&
+	       f->position - s->expect <= skipped / JOURNAL_FRAME_HEADER_LEN;
 }
 
 bool journal_scan_next(struct journal_scan *s, struct journal_frame *ret_f)
 {
 	while (s->at < s->len) {
-		enum journal_found found = journal_frame_read(s->data + s->at, s->len - s->at, s->h, ret_f);
+		enum journal_found found =
+			journal_frame_read(s->data + s->at, s->len - s->at, s->h, ret_f);
 
 		if (found == JOURNAL_FOUND_FRAME && plausible(s, ret_f)) {
 			s->damaged = s->damaged || s->bad_from > 0;
@@ -167,13 +175,15 @@ bool journal_scan_next(struct journal_scan *s, struct journal_frame *ret_f)
 		}
 		if (s->bad_from == 0)
 			s->bad_from = s->at;
-		s->at = found == JOURNAL_FOUND_BAD_BODY ? s->at + JOURNAL_FRAME_HEADER_LEN + ret_f->len :
-							  find_magic(s, s->at + 1);
+		s->at = found == JOURNAL_FOUND_BAD_BODY ?
+				s->at + JOURNAL_FRAME_HEADER_LEN + ret_f->len :
+				find_magic(s, s->at + 1);
 	}
 	return false;
 }
 
-void journal_epoch_write(const uint8_t epoch[static BATCH_EPOCH_LEN], uint8_t out[static JOURNAL_NOTE_LEN])
+void journal_epoch_write(const uint8_t epoch[static BATCH_EPOCH_LEN],
+			 uint8_t out[static JOURNAL_NOTE_LEN])
 {
 	struct writer w = writer_init(out, JOURNAL_NOTE_LEN);
 
@@ -191,7 +201,8 @@ int journal_epoch_read(const uint8_t *data, size_t len, uint8_t ret_epoch[static
 	return r.bad ? -EBADMSG : 0;
 }
 
-void journal_acks_write(const uint64_t acked[static BATCH_LANES], uint8_t out[static JOURNAL_NOTE_LEN])
+void journal_acks_write(const uint64_t acked[static BATCH_LANES],
+			uint8_t out[static JOURNAL_NOTE_LEN])
 {
 	struct writer w = writer_init(out, JOURNAL_NOTE_LEN);
 

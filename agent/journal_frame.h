@@ -36,15 +36,18 @@ enum journal_found {
 	JOURNAL_FOUND_NOTHING, /* no frame begins here, or the file ends within it */
 };
 
-void journal_file_header_write(const struct journal_file_header *h, uint8_t out[static JOURNAL_FILE_HEADER_LEN]);
+void journal_file_header_write(const struct journal_file_header *h,
+			       uint8_t out[static JOURNAL_FILE_HEADER_LEN]);
 /* -EBADMSG. */
-MUST_CHECK int journal_file_header_read(const uint8_t *data, size_t len, struct journal_file_header *ret_h);
+MUST_CHECK int journal_file_header_read(const uint8_t *data, size_t len,
+					struct journal_file_header *ret_h);
 
 /* The header that stands before f->body in a file of this epoch and lane. */
 void journal_frame_write(const struct journal_frame *f, const struct journal_file_header *h,
 			 uint8_t out[static JOURNAL_FRAME_HEADER_LEN]);
 /* What begins at data, of a file of this epoch and lane. */
-enum journal_found journal_frame_read(const uint8_t *data, size_t len, const struct journal_file_header *h,
+enum journal_found journal_frame_read(const uint8_t *data, size_t len,
+				      const struct journal_file_header *h,
 				      struct journal_frame *ret_f);
 
 /* A pass over a whole file's bytes. */
@@ -59,17 +62,22 @@ struct journal_scan {
 	bool damaged; /* a good frame stood behind bad bytes */
 };
 
-void journal_scan_init(struct journal_scan *s, const uint8_t *data, size_t len, const struct journal_file_header *h);
+void journal_scan_init(struct journal_scan *s, const uint8_t *data, size_t len,
+		       const struct journal_file_header *h);
 /* The next good frame; steps over what is not one. false at the end: then s->bad_from tells where the
  * tail begins that holds no good frame (0: there is none). */
 MUST_CHECK bool journal_scan_next(struct journal_scan *s, struct journal_frame *ret_f);
 
 /* Two small files, replaced as a whole. */
 #define JOURNAL_NOTE_LEN 32
-void journal_epoch_write(const uint8_t epoch[static BATCH_EPOCH_LEN], uint8_t out[static JOURNAL_NOTE_LEN]);
-MUST_CHECK int journal_epoch_read(const uint8_t *data, size_t len, uint8_t ret_epoch[static BATCH_EPOCH_LEN]);
+void journal_epoch_write(const uint8_t epoch[static BATCH_EPOCH_LEN],
+			 uint8_t out[static JOURNAL_NOTE_LEN]);
+MUST_CHECK int journal_epoch_read(const uint8_t *data, size_t len,
+				  uint8_t ret_epoch[static BATCH_EPOCH_LEN]);
 /* acked: position acknowledged per lane, critical first. */
-void journal_acks_write(const uint64_t acked[static BATCH_LANES], uint8_t out[static JOURNAL_NOTE_LEN]);
-MUST_CHECK int journal_acks_read(const uint8_t *data, size_t len, uint64_t ret_acked[static BATCH_LANES]);
+void journal_acks_write(const uint64_t acked[static BATCH_LANES],
+			uint8_t out[static JOURNAL_NOTE_LEN]);
+MUST_CHECK int journal_acks_read(const uint8_t *data, size_t len,
+				 uint64_t ret_acked[static BATCH_LANES]);
 
 #endif

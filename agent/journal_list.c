@@ -37,7 +37,8 @@ bool journal_name_parse(const char *text, struct journal_name *ret)
 		size_t len = strlen(lanes[i].prefix);
 		const char *end = text + len + DIGITS;
 
-		if (strncmp(text, lanes[i].prefix, len) != 0 || !parse_number(text + len, &ret->number))
+		if (strncmp(text, lanes[i].prefix, len) != 0 ||
+		    !parse_number(text + len, &ret->number))
 			continue;
 		if (strcmp(end, ".jrn") != 0 && strcmp(end, ".tomb") != 0)
 			return false;
@@ -59,7 +60,8 @@ static bool is_temporary(const char *text)
 	if (!dot || strlen(dot + 1) != TEMPORARY_LEN || (size_t)(dot - text) >= sizeof(stem))
 		return false;
 	(void)snprintf(stem, sizeof(stem), "%.*s", (int)(dot - text), text);
-	return strcmp(stem, "epoch") == 0 || strcmp(stem, "acks") == 0 || journal_name_parse(stem, &name);
+	return strcmp(stem, "epoch") == 0 || strcmp(stem, "acks") == 0 ||
+	       journal_name_parse(stem, &name);
 }
 
 /* A file that was set aside: its number is not to be used again. */

@@ -17,7 +17,8 @@ struct journal_name {
 struct journal_names {
 	struct journal_name *at; /* by number, ascending */
 	size_t n, max;
-	char (*leftovers)[JOURNAL_NAME_MAX + 16]; /* to be removed: temporary files, old damaged ones */
+	char (*leftovers)[JOURNAL_NAME_MAX +
+			  16]; /* to be removed: temporary files, old damaged ones */
 	size_t n_leftovers, max_leftovers;
 	uint64_t next_file; /* above every number that was ever used and still shows */
 };
@@ -25,7 +26,8 @@ struct journal_names {
 /* text: a file's name. false: it is not one of a journal's files. Fuzzed. */
 MUST_CHECK bool journal_name_parse(const char *text, struct journal_name *ret);
 /* dir: for messages. */
-MUST_CHECK int journal_list(int dir_fd, const char *dir, struct journal_names *ret, struct error *e);
+MUST_CHECK int journal_list(int dir_fd, const char *dir, struct journal_names *ret,
+			    struct error *e);
 void journal_names_release(struct journal_names *n);
 
 #endif

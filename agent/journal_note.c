@@ -7,7 +7,8 @@
 #include "agent/journal_state.h"
 #include "proto/base/files.h"
 
-static int save(struct journal *j, const char *name, const uint8_t note[static JOURNAL_NOTE_LEN], struct error *e)
+static int save(struct journal *j, const char *name, const uint8_t note[static JOURNAL_NOTE_LEN],
+		struct error *e)
 {
 	AUTO(free_ptr) char *path = NULL;
 
@@ -19,8 +20,8 @@ static int save(struct journal *j, const char *name, const uint8_t note[static J
 }
 
 /* ret_len 0 without an error: there is none, or it is longer than ours can be. */
-static int load(struct journal *j, const char *name, uint8_t note[static JOURNAL_NOTE_LEN], size_t *ret_len,
-		struct error *e)
+static int load(struct journal *j, const char *name, uint8_t note[static JOURNAL_NOTE_LEN],
+		size_t *ret_len, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *data = NULL;
 	size_t len = 0;
@@ -102,6 +103,7 @@ int journal_acks_load(struct journal *j, struct error *e)
 	if (r < 0 || journal_acks_read(note, len, acked) < 0)
 		return r;
 	for (size_t i = 0; i < BATCH_LANES; i++)
-		j->lanes[i].acked = j->lanes[i].acked_saved = acked[i] < JOURNAL_POSITION_MAX ? acked[i] : 0;
+		j->lanes[i].acked = j->lanes[i].acked_saved =
+			acked[i] < JOURNAL_POSITION_MAX ? acked[i] : 0;
 	return 0;
 }

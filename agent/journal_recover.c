@@ -25,14 +25,15 @@ static void journal_file_free_ptr(struct journal_file **f)
 }
 
 /* A false header costs nothing but the header when the frames behind it are of the current epoch. */
-static void guess_header(const struct journal *j, enum batch_lane lane, const struct journal_name *name,
-			 struct journal_file_header *h)
+static void guess_header(const struct journal *j, enum batch_lane lane,
+			 const struct journal_name *name, struct journal_file_header *h)
 {
 	*h = (struct journal_file_header){ .lane = lane, .number = name->number };
 	memcpy(h->epoch, j->epoch, sizeof(h->epoch));
 }
 
-static int note_frame(struct journal_file *f, const struct journal_scan *s, const struct journal_frame *frame)
+static int note_frame(struct journal_file *f, const struct journal_scan *s,
+		      const struct journal_frame *frame)
 {
 	int r = 0;
 
@@ -44,10 +45,11 @@ static int note_frame(struct journal_file *f, const struct journal_scan *s, cons
 	return r < 0 ? r : journal_file_note(f, (uint32_t)s->frame_at);
 }
 
-static int scan_data(struct journal *j, struct journal_lane *l, const struct journal_name *name, const uint8_t *data,
-		     size_t len, struct found *ret)
+static int scan_data(struct journal *j, struct journal_lane *l, const struct journal_name *name,
+		     const uint8_t *data, size_t len, struct found *ret)
 {
-	AUTO(journal_file_free_ptr) struct journal_file *f = journal_file_new(name->tombstone, name->number, 1);
+	AUTO(journal_file_free_ptr)
+	struct journal_file *f = journal_file_new(name->tombstone, name->number, 1);
 	struct journal_file_header h;
 	struct journal_scan s;
 	struct journal_frame frame;
@@ -61,7 +63,8 @@ static int scan_data(struct journal *j, struct journal_lane *l, const struct jou
 	memcpy(f->epoch, h.epoch, sizeof(f->epoch));
 	journal_scan_init(&s, data, len, &h);
 	while (journal_scan_next(&s, &frame)) {
-		if ((frame.kind == JOURNAL_TOMBSTONE) != name->tombstone || (name->tombstone && f->n > 0)) {
+		if ((frame.kind == JOURNAL_TOMBSTONE) != name->tombstone ||
+		    (name->tombstone && f->n > 0)) {
 			s.damaged = true;
 			continue;
 		}
@@ -76,19 +79,21 @@ static int scan_data(struct journal *j, struct journal_lane *l, const struct jou
 	return 0;
 }
 
-static int set_aside(struct journal *j, const char *name, struct journal_recovery *rec, struct error *e)
+static int set_aside(struct journal *j, const char *name, struct journal_recovery *rec,
+		     struct error *e)
 {
 	char aside[JOURNAL_NAME_MAX + sizeof(".damaged")];
 
 	(void)snprintf(aside, sizeof(aside), "%s.damaged", name);
 	rec->damaged_files++;
 	if (renameat(j->dir_fd, name, j->dir_fd, aside) < 0)
-		return error_set(e, -errno, "cannot set aside the damaged '%s/%s': %m", j->dir, name);
+		return error_set(e, -errno, "cannot set aside the damaged '%s/%s': %m", j->dir,
+				 name);
 	return 0;
 }
 
-static int read_found(struct journal *j, struct journal_lane *l, const struct journal_name *name, struct found *ret,
-		      struct journal_recovery *rec, struct error *e)
+static int read_found(struct journal *j, struct journal_lane *l, const struct journal_name *name,
+		      struct found *ret, struct journal_recovery *rec, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *data = NULL;
 	size_t len = 0;
@@ -146,8 +151,8 @@ static int load_tombs(struct journal *j, struct journal_lane *l, const struct jo
 
 /* Cut what is behind the newest file's last good frame, and make sure that the rest is on disk: a
  * killed agent may have written it and not synced. */
-static int settle_newest(struct journal *j, struct journal_lane *l, size_t torn, struct journal_recovery *rec,
-			 struct error *e)
+static int settle_newest(struct journal *j, struct journal_lane *l, size_t torn,
+			 struct journal_recovery *rec, struct error *e)
 {
 	struct journal_file *f = l->files.n > 0 ? l->files.at[l->files.n - 1] : NULL;
 	AUTO(close_fd) int fd = -1;
@@ -160,7 +165,8 @@ static int settle_newest(struct journal *j, struct journal_lane *l, size_t torn,
 	if (fd < 0)
 		return error_set(e, -errno, "cannot open '%s/%s': %m", j->dir, name);
 	if (torn > 0 && ftruncate(fd, (off_t)(f->bytes - torn)) < 0)
-		return error_set(e, -errno, "cannot cut the torn end off '%s/%s': %m", j->dir, name);
+		return error_set(e, -errno, "cannot cut the torn end off '%s/%s': %m", j->dir,
+				 name);
 	if (fdatasync(fd) < 0)
 		return error_set(e, -errno, "cannot make '%s/%s' durable: %m", j->dir, name);
 	rec->torn_bytes += torn;
@@ -170,7 +176,8 @@ static int settle_newest(struct journal *j, struct journal_lane *l, size_t torn,
 
 /* A later file that begins at a position took it over: the append before it had failed. That is one
  * frame; a file that loses more is none that this program leaves behind. */
-static void yield_positions(struct journal_file *f, uint64_t next_first, struct journal_recovery *rec)
+static void yield_positions(struct journal_file *f, uint64_t next_first,
+			    struct journal_recovery *rec)
 {
 	if (journal_file_end(f) <= next_first)
 		return;
@@ -332,8 +339,9 @@ static int find_tail(struct journal *j, struct journal_lane *l, struct error *e)
 	return 0;
 }
 
-static int recover_lane(struct journal *j, struct journal_lane *l, const struct journal_names *names,
-			struct journal_recovery *rec, struct error *e)
+static int recover_lane(struct journal *j, struct journal_lane *l,
+			const struct journal_names *names, struct journal_recovery *rec,
+			struct error *e)
 {
 	int r = load_tombs(j, l, names, rec, e);
 

@@ -34,15 +34,16 @@ static void take_out(struct journal_files *list, size_t i)
 }
 
 /* The newest file always stays: it carries the chain on. */
-static bool removable(const struct journal_lane *l, const struct journal_files *list, size_t i, uint64_t keep)
+static bool removable(const struct journal_lane *l, const struct journal_files *list, size_t i,
+		      uint64_t keep)
 {
 	if (list == &l->files && i == list->n - 1)
 		return false;
 	return spent(l, list->at[i], list == &l->files ? keep : 0);
 }
 
-static int release_list(struct journal *j, struct journal_lane *l, struct journal_files *list, uint64_t keep,
-			struct error *e)
+static int release_list(struct journal *j, struct journal_lane *l, struct journal_files *list,
+			uint64_t keep, struct error *e)
 {
 	for (size_t i = 0; i < list->n;) {
 		int r;
@@ -89,7 +90,8 @@ static uint64_t reserve(const struct journal *j)
 
 bool journal_fits(const struct journal *j, const struct journal_lane *l, size_t len)
 {
-	struct journal_file next = { .bytes = JOURNAL_FILE_HEADER_LEN + JOURNAL_FRAME_HEADER_LEN + len };
+	struct journal_file next = { .bytes = JOURNAL_FILE_HEADER_LEN + JOURNAL_FRAME_HEADER_LEN +
+					      len };
 	const struct journal_file *last = l->files.n > 0 ? l->files.at[l->files.n - 1] : NULL;
 	uint64_t used = journal_disk(j);
 
@@ -116,7 +118,8 @@ static struct journal_file *oldest(const struct journal_lane *l, uint64_t *ret_p
 	return NULL;
 }
 
-static void describe(const struct journal_frame *frame, const struct batch_header *h, struct batch_dropped *d)
+static void describe(const struct journal_frame *frame, const struct batch_header *h,
+		     struct batch_dropped *d)
 {
 	*d = (struct batch_dropped){
 		.number = h->number,
@@ -146,14 +149,15 @@ static bool continues(const struct batch_tombstone *t, const struct batch_header
 {
 	const struct batch_dropped *before = &t->dropped[t->n_dropped - 1];
 
-	return memcmp(t->boot_id, h->boot_id, sizeof(t->boot_id)) == 0 && h->number == before->number + 1 &&
+	return memcmp(t->boot_id, h->boot_id, sizeof(t->boot_id)) == 0 &&
+	       h->number == before->number + 1 &&
 	       memcmp(h->previous.b, before->header_hash.b, SEAL_HASH_LEN) == 0;
 }
 
 /* Add the frame at position to the run. 1: done; 0: it begins another run; -EBADMSG: it is damaged;
  * others: try later. */
-static int extend_run(struct journal *j, const struct journal_lane *l, struct journal_file *f, uint64_t position,
-		      struct batch_tombstone *t)
+static int extend_run(struct journal *j, const struct journal_lane *l, struct journal_file *f,
+		      uint64_t position, struct batch_tombstone *t)
 {
 	uint32_t offset = f->offsets[position - f->first];
 	struct journal_frame frame;
@@ -175,8 +179,8 @@ static int extend_run(struct journal *j, const struct journal_lane *l, struct jo
 }
 
 /* How many; negative: the first one cannot be read, as extend_run. */
-static int gather_run(struct journal *j, const struct journal_lane *l, struct journal_file *f, uint64_t first,
-		      struct batch_tombstone *t, size_t max)
+static int gather_run(struct journal *j, const struct journal_lane *l, struct journal_file *f,
+		      uint64_t first, struct batch_tombstone *t, size_t max)
 {
 	uint64_t events = 0;
 	int r = 1;
@@ -208,7 +212,8 @@ static void give_up(struct journal *j, struct journal_file *f, uint64_t position
 		j->chain_broken = true;
 }
 
-size_t journal_must_drop(struct journal *j, enum batch_lane lane, size_t len, struct batch_tombstone *t, size_t max)
+size_t journal_must_drop(struct journal *j, enum batch_lane lane, size_t len,
+			 struct batch_tombstone *t, size_t max)
 {
 	const struct journal_lane *bulk = journal_lane(j, BATCH_LANE_BULK);
 	struct journal_file *f;
@@ -237,8 +242,9 @@ size_t journal_must_drop(struct journal *j, enum batch_lane lane, size_t len, st
 	return 0;
 }
 
-static int write_tombstone(struct journal *j, const struct journal_lane *l, struct journal_file *tomb,
-			   const struct journal_frame *frame, struct error *e)
+static int write_tombstone(struct journal *j, const struct journal_lane *l,
+			   struct journal_file *tomb, const struct journal_frame *frame,
+			   struct error *e)
 {
 	struct journal_file_header h = { .lane = l->lane, .first = tomb->first };
 	AUTO(free_ptr) uint8_t *file = NULL;
@@ -273,13 +279,15 @@ int journal_drop(struct journal *j, size_t n, const void *bytes, size_t len, str
 	int r;
 
 	if (!p.file || n != p.n || len == 0 || len > JOURNAL_FRAME_MAX)
-		return error_set(e, -EINVAL, "cannot drop %zu frames: journal_must_drop did not name them", n);
+		return error_set(e, -EINVAL,
+				 "cannot drop %zu frames: journal_must_drop did not name them", n);
 	frame.position = p.first + n - 1;
 	frame.covers = (uint32_t)n;
 	frame.hash = p.last_hash;
 	frame.len = (uint32_t)len;
 	tomb = journal_file_new(true, 0, frame.position);
-	if (!tomb || journal_file_note(tomb, JOURNAL_FILE_HEADER_LEN) < 0 || journal_files_reserve(&l->tombs) < 0)
+	if (!tomb || journal_file_note(tomb, JOURNAL_FILE_HEADER_LEN) < 0 ||
+	    journal_files_reserve(&l->tombs) < 0)
 		return error_set(e, -ENOMEM, "cannot write a tombstone: %m");
 	tomb->covers = frame.covers;
 	memcpy(tomb->epoch, p.file->epoch, sizeof(tomb->epoch));

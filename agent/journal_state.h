@@ -75,7 +75,8 @@ static inline uint64_t journal_file_end(const struct journal_file *f)
 /* journal_file.c: one file at a time, and lists of them. */
 struct journal_file *journal_file_new(bool tombstone, uint64_t number, uint64_t first);
 void journal_file_free(struct journal_file *f); /* NULL allowed */
-void journal_file_name(const struct journal_file *f, enum batch_lane lane, char buf[static JOURNAL_NAME_MAX]);
+void journal_file_name(const struct journal_file *f, enum batch_lane lane,
+		       char buf[static JOURNAL_NAME_MAX]);
 /* Note that the frame at the end of f begins at offset (0: missing). -ENOMEM. */
 MUST_CHECK int journal_file_note(struct journal_file *f, uint32_t offset);
 /* Room for one more, so that the next push or note cannot fail. -ENOMEM. */
@@ -89,22 +90,26 @@ uint64_t journal_disk(const struct journal *j);
 /* The file that holds position, or the first behind it; l->n: none. */
 size_t journal_files_find(const struct journal_files *l, uint64_t position);
 /* Where position's frame lies: its file, or NULL. */
-struct journal_file *journal_locate(const struct journal_lane *l, uint64_t position, uint32_t *ret_offset);
+struct journal_file *journal_locate(const struct journal_lane *l, uint64_t position,
+				    uint32_t *ret_offset);
 /* Write a new frame at the end of f through fd (a new one begins with its file header); durable on
  * return, the directory entry too. Errors leave the file with a tail that is no frame, or a frame. */
 MUST_CHECK int journal_file_append(struct journal *j, int fd, const struct journal_file_header *h,
-				   const struct journal_frame *frame, uint64_t offset, struct error *e);
+				   const struct journal_frame *frame, uint64_t offset,
+				   struct error *e);
 /* Read and check one frame; ret_f->body in j->buf. -EBADMSG: it is not there as it was written. */
-MUST_CHECK int journal_file_read(struct journal *j, const struct journal_lane *l, const struct journal_file *f,
-				 uint32_t offset, struct journal_frame *ret_f, struct error *e);
+MUST_CHECK int journal_file_read(struct journal *j, const struct journal_lane *l,
+				 const struct journal_file *f, uint32_t offset,
+				 struct journal_frame *ret_f, struct error *e);
 /* No descriptor of f stays open. */
 void journal_file_forget(struct journal *j, const struct journal_file *f);
 /* Unlink it, or rename it to NAME.damaged. The caller removes it from its list. */
-MUST_CHECK int journal_file_remove(struct journal *j, const struct journal_lane *l, const struct journal_file *f,
-				   struct error *e);
+MUST_CHECK int journal_file_remove(struct journal *j, const struct journal_lane *l,
+				   const struct journal_file *f, struct error *e);
 
 /* journal_note.c: the files epoch and acks. */
-MUST_CHECK int journal_epoch_begin(struct journal *j, struct error *e); /* durable; the tails are empty */
+MUST_CHECK int journal_epoch_begin(struct journal *j,
+				   struct error *e); /* durable; the tails are empty */
 MUST_CHECK int journal_epoch_load(struct journal *j, bool *ret_known, struct error *e);
 MUST_CHECK int journal_acks_save(struct journal *j, struct error *e);
 MUST_CHECK int journal_acks_load(struct journal *j, struct error *e);
@@ -113,7 +118,8 @@ MUST_CHECK int journal_acks_load(struct journal *j, struct error *e);
 MUST_CHECK int journal_release(struct journal *j, uint64_t keep, struct error *e);
 
 /* journal.c: frame, whose header is h, is the lane's newest. */
-void journal_tail_move(struct journal_lane *l, const struct batch_header *h, const struct journal_frame *frame);
+void journal_tail_move(struct journal_lane *l, const struct batch_header *h,
+		       const struct journal_frame *frame);
 
 /* journal_recover.c: from the folder to the state. */
 MUST_CHECK int journal_recover(struct journal *j, struct journal_recovery *ret_r, struct error *e);

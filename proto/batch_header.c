@@ -33,11 +33,15 @@ static int check_sequences(const struct batch_header *h, struct error *e)
 	if (h->count == 0)
 		return h->first_sequence == 0 && h->last_sequence == 0 ?
 			       0 :
-			       error_set(e, -EINVAL, "first_sequence and last_sequence are not 0 without an event");
+			       error_set(
+				       e, -EINVAL,
+				       "first_sequence and last_sequence are not 0 without an event");
 	if (h->first_sequence == 0 || h->last_sequence < h->first_sequence ||
 	    h->last_sequence - h->first_sequence != h->count - 1u)
-		return error_set(e, -EINVAL, "first_sequence %" PRIu64 " and last_sequence %" PRIu64
-				 " do not span count %u", h->first_sequence, h->last_sequence, h->count);
+		return error_set(e, -EINVAL,
+				 "first_sequence %" PRIu64 " and last_sequence %" PRIu64
+				 " do not span count %u",
+				 h->first_sequence, h->last_sequence, h->count);
 	return 0;
 }
 
@@ -45,8 +49,8 @@ static int check_times(const struct batch_header *h, struct error *e)
 {
 	if (h->first_boottime_ns > h->last_boottime_ns)
 		return error_set(e, -EINVAL, "first_boottime_ns is later than last_boottime_ns");
-	if (h->last_boottime_ns > BATCH_BOOTTIME_MAX || h->sealed_boottime_ns > BATCH_BOOTTIME_MAX ||
-	    h->watermark_ns > BATCH_BOOTTIME_MAX)
+	if (h->last_boottime_ns > BATCH_BOOTTIME_MAX ||
+	    h->sealed_boottime_ns > BATCH_BOOTTIME_MAX || h->watermark_ns > BATCH_BOOTTIME_MAX)
 		return error_set(e, -EINVAL, "a boottime is beyond 2^61 ns");
 	if (h->sealed_wall_ns > BATCH_WALL_MAX || h->sealed_wall_ns < -BATCH_WALL_MAX)
 		return error_set(e, -EINVAL, "sealed_wall_ns is beyond 2^62 ns");
@@ -58,23 +62,28 @@ int batch_header_check(const struct batch_header *h, struct error *e)
 	int r;
 
 	if (h->tenant.len == 0 || h->host_id.len == 0)
-		return error_set(e, -EINVAL, "%s is empty", h->tenant.len == 0 ? "tenant" : "host_id");
+		return error_set(e, -EINVAL, "%s is empty",
+				 h->tenant.len == 0 ? "tenant" : "host_id");
 	if (h->lane != BATCH_LANE_CRITICAL && h->lane != BATCH_LANE_BULK)
 		return error_set(e, -EINVAL, "lane %u does not exist", (unsigned int)h->lane);
 	if (h->number == 0)
 		return error_set(e, -EINVAL, "number is 0");
 	if (!h->has_previous && h->number != 1)
-		return error_set(e, -EINVAL, "previous_hash is absent from number %" PRIu64, h->number);
+		return error_set(e, -EINVAL, "previous_hash is absent from number %" PRIu64,
+				 h->number);
 	if (h->entries > BATCH_ENTRIES_MAX || h->count > BATCH_EVENTS_MAX)
-		return error_set(e, -EINVAL, "count %u of entries %u: the most are %d of %d", h->count, h->entries,
-				 BATCH_EVENTS_MAX, BATCH_ENTRIES_MAX);
+		return error_set(e, -EINVAL, "count %u of entries %u: the most are %d of %d",
+				 h->count, h->entries, BATCH_EVENTS_MAX, BATCH_ENTRIES_MAX);
 	if (h->count > h->entries || h->gaps > h->count)
-		return error_set(e, -EINVAL, "gaps %u, count %u and entries %u contradict each other", h->gaps,
+		return error_set(e, -EINVAL,
+				 "gaps %u, count %u and entries %u contradict each other", h->gaps,
 				 h->count, h->entries);
 	if (h->raw_bytes > BATCH_RAW_MAX)
-		return error_set(e, -EINVAL, "raw_bytes %u: the most are %u", h->raw_bytes, (unsigned int)BATCH_RAW_MAX);
+		return error_set(e, -EINVAL, "raw_bytes %u: the most are %u", h->raw_bytes,
+				 (unsigned int)BATCH_RAW_MAX);
 	if (h->n_rings > BATCH_RINGS_MAX)
-		return error_set(e, -EINVAL, "%zu rings: the most are %d", h->n_rings, BATCH_RINGS_MAX);
+		return error_set(e, -EINVAL, "%zu rings: the most are %d", h->n_rings,
+				 BATCH_RINGS_MAX);
 	r = check_sequences(h, e);
 	return r < 0 ? r : check_times(h, e);
 }
@@ -129,8 +138,8 @@ static void to_message(const struct batch_header *h, Exhibit__V1__BatchHeader *m
 	m->key_id = BYTES(h->key_id, sizeof(h->key_id));
 }
 
-int batch_header_pack(const struct batch_header *h, struct arena *a, const uint8_t **ret_bytes, size_t *ret_len,
-		      struct error *e)
+int batch_header_pack(const struct batch_header *h, struct arena *a, const uint8_t **ret_bytes,
+		      size_t *ret_len, struct error *e)
 {
 	Exhibit__V1__BatchHeader m;
 	uint8_t *bytes;
@@ -155,23 +164,27 @@ struct fixed_field {
 	size_t len;
 };
 
-static int take_fixed_fields(const Exhibit__V1__BatchHeader *m, struct batch_header *h, struct error *e)
+static int take_fixed_fields(const Exhibit__V1__BatchHeader *m, struct batch_header *h,
+			     struct error *e)
 {
 	const struct fixed_field fields[] = {
 		{ "boot_id", &m->boot_id, h->boot_id, sizeof(h->boot_id) },
 		{ "epoch", &m->epoch, h->epoch, sizeof(h->epoch) },
 		{ "raw_sha256", &m->raw_sha256, h->raw_sha256.b, sizeof(h->raw_sha256.b) },
-		{ "compressed_sha256", &m->compressed_sha256, h->compressed_sha256.b, sizeof(h->compressed_sha256.b) },
+		{ "compressed_sha256", &m->compressed_sha256, h->compressed_sha256.b,
+		  sizeof(h->compressed_sha256.b) },
 		{ "merkle_root", &m->merkle_root, h->merkle_root.b, sizeof(h->merkle_root.b) },
 		{ "key_id", &m->key_id, h->key_id, sizeof(h->key_id) },
-		{ "previous_hash", &m->previous_hash, h->previous.b, h->has_previous ? sizeof(h->previous.b) : 0 },
+		{ "previous_hash", &m->previous_hash, h->previous.b,
+		  h->has_previous ? sizeof(h->previous.b) : 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
 		const struct fixed_field *f = &fields[i];
 
 		if (!batch_take_fixed(f->from->data, f->from->len, f->to, f->len))
-			return error_set(e, -EBADMSG, "%s has %zu bytes instead of %zu", f->name, f->from->len, f->len);
+			return error_set(e, -EBADMSG, "%s has %zu bytes instead of %zu", f->name,
+					 f->from->len, f->len);
 	}
 	return 0;
 }
@@ -187,19 +200,21 @@ static int take_names(const Exhibit__V1__BatchHeader *m, struct batch_header *h,
 	return 0;
 }
 
-static int take_rings(const Exhibit__V1__BatchHeader *m, struct arena *a, struct batch_header *h, struct error *e)
+static int take_rings(const Exhibit__V1__BatchHeader *m, struct arena *a, struct batch_header *h,
+		      struct error *e)
 {
 	struct batch_ring *rings;
 
 	if (m->n_rings > BATCH_RINGS_MAX)
-		return error_set(e, -EBADMSG, "%zu rings: the most are %d", m->n_rings, BATCH_RINGS_MAX);
+		return error_set(e, -EBADMSG, "%zu rings: the most are %d", m->n_rings,
+				 BATCH_RINGS_MAX);
 	rings = arena_alloc(a, m->n_rings * sizeof(*rings));
 	if (!rings)
 		return error_set(e, -ENOMEM, "cannot read a batch header: %m");
 	for (size_t i = 0; i < m->n_rings; i++)
-		rings[i] = (struct batch_ring){
-			.ring = m->rings[i]->ring, .cpu = m->rings[i]->cpu, .sequence = m->rings[i]->sequence
-		};
+		rings[i] = (struct batch_ring){ .ring = m->rings[i]->ring,
+						.cpu = m->rings[i]->cpu,
+						.sequence = m->rings[i]->sequence };
 	h->rings = rings;
 	h->n_rings = m->n_rings;
 	return 0;
@@ -225,13 +240,14 @@ static void take_numbers(const Exhibit__V1__BatchHeader *m, struct batch_header 
 	h->has_previous = m->previous_hash.len > 0;
 }
 
-static int from_message(const Exhibit__V1__BatchHeader *m, struct arena *a, struct batch_header *h, struct error *e)
+static int from_message(const Exhibit__V1__BatchHeader *m, struct arena *a, struct batch_header *h,
+			struct error *e)
 {
 	int r;
 
 	if (m->version != BATCH_VERSION)
-		return error_set(e, -EPROTONOSUPPORT, "version %u; this program knows version %d", m->version,
-				 BATCH_VERSION);
+		return error_set(e, -EPROTONOSUPPORT, "version %u; this program knows version %d",
+				 m->version, BATCH_VERSION);
 	take_numbers(m, h);
 	r = take_names(m, h, e);
 	if (r == 0)
@@ -243,18 +259,21 @@ static int from_message(const Exhibit__V1__BatchHeader *m, struct arena *a, stru
 	return batch_header_check(h, e) < 0 ? -EBADMSG : 0;
 }
 
-int batch_header_parse(const uint8_t *bytes, size_t len, struct arena *a, struct batch_header *ret_h, struct error *e)
+int batch_header_parse(const uint8_t *bytes, size_t len, struct arena *a,
+		       struct batch_header *ret_h, struct error *e)
 {
 	Exhibit__V1__BatchHeader *m;
 	int r;
 
 	memset(ret_h, 0, sizeof(*ret_h));
 	if (len > BATCH_HEADER_MAX)
-		return error_set(e, -EBADMSG, "false batch: its header has %zu bytes, the most are %u", len,
+		return error_set(e, -EBADMSG,
+				 "false batch: its header has %zu bytes, the most are %u", len,
 				 (unsigned int)BATCH_HEADER_MAX);
 	m = exhibit__v1__batch_header__unpack((ProtobufCAllocator *)arena_protobuf(a), len, bytes);
 	if (!m)
-		return error_set(e, -EBADMSG, "false batch: its header is not a BatchHeader, or too large");
+		return error_set(e, -EBADMSG,
+				 "false batch: its header is not a BatchHeader, or too large");
 	r = from_message(m, a, ret_h, e);
 	if (r < 0) {
 		if (e)

@@ -11,7 +11,8 @@
 static int check_idle(const struct batch_idle *t, struct error *e)
 {
 	if (t->tenant.len == 0 || t->host_id.len == 0)
-		return error_set(e, -EINVAL, "%s is empty", t->tenant.len == 0 ? "tenant" : "host_id");
+		return error_set(e, -EINVAL, "%s is empty",
+				 t->tenant.len == 0 ? "tenant" : "host_id");
 	if (t->lane != BATCH_LANE_CRITICAL && t->lane != BATCH_LANE_BULK)
 		return error_set(e, -EINVAL, "lane %u does not exist", (unsigned int)t->lane);
 	if (t->number > 0 && !t->has_hash)
@@ -22,8 +23,8 @@ static int check_idle(const struct batch_idle *t, struct error *e)
 	return 0;
 }
 
-int batch_seal_idle(struct seal_key *k, const struct batch_idle *t, struct arena *a, const uint8_t **ret_bytes,
-		    size_t *ret_len, struct error *e)
+int batch_seal_idle(struct seal_key *k, const struct batch_idle *t, struct arena *a,
+		    const uint8_t **ret_bytes, size_t *ret_len, struct error *e)
 {
 	Exhibit__V1__Idle m = EXHIBIT__V1__IDLE__INIT;
 	uint8_t public[SEAL_PUBLIC_LEN], key_id[SEAL_KEY_ID_LEN];
@@ -59,8 +60,8 @@ int batch_seal_idle(struct seal_key *k, const struct batch_idle *t, struct arena
 static int idle_from_message(const Exhibit__V1__Idle *m, struct batch_idle *t, struct error *e)
 {
 	if (m->version != BATCH_VERSION)
-		return error_set(e, -EPROTONOSUPPORT, "version %u; this program knows version %d", m->version,
-				 BATCH_VERSION);
+		return error_set(e, -EPROTONOSUPPORT, "version %u; this program knows version %d",
+				 m->version, BATCH_VERSION);
 	t->lane = (enum batch_lane)m->lane;
 	t->number = m->number;
 	t->watermark_ns = m->watermark_ns;
@@ -70,18 +71,20 @@ static int idle_from_message(const Exhibit__V1__Idle *m, struct batch_idle *t, s
 	t->has_hash = m->header_hash.len > 0;
 	if (!batch_take_name(m->tenant.data, m->tenant.len, 1, &t->tenant) ||
 	    !batch_take_name(m->host_id.data, m->host_id.len, 1, &t->host_id))
-		return error_set(e, -EBADMSG, "tenant or host_id is empty or longer than %d bytes", BATCH_NAME_MAX);
+		return error_set(e, -EBADMSG, "tenant or host_id is empty or longer than %d bytes",
+				 BATCH_NAME_MAX);
 	if (!batch_take_fixed(m->boot_id.data, m->boot_id.len, t->boot_id, sizeof(t->boot_id)) ||
 	    !batch_take_fixed(m->epoch.data, m->epoch.len, t->epoch, sizeof(t->epoch)) ||
 	    !batch_take_fixed(m->key_id.data, m->key_id.len, t->key_id, sizeof(t->key_id)) ||
 	    !batch_take_fixed(m->header_hash.data, m->header_hash.len, t->header_hash.b,
 			      t->has_hash ? SEAL_HASH_LEN : 0))
-		return error_set(e, -EBADMSG, "boot_id, epoch, key_id or header_hash has a false length");
+		return error_set(e, -EBADMSG,
+				 "boot_id, epoch, key_id or header_hash has a false length");
 	return check_idle(t, e) < 0 ? -EBADMSG : 0;
 }
 
-int batch_open_idle(const void *bytes, size_t len, struct seal_verifier *v, struct arena *a, struct batch_idle *ret_t,
-		    struct error *e)
+int batch_open_idle(const void *bytes, size_t len, struct seal_verifier *v, struct arena *a,
+		    struct batch_idle *ret_t, struct error *e)
 {
 	Exhibit__V1__Idle *m;
 	const uint8_t *inner;
@@ -93,7 +96,8 @@ int batch_open_idle(const void *bytes, size_t len, struct seal_verifier *v, stru
 		return error_wrap(e, r, "false idle message");
 	m = exhibit__v1__idle__unpack((ProtobufCAllocator *)arena_protobuf(a), inner_len, inner);
 	if (!m)
-		return error_set(e, -EBADMSG, "false idle message: it is not an Idle, or too large");
+		return error_set(e, -EBADMSG,
+				 "false idle message: it is not an Idle, or too large");
 	r = idle_from_message(m, ret_t, e);
 	if (r < 0 && e)
 		e->code = r;

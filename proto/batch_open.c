@@ -30,12 +30,13 @@ static int take_members(const void *bytes, size_t len, struct batch_view *v, str
 	if (!v->header_bytes || !v->signature || !v->payload)
 		return error_set(e, -EBADMSG, "false batch: its %s is absent",
 				 !v->header_bytes ? "header" :
-				 !v->signature	  ? "signature" :
+				 !v->signature    ? "signature" :
 						    "payload");
 	return 0;
 }
 
-int batch_parse(const void *bytes, size_t len, struct arena *a, struct batch_view *ret_view, struct error *e)
+int batch_parse(const void *bytes, size_t len, struct arena *a, struct batch_view *ret_view,
+		struct error *e)
 {
 	struct batch_view v = { 0 };
 	int r;
@@ -47,13 +48,15 @@ int batch_parse(const void *bytes, size_t len, struct arena *a, struct batch_vie
 	if (r < 0)
 		return r;
 	if (v.signature_len != SEAL_SIGNATURE_LEN)
-		return error_set(e, -EBADMSG, "false batch: its signature has %zu bytes instead of %d",
+		return error_set(e, -EBADMSG,
+				 "false batch: its signature has %zu bytes instead of %d",
 				 v.signature_len, SEAL_SIGNATURE_LEN);
 	r = batch_header_parse(v.header_bytes, v.header_len, a, &v.header, e);
 	if (r < 0)
 		return r;
 	if (v.header.compressed_bytes != v.payload_len)
-		return error_set(e, -EBADMSG, "false batch header: compressed_bytes is %u, the payload has %zu",
+		return error_set(e, -EBADMSG,
+				 "false batch header: compressed_bytes is %u, the payload has %zu",
 				 v.header.compressed_bytes, v.payload_len);
 	if (seal_sha256(v.header_bytes, v.header_len, &v.hash) < 0)
 		return error_set(e, -ENOMEM, "cannot hash a batch header: %m");
@@ -94,7 +97,8 @@ void batch_opener_free(struct batch_opener *o)
 	free(o);
 }
 
-static int check_hash(const void *data, size_t len, const struct seal_hash *want, const char *name, struct error *e)
+static int check_hash(const void *data, size_t len, const struct seal_hash *want, const char *name,
+		      struct error *e)
 {
 	struct seal_hash hash;
 
@@ -111,11 +115,13 @@ static int check_frame(const struct batch_view *view, struct error *e)
 {
 	static const uint8_t magic[ZSTD_MAGIC_LEN] = { 0x28, 0xb5, 0x2f, 0xfd };
 
-	if (view->payload_len < ZSTD_MAGIC_LEN || memcmp(view->payload, magic, ZSTD_MAGIC_LEN) != 0 ||
+	if (view->payload_len < ZSTD_MAGIC_LEN ||
+	    memcmp(view->payload, magic, ZSTD_MAGIC_LEN) != 0 ||
 	    ZSTD_findFrameCompressedSize(view->payload, view->payload_len) != view->payload_len)
 		return error_set(e, -EBADMSG, "false batch: its payload is not one zstd frame");
 	if (ZSTD_getFrameContentSize(view->payload, view->payload_len) != view->header.raw_bytes)
-		return error_set(e, -EBADMSG, "false batch: its zstd frame does not hold raw_bytes %u",
+		return error_set(e, -EBADMSG,
+				 "false batch: its zstd frame does not hold raw_bytes %u",
 				 view->header.raw_bytes);
 	return 0;
 }
@@ -166,7 +172,8 @@ static int check_entries(struct batch_opener *o, const struct batch_header *h, s
 			return error_set(e, -ENOMEM, "cannot hash a batch: %m");
 	}
 	if (r.bad || entries != h->entries)
-		return error_set(e, -EBADMSG, "false batch: it does not hold entries %u", h->entries);
+		return error_set(e, -EBADMSG, "false batch: it does not hold entries %u",
+				 h->entries);
 	if (merkle_root(o->merkle, &root) < 0)
 		return error_set(e, -ENOMEM, "cannot hash a batch: %m");
 	if (memcmp(root.b, h->merkle_root.b, sizeof(root.b)) != 0)
@@ -176,20 +183,24 @@ static int check_entries(struct batch_opener *o, const struct batch_header *h, s
 
 static int check_signature(const struct batch_view *view, struct seal_verifier *v, struct error *e)
 {
-	int r = v ? seal_verify(v, SEAL_DOMAIN_BATCH, view->header_bytes, view->header_len, view->signature,
-				view->signature_len) :
+	int r = v ? seal_verify(v, SEAL_DOMAIN_BATCH, view->header_bytes, view->header_len,
+				view->signature, view->signature_len) :
 		    0;
 
-	return r < 0 ? error_set(e, r, "false batch: its signature is not that of the host's sealing key") : 0;
+	return r < 0 ? error_set(
+			       e, r,
+			       "false batch: its signature is not that of the host's sealing key") :
+		       0;
 }
 
-int batch_open(struct batch_opener *o, const struct batch_view *view, struct seal_verifier *v, const uint8_t **ret_raw,
-	       size_t *ret_raw_len, struct error *e)
+int batch_open(struct batch_opener *o, const struct batch_view *view, struct seal_verifier *v,
+	       const uint8_t **ret_raw, size_t *ret_raw_len, struct error *e)
 {
 	int r = check_signature(view, v, e);
 
 	if (r == 0)
-		r = check_hash(view->payload, view->payload_len, &view->header.compressed_sha256, "compressed_sha256", e);
+		r = check_hash(view->payload, view->payload_len, &view->header.compressed_sha256,
+			       "compressed_sha256", e);
 	if (r == 0)
 		r = check_frame(view, e);
 	if (r == 0)

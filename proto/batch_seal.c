@@ -60,8 +60,8 @@ void batch_sealer_free(struct batch_sealer *s)
 	free(s);
 }
 
-static int root_of_entries(struct batch_sealer *s, const void *raw, size_t raw_len, struct batch_header *h,
-			   struct error *e)
+static int root_of_entries(struct batch_sealer *s, const void *raw, size_t raw_len,
+			   struct batch_header *h, struct error *e)
 {
 	struct reader r = reader_init(raw, raw_len);
 	const uint8_t *entry;
@@ -75,14 +75,15 @@ static int root_of_entries(struct batch_sealer *s, const void *raw, size_t raw_l
 			return error_set(e, -ENOMEM, "cannot hash a batch: %m");
 	}
 	if (r.bad || entries != h->entries)
-		return error_set(e, -EINVAL, "cannot seal a batch: its bytes are not %u entries", h->entries);
+		return error_set(e, -EINVAL, "cannot seal a batch: its bytes are not %u entries",
+				 h->entries);
 	if (merkle_root(s->merkle, &h->merkle_root) < 0)
 		return error_set(e, -ENOMEM, "cannot hash a batch: %m");
 	return 0;
 }
 
-static int compress_payload(struct batch_sealer *s, const void *raw, size_t raw_len, struct batch_header *h,
-			    struct error *e)
+static int compress_payload(struct batch_sealer *s, const void *raw, size_t raw_len,
+			    struct batch_header *h, struct error *e)
 {
 	size_t n = ZSTD_compressCCtx(s->zstd, s->payload, s->payload_max, raw, raw_len, ZSTD_LEVEL);
 
@@ -93,7 +94,8 @@ static int compress_payload(struct batch_sealer *s, const void *raw, size_t raw_
 	}
 	h->raw_bytes = (uint32_t)raw_len;
 	h->compressed_bytes = (uint32_t)n;
-	if (seal_sha256(raw, raw_len, &h->raw_sha256) < 0 || seal_sha256(s->payload, n, &h->compressed_sha256) < 0)
+	if (seal_sha256(raw, raw_len, &h->raw_sha256) < 0 ||
+	    seal_sha256(s->payload, n, &h->compressed_sha256) < 0)
 		return error_set(e, -ENOMEM, "cannot hash a batch: %m");
 	return 0;
 }
@@ -105,8 +107,8 @@ static void put_member(struct writer *w, uint32_t number, const void *data, size
 	writer_bytes(w, data, len);
 }
 
-static int sign_and_wrap(struct batch_sealer *s, const struct batch_header *h, struct seal_hash *ret_hash,
-			 size_t *ret_len, struct error *e)
+static int sign_and_wrap(struct batch_sealer *s, const struct batch_header *h,
+			 struct seal_hash *ret_hash, size_t *ret_len, struct error *e)
 {
 	struct writer w = writer_init(s->message, BATCH_MESSAGE_MAX);
 	uint8_t signature[SEAL_SIGNATURE_LEN];
@@ -132,14 +134,15 @@ static int sign_and_wrap(struct batch_sealer *s, const struct batch_header *h, s
 }
 
 int batch_seal(struct batch_sealer *s, struct batch_header *h, const void *raw, size_t raw_len,
-	       const uint8_t **ret_bytes, size_t *ret_len, struct seal_hash *ret_hash, struct error *e)
+	       const uint8_t **ret_bytes, size_t *ret_len, struct seal_hash *ret_hash,
+	       struct error *e)
 {
 	int r;
 
 	arena_reset(s->arena);
 	if (raw_len > BATCH_RAW_MAX)
-		return error_set(e, -EINVAL, "cannot seal a batch of %zu bytes: the most are %u", raw_len,
-				 (unsigned int)BATCH_RAW_MAX);
+		return error_set(e, -EINVAL, "cannot seal a batch of %zu bytes: the most are %u",
+				 raw_len, (unsigned int)BATCH_RAW_MAX);
 	memcpy(h->key_id, s->key_id, sizeof(h->key_id));
 	h->raw_bytes = (uint32_t)raw_len;
 	r = batch_header_check(h, e);

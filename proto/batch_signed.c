@@ -10,8 +10,8 @@
 #define SIGNATURE_TAG (2 << 3 | WIRE_LEN)
 #define FRAMING_MAX 16 /* two tags, two lengths */
 
-int batch_signed_seal(struct seal_key *k, const char *domain, const void *message, size_t len, struct arena *a,
-		      const uint8_t **ret_bytes, size_t *ret_len, struct error *e)
+int batch_signed_seal(struct seal_key *k, const char *domain, const void *message, size_t len,
+		      struct arena *a, const uint8_t **ret_bytes, size_t *ret_len, struct error *e)
 {
 	uint8_t signature[SEAL_SIGNATURE_LEN];
 	size_t max = len + sizeof(signature) + FRAMING_MAX;
@@ -30,7 +30,8 @@ int batch_signed_seal(struct seal_key *k, const char *domain, const void *messag
 	if (w.bad)
 		return error_set(e, -ENOMEM, "cannot seal a message of %zu bytes: %m", len);
 	if (w.done > BATCH_MESSAGE_MAX)
-		return error_set(e, -EMSGSIZE, "cannot seal a message of %zu bytes: it is too long", len);
+		return error_set(e, -EMSGSIZE, "cannot seal a message of %zu bytes: it is too long",
+				 len);
 	*ret_bytes = bytes;
 	*ret_len = w.done;
 	return 0;
@@ -54,10 +55,12 @@ int batch_signed_open(struct seal_verifier *v, const char *domain, const void *b
 	if (r.bad || bad < 0 || !message || !signature || signature_len != SEAL_SIGNATURE_LEN)
 		return error_set(e, -EBADMSG, "it is not a message and a signature");
 	if (v) {
-		int false_signature = seal_verify(v, domain, message, message_len, signature, signature_len);
+		int false_signature =
+			seal_verify(v, domain, message, message_len, signature, signature_len);
 
 		if (false_signature < 0)
-			return error_set(e, false_signature, "its signature is not that of the host's sealing key");
+			return error_set(e, false_signature,
+					 "its signature is not that of the host's sealing key");
 	}
 	*ret_message = message;
 	*ret_len = message_len;

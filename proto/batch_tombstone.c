@@ -55,24 +55,28 @@ static int pack_dropped(const struct batch_tombstone *t, struct arena *a, Exhibi
 	return 0;
 }
 
-static int check_dropped(const struct batch_dropped *d, const struct batch_dropped *before, struct error *e)
+static int check_dropped(const struct batch_dropped *d, const struct batch_dropped *before,
+			 struct error *e)
 {
 	uint64_t room = d->first_sequence > 0 ? d->last_sequence - d->first_sequence + 1 : 0;
 
 	if (d->number == 0 || (!d->has_previous && d->number != 1))
-		return error_set(e, -EINVAL, "number %" PRIu64 " without a previous one", d->number);
+		return error_set(e, -EINVAL, "number %" PRIu64 " without a previous one",
+				 d->number);
 	if (before && (d->number != before->number + 1 ||
 		       memcmp(d->previous.b, before->header_hash.b, SEAL_HASH_LEN) != 0))
-		return error_set(e, -EINVAL, "number %" PRIu64 " does not continue %" PRIu64, d->number,
-				 before->number);
-	if (d->last_sequence < d->first_sequence || (d->first_sequence == 0) != (d->last_sequence == 0) ||
-	    room > BATCH_EVENTS_MAX)
+		return error_set(e, -EINVAL, "number %" PRIu64 " does not continue %" PRIu64,
+				 d->number, before->number);
+	if (d->last_sequence < d->first_sequence ||
+	    (d->first_sequence == 0) != (d->last_sequence == 0) || room > BATCH_EVENTS_MAX)
 		return error_set(e, -EINVAL, "number %" PRIu64 " has false sequences", d->number);
 	if (d->first_boottime_ns > d->last_boottime_ns || d->last_boottime_ns > BATCH_BOOTTIME_MAX)
 		return error_set(e, -EINVAL, "number %" PRIu64 " has false times", d->number);
 	for (size_t i = 0; i < CLASSES; i++) {
 		if (d->counts[i] > room)
-			return error_set(e, -EINVAL, "number %" PRIu64 " counts more than its sequences", d->number);
+			return error_set(e, -EINVAL,
+					 "number %" PRIu64 " counts more than its sequences",
+					 d->number);
 		room -= d->counts[i];
 	}
 	return 0;
@@ -81,13 +85,16 @@ static int check_dropped(const struct batch_dropped *d, const struct batch_dropp
 static int check_tombstone(const struct batch_tombstone *t, struct error *e)
 {
 	if (t->tenant.len == 0 || t->host_id.len == 0)
-		return error_set(e, -EINVAL, "%s is empty", t->tenant.len == 0 ? "tenant" : "host_id");
+		return error_set(e, -EINVAL, "%s is empty",
+				 t->tenant.len == 0 ? "tenant" : "host_id");
 	if (t->lane != BATCH_LANE_CRITICAL && t->lane != BATCH_LANE_BULK)
 		return error_set(e, -EINVAL, "lane %u does not exist", (unsigned int)t->lane);
 	if (t->n_dropped == 0 || t->n_dropped > BATCH_DROPPED_MAX)
-		return error_set(e, -EINVAL, "dropped has %zu elements: from 1 to %d", t->n_dropped, BATCH_DROPPED_MAX);
-	if (t->boottime_ns > BATCH_BOOTTIME_MAX || t->wall_ns > BATCH_WALL_MAX || t->wall_ns < -BATCH_WALL_MAX ||
-	    t->offset_ns > BATCH_WALL_MAX || t->offset_ns < -BATCH_WALL_MAX)
+		return error_set(e, -EINVAL, "dropped has %zu elements: from 1 to %d", t->n_dropped,
+				 BATCH_DROPPED_MAX);
+	if (t->boottime_ns > BATCH_BOOTTIME_MAX || t->wall_ns > BATCH_WALL_MAX ||
+	    t->wall_ns < -BATCH_WALL_MAX || t->offset_ns > BATCH_WALL_MAX ||
+	    t->offset_ns < -BATCH_WALL_MAX)
 		return error_set(e, -EINVAL, "a time is out of range");
 	for (size_t i = 0; i < t->n_dropped; i++) {
 		int r = check_dropped(&t->dropped[i], i > 0 ? &t->dropped[i - 1] : NULL, e);
@@ -136,9 +143,12 @@ static int take_counts(const Exhibit__V1__Dropped *m, struct batch_dropped *d)
 {
 	for (size_t i = 0; i < m->n_counts; i++) {
 		/* Classes that this program does not know count as unknown. */
-		uint32_t class = (uint32_t)m->counts[i]->class_ < CLASSES ? (uint32_t)m->counts[i]->class_ : 0;
+		uint32_t class = (uint32_t)m->counts[i]->class_ < CLASSES ?
+					 (uint32_t)m->counts[i]->class_ :
+					 0;
 
-		if (__builtin_add_overflow(d->counts[class], m->counts[i]->count, &d->counts[class]))
+		if (__builtin_add_overflow(d->counts[class], m->counts[i]->count,
+					   &d->counts[class]))
 			return -EBADMSG;
 	}
 	return 0;
@@ -154,24 +164,25 @@ static int take_dropped(const Exhibit__V1__Dropped *m, struct batch_dropped *d, 
 		.last_boottime_ns = m->last_boottime_ns,
 		.has_previous = m->previous_hash.len > 0,
 	};
-	if (!batch_take_fixed(m->header_hash.data, m->header_hash.len, d->header_hash.b, SEAL_HASH_LEN) ||
+	if (!batch_take_fixed(m->header_hash.data, m->header_hash.len, d->header_hash.b,
+			      SEAL_HASH_LEN) ||
 	    !batch_take_fixed(m->previous_hash.data, m->previous_hash.len, d->previous.b,
 			      d->has_previous ? SEAL_HASH_LEN : 0))
-		return error_set(e, -EBADMSG, "a hash of number %" PRIu64 " does not have %d bytes", m->number,
-				 SEAL_HASH_LEN);
+		return error_set(e, -EBADMSG, "a hash of number %" PRIu64 " does not have %d bytes",
+				 m->number, SEAL_HASH_LEN);
 	if (take_counts(m, d) < 0)
 		return error_set(e, -EBADMSG, "number %" PRIu64 " counts beyond 2^64", m->number);
 	return 0;
 }
 
-static int take_all_dropped(const Exhibit__V1__Tombstone *m, struct arena *a, struct batch_tombstone *t,
-			    struct error *e)
+static int take_all_dropped(const Exhibit__V1__Tombstone *m, struct arena *a,
+			    struct batch_tombstone *t, struct error *e)
 {
 	int r = 0;
 
 	if (m->n_dropped == 0 || m->n_dropped > BATCH_DROPPED_MAX)
-		return error_set(e, -EBADMSG, "dropped has %zu elements: from 1 to %d", m->n_dropped,
-				 BATCH_DROPPED_MAX);
+		return error_set(e, -EBADMSG, "dropped has %zu elements: from 1 to %d",
+				 m->n_dropped, BATCH_DROPPED_MAX);
 	t->dropped = arena_alloc(a, m->n_dropped * sizeof(*t->dropped));
 	if (!t->dropped)
 		return error_set(e, -ENOMEM, "cannot read a tombstone: %m");
@@ -182,12 +193,15 @@ static int take_all_dropped(const Exhibit__V1__Tombstone *m, struct arena *a, st
 }
 
 /* The reason as text that ends with a NUL; control bytes are the printer's concern. */
-static int take_reason(const ProtobufCBinaryData *reason, struct arena *a, struct batch_tombstone *t, struct error *e)
+static int take_reason(const ProtobufCBinaryData *reason, struct arena *a,
+		       struct batch_tombstone *t, struct error *e)
 {
 	char *text;
 
-	if (reason->len > BATCH_NAME_MAX || memchr(reason->data ? reason->data : (const uint8_t *)"x", 0, reason->len))
-		return error_set(e, -EBADMSG, "reason is longer than %d bytes, or holds a NUL", BATCH_NAME_MAX);
+	if (reason->len > BATCH_NAME_MAX ||
+	    memchr(reason->data ? reason->data : (const uint8_t *)"x", 0, reason->len))
+		return error_set(e, -EBADMSG, "reason is longer than %d bytes, or holds a NUL",
+				 BATCH_NAME_MAX);
 	text = arena_zalloc(a, reason->len + 1);
 	if (!text)
 		return error_set(e, -ENOMEM, "cannot read a tombstone: %m");
@@ -197,24 +211,26 @@ static int take_reason(const ProtobufCBinaryData *reason, struct arena *a, struc
 	return 0;
 }
 
-static int tombstone_from_message(const Exhibit__V1__Tombstone *m, struct arena *a, struct batch_tombstone *t,
-				  struct error *e)
+static int tombstone_from_message(const Exhibit__V1__Tombstone *m, struct arena *a,
+				  struct batch_tombstone *t, struct error *e)
 {
 	int r;
 
 	if (m->version != BATCH_VERSION)
-		return error_set(e, -EPROTONOSUPPORT, "version %u; this program knows version %d", m->version,
-				 BATCH_VERSION);
+		return error_set(e, -EPROTONOSUPPORT, "version %u; this program knows version %d",
+				 m->version, BATCH_VERSION);
 	t->lane = (enum batch_lane)m->lane;
 	t->wall_ns = m->wall_ns;
 	t->boottime_ns = m->boottime_ns;
 	t->offset_ns = m->offset_ns;
 	if (!batch_take_name(m->tenant.data, m->tenant.len, 1, &t->tenant) ||
 	    !batch_take_name(m->host_id.data, m->host_id.len, 1, &t->host_id))
-		return error_set(e, -EBADMSG, "tenant or host_id is empty or longer than %d bytes", BATCH_NAME_MAX);
+		return error_set(e, -EBADMSG, "tenant or host_id is empty or longer than %d bytes",
+				 BATCH_NAME_MAX);
 	if (!batch_take_fixed(m->boot_id.data, m->boot_id.len, t->boot_id, sizeof(t->boot_id)) ||
 	    !batch_take_fixed(m->epoch.data, m->epoch.len, t->epoch, sizeof(t->epoch)))
-		return error_set(e, -EBADMSG, "boot_id or epoch does not have %d bytes", BATCH_BOOT_LEN);
+		return error_set(e, -EBADMSG, "boot_id or epoch does not have %d bytes",
+				 BATCH_BOOT_LEN);
 	r = take_reason(&m->reason, a, t, e);
 	if (r == 0)
 		r = take_all_dropped(m, a, t, e);
@@ -234,9 +250,11 @@ int batch_open_tombstone(const void *bytes, size_t len, struct seal_verifier *v,
 	memset(ret_t, 0, sizeof(*ret_t));
 	if (r < 0)
 		return error_wrap(e, r, "false tombstone");
-	m = exhibit__v1__tombstone__unpack((ProtobufCAllocator *)arena_protobuf(a), inner_len, inner);
+	m = exhibit__v1__tombstone__unpack((ProtobufCAllocator *)arena_protobuf(a), inner_len,
+					   inner);
 	if (!m)
-		return error_set(e, -EBADMSG, "false tombstone: it is not a Tombstone, or too large");
+		return error_set(e, -EBADMSG,
+				 "false tombstone: it is not a Tombstone, or too large");
 	r = tombstone_from_message(m, a, ret_t, e);
 	if (r < 0 && e)
 		e->code = r;

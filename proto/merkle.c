@@ -50,11 +50,12 @@ void merkle_reset(struct merkle *m)
 	m->n = 0;
 }
 
-static int hash_prefixed(const struct merkle *m, uint8_t prefix, const void *a, size_t a_len, const void *b,
-			 size_t b_len, struct seal_hash *ret)
+static int hash_prefixed(const struct merkle *m, uint8_t prefix, const void *a, size_t a_len,
+			 const void *b, size_t b_len, struct seal_hash *ret)
 {
-	if (EVP_DigestInit_ex2(m->ctx, m->sha256, NULL) != 1 || EVP_DigestUpdate(m->ctx, &prefix, 1) != 1 ||
-	    EVP_DigestUpdate(m->ctx, a, a_len) != 1 || EVP_DigestUpdate(m->ctx, b, b_len) != 1 ||
+	if (EVP_DigestInit_ex2(m->ctx, m->sha256, NULL) != 1 ||
+	    EVP_DigestUpdate(m->ctx, &prefix, 1) != 1 || EVP_DigestUpdate(m->ctx, a, a_len) != 1 ||
+	    EVP_DigestUpdate(m->ctx, b, b_len) != 1 ||
 	    EVP_DigestFinal_ex(m->ctx, ret->b, NULL) != 1) {
 		(void)openssl_reason();
 		return -ENOMEM;
@@ -62,8 +63,8 @@ static int hash_prefixed(const struct merkle *m, uint8_t prefix, const void *a, 
 	return 0;
 }
 
-static int hash_node(const struct merkle *m, const struct seal_hash *left, const struct seal_hash *right,
-		     struct seal_hash *ret)
+static int hash_node(const struct merkle *m, const struct seal_hash *left,
+		     const struct seal_hash *right, struct seal_hash *ret)
 {
 	return hash_prefixed(m, NODE_PREFIX, left->b, SEAL_HASH_LEN, right->b, SEAL_HASH_LEN, ret);
 }

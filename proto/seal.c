@@ -34,7 +34,8 @@ static int no_passphrase(char *buf, int size, int rwflag, void *ctx)
 	return 0;
 }
 
-static int adopt_pkey(struct seal_key *k, const char *path, const uint8_t *pem, size_t len, struct error *e)
+static int adopt_pkey(struct seal_key *k, const char *path, const uint8_t *pem, size_t len,
+		      struct error *e)
 {
 	AUTO(bio_free_ptr) BIO *bio = BIO_new_mem_buf(pem, (int)len);
 	size_t public_len = SEAL_PUBLIC_LEN;
@@ -43,10 +44,12 @@ static int adopt_pkey(struct seal_key *k, const char *path, const uint8_t *pem, 
 		return error_set(e, -ENOMEM, "cannot read the key '%s': %m", path);
 	k->pkey = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
 	if (!k->pkey)
-		return error_set(e, -EINVAL, "cannot read the key '%s': %s", path, openssl_reason());
+		return error_set(e, -EINVAL, "cannot read the key '%s': %s", path,
+				 openssl_reason());
 	if (EVP_PKEY_get_id(k->pkey) != EVP_PKEY_ED25519)
 		return error_set(e, -EINVAL, "the key '%s' is not an Ed25519 key", path);
-	if (EVP_PKEY_get_raw_public_key(k->pkey, k->public, &public_len) != 1 || public_len != SEAL_PUBLIC_LEN)
+	if (EVP_PKEY_get_raw_public_key(k->pkey, k->public, &public_len) != 1 ||
+	    public_len != SEAL_PUBLIC_LEN)
 		return error_set(e, -EINVAL, "cannot use the key '%s': %s", path, openssl_reason());
 	return 0;
 }
@@ -96,8 +99,8 @@ void seal_key_public(const struct seal_key *k, uint8_t ret_public[static SEAL_PU
 }
 
 /* DOMAIN || NUL || SHA-256(data). */
-static int signed_text(const char *domain, const void *data, size_t len, uint8_t text[static SIGNED_TEXT_MAX],
-		       size_t *ret_len)
+static int signed_text(const char *domain, const void *data, size_t len,
+		       uint8_t text[static SIGNED_TEXT_MAX], size_t *ret_len)
 {
 	size_t domain_len = strlen(domain);
 	struct seal_hash hash;
@@ -130,13 +133,15 @@ int seal_sign(struct seal_key *k, const char *domain, const void *data, size_t l
 	return 0;
 }
 
-int seal_verifier_new(const uint8_t public[static SEAL_PUBLIC_LEN], struct seal_verifier **ret_v, struct error *e)
+int seal_verifier_new(const uint8_t public[static SEAL_PUBLIC_LEN], struct seal_verifier **ret_v,
+		      struct error *e)
 {
 	struct seal_verifier *v = calloc(1, sizeof(*v));
 
 	if (v) {
 		v->ctx = EVP_MD_CTX_new();
-		v->pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public, SEAL_PUBLIC_LEN);
+		v->pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public,
+						      SEAL_PUBLIC_LEN);
 	}
 	if (!v || !v->ctx || !v->pkey) {
 		seal_verifier_free(v);
@@ -155,8 +160,8 @@ void seal_verifier_free(struct seal_verifier *v)
 	free(v);
 }
 
-int seal_verify(struct seal_verifier *v, const char *domain, const void *data, size_t len, const void *signature,
-		size_t signature_len)
+int seal_verify(struct seal_verifier *v, const char *domain, const void *data, size_t len,
+		const void *signature, size_t signature_len)
 {
 	uint8_t text[SIGNED_TEXT_MAX];
 	size_t text_len;
@@ -175,7 +180,8 @@ int seal_verify(struct seal_verifier *v, const char *domain, const void *data, s
 	return 0;
 }
 
-void seal_key_id(const uint8_t public[static SEAL_PUBLIC_LEN], uint8_t ret_id[static SEAL_KEY_ID_LEN])
+void seal_key_id(const uint8_t public[static SEAL_PUBLIC_LEN],
+		 uint8_t ret_id[static SEAL_KEY_ID_LEN])
 {
 	struct seal_hash hash = { 0 };
 

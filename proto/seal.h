@@ -32,15 +32,16 @@ void seal_key_public(const struct seal_key *k, uint8_t ret_public[static SEAL_PU
 MUST_CHECK int seal_sign(struct seal_key *k, const char *domain, const void *data, size_t len,
 			 uint8_t ret_signature[static SEAL_SIGNATURE_LEN], struct error *e);
 
-MUST_CHECK int seal_verifier_new(const uint8_t public[static SEAL_PUBLIC_LEN], struct seal_verifier **ret_v,
-				 struct error *e);
+MUST_CHECK int seal_verifier_new(const uint8_t public[static SEAL_PUBLIC_LEN],
+				 struct seal_verifier **ret_v, struct error *e);
 void seal_verifier_free(struct seal_verifier *v);
 /* 0, or -EBADMSG when the signature is false (any length of signature is accepted as input). */
-MUST_CHECK int seal_verify(struct seal_verifier *v, const char *domain, const void *data, size_t len,
-			   const void *signature, size_t signature_len);
+MUST_CHECK int seal_verify(struct seal_verifier *v, const char *domain, const void *data,
+			   size_t len, const void *signature, size_t signature_len);
 
 /* First SEAL_KEY_ID_LEN bytes of SHA-256(public). */
-void seal_key_id(const uint8_t public[static SEAL_PUBLIC_LEN], uint8_t ret_id[static SEAL_KEY_ID_LEN]);
+void seal_key_id(const uint8_t public[static SEAL_PUBLIC_LEN],
+		 uint8_t ret_id[static SEAL_KEY_ID_LEN]);
 /* SHA-256. -ENOMEM only. */
 MUST_CHECK int seal_sha256(const void *data, size_t len, struct seal_hash *ret_hash);
 

@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!a || (!o && batch_opener_new(&o, NULL) < 0))
 		abort();
 	arena_reset(a);
-	if (batch_parse(data, size, a, &view, NULL) < 0 || batch_open(o, &view, NULL, &raw, &raw_len, NULL) < 0)
+	if (batch_parse(data, size, a, &view, NULL) < 0 ||
+	    batch_open(o, &view, NULL, &raw, &raw_len, NULL) < 0)
 		return 0;
 	for (r = reader_init(raw, raw_len); batch_next(&r, &entry, &len); entries++)
 		;

@@ -13,8 +13,14 @@
 #define FILES_MAX 8
 
 static const char *const names[] = {
-	"epoch", "acks", "critical-0000000000000001.jrn", "critical-0000000000000002.jrn", "bulk-0000000000000001.jrn",
-	"bulk-0000000000000003.jrn", "bulk-0000000000000002.tomb", "acks.abcdef",
+	"epoch",
+	"acks",
+	"critical-0000000000000001.jrn",
+	"critical-0000000000000002.jrn",
+	"bulk-0000000000000001.jrn",
+	"bulk-0000000000000003.jrn",
+	"bulk-0000000000000002.tomb",
+	"acks.abcdef",
 };
 
 static int fill(void *ctx, void *buf, size_t len)
@@ -50,7 +56,8 @@ static void open_and_read(const char *dir)
 		size_t len;
 
 		journal_range(j, lane, &first, &last);
-		for (uint64_t p = journal_next(j, lane, 1); p <= last; p = journal_next(j, lane, p + 1)) {
+		for (uint64_t p = journal_next(j, lane, 1); p <= last;
+		     p = journal_next(j, lane, p + 1)) {
 			if (journal_read(j, lane, p, &kind, &bytes, &len, NULL) < 0)
 				abort();
 		}

@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!a)
 		abort();
 	arena_reset(a);
-	if (batch_open_tombstone(data, size, NULL, a, &t, NULL) == 0 && (t.n_dropped == 0 || t.n_dropped > BATCH_DROPPED_MAX))
+	if (batch_open_tombstone(data, size, NULL, a, &t, NULL) == 0 &&
+	    (t.n_dropped == 0 || t.n_dropped > BATCH_DROPPED_MAX))
 		abort();
 	arena_reset(a);
 	(void)!batch_open_idle(data, size, NULL, a, &idle, NULL);

@@ -102,7 +102,8 @@ static size_t make_entries(struct driver *d, uint8_t *raw, size_t size, uint32_t
 	return w.done;
 }
 
-static void next_header(struct driver *d, enum batch_lane lane, uint32_t entries, struct batch_header *h)
+static void next_header(struct driver *d, enum batch_lane lane, uint32_t entries,
+			struct batch_header *h)
 {
 	struct journal_tail tail;
 
@@ -181,8 +182,8 @@ static int append_one(struct driver *d, enum batch_lane lane, struct error *e)
 }
 
 /* What the frame at position says of itself, verified. */
-static int describe(struct driver *d, enum batch_lane lane, uint64_t position, struct seal_hash *ret_hash, bool print,
-		    struct error *e)
+static int describe(struct driver *d, enum batch_lane lane, uint64_t position,
+		    struct seal_hash *ret_hash, bool print, struct error *e)
 {
 	enum journal_kind kind;
 	struct batch_view view;
@@ -200,7 +201,8 @@ static int describe(struct driver *d, enum batch_lane lane, uint64_t position, s
 			return r;
 		*ret_hash = t.dropped[t.n_dropped - 1].header_hash;
 		for (size_t i = 0; print && i < t.n_dropped; i++)
-			say("dropped %s %" PRIu64 " %s\n", lane_text(lane), position, hex(&t.dropped[i].header_hash).text);
+			say("dropped %s %" PRIu64 " %s\n", lane_text(lane), position,
+			    hex(&t.dropped[i].header_hash).text);
 		return 0;
 	}
 	r = batch_parse(bytes, len, d->arena, &view, e);
@@ -268,7 +270,8 @@ static int dump_lane(struct driver *d, enum batch_lane lane, struct error *e)
 	uint64_t first, last;
 
 	journal_range(d->j, lane, &first, &last);
-	for (uint64_t p = journal_next(d->j, lane, 1); p <= last; p = journal_next(d->j, lane, p + 1)) {
+	for (uint64_t p = journal_next(d->j, lane, 1); p <= last;
+	     p = journal_next(d->j, lane, p + 1)) {
 		int r = describe(d, lane, p, &hash, true, e);
 
 		if (r < 0)

@@ -47,7 +47,8 @@ static long number(const char *name, long otherwise)
 
 __attribute__((constructor)) static void begin(void)
 {
-	const char *kind = getenv("FAILNTH_KIND"), *dir = getenv("FAILNTH_DIR"), *report = getenv("FAILNTH_REPORT");
+	const char *kind = getenv("FAILNTH_KIND"), *dir = getenv("FAILNTH_DIR"),
+		   *report = getenv("FAILNTH_REPORT");
 
 	if (!kind)
 		return;
@@ -63,7 +64,8 @@ __attribute__((constructor)) static void begin(void)
 
 static void report(const char *what)
 {
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, shim.report, O_WRONLY | O_CREAT | O_APPEND, 0600);
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, shim.report, O_WRONLY | O_CREAT | O_APPEND,
+			      0600);
 
 	if (fd < 0)
 		abort();
@@ -240,7 +242,8 @@ ssize_t write(int fd, const void *data, size_t len)
 }
 ssize_t pwrite(int fd, const void *data, size_t len, off_t offset)
 {
-	return file_fails("pwrite", fd_ours(fd)) ? -1 : syscall(SYS_pwrite64, fd, data, len, offset);
+	return file_fails("pwrite", fd_ours(fd)) ? -1 :
+						   syscall(SYS_pwrite64, fd, data, len, offset);
 }
 ssize_t pwrite64(int fd, const void *data, size_t len, off_t offset)
 {
@@ -304,8 +307,9 @@ int flock(int fd, int operation)
 }
 int renameat(int olddir, const char *old, int newdir, const char *new)
 {
-	return file_fails("renameat", path_ours(newdir, new)) ? -1 :
-								  (int)syscall(SYS_renameat2, olddir, old, newdir, new, 0);
+	return file_fails("renameat", path_ours(newdir, new)) ?
+		       -1 :
+		       (int)syscall(SYS_renameat2, olddir, old, newdir, new, 0);
 }
 int rename(const char *old, const char *new)
 {
@@ -313,7 +317,9 @@ int rename(const char *old, const char *new)
 }
 int unlinkat(int dir, const char *path, int flags)
 {
-	return file_fails("unlinkat", path_ours(dir, path)) ? -1 : (int)syscall(SYS_unlinkat, dir, path, flags);
+	return file_fails("unlinkat", path_ours(dir, path)) ?
+		       -1 :
+		       (int)syscall(SYS_unlinkat, dir, path, flags);
 }
 int unlink(const char *path)
 {
@@ -321,5 +327,7 @@ int unlink(const char *path)
 }
 int mkdir(const char *path, mode_t mode)
 {
-	return file_fails("mkdir", path_ours(AT_FDCWD, path)) ? -1 : (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+	return file_fails("mkdir", path_ours(AT_FDCWD, path)) ?
+		       -1 :
+		       (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
 }

@@ -65,17 +65,21 @@ __attribute__((constructor)) static void begin(void)
 	if (!dir || !log || !realpath(dir, shim.dir))
 		return;
 	shim.dir_len = strlen(shim.dir);
-	shim.log = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	shim.log = (int)syscall(SYS_openat, AT_FDCWD, log,
+				O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (shim.log < 0)
 		abort();
 	/* Out of the way of the program's own numbers. */
 	shim.log = fcntl(shim.log, F_DUPFD_CLOEXEC, FDS);
 }
 
-static void put(enum op op, const char *path, uint64_t inode, uint64_t offset, const void *data, size_t len)
+static void put(enum op op, const char *path, uint64_t inode, uint64_t offset, const void *data,
+		size_t len)
 {
 	struct record r = { op, (uint32_t)(path ? strlen(path) : 0), inode, offset, len };
-	struct iovec v[] = { { &r, sizeof(r) }, { (void *)(uintptr_t)path, r.path_len }, { (void *)(uintptr_t)data, len } };
+	struct iovec v[] = { { &r, sizeof(r) },
+			     { (void *)(uintptr_t)path, r.path_len },
+			     { (void *)(uintptr_t)data, len } };
 	size_t all = sizeof(r) + r.path_len + len;
 
 	if (syscall(SYS_writev, shim.log, v, 3) != (long)all)
@@ -95,12 +99,14 @@ static const char *ours(int dirfd, const char *path, char buf[static PATH_MAX])
 	} else {
 		ssize_t len;
 
-		(void)snprintf(link, sizeof(link), dirfd == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d", dirfd);
+		(void)snprintf(link, sizeof(link),
+			       dirfd == AT_FDCWD ? "/proc/self/cwd" : "/proc/self/fd/%d", dirfd);
 		len = readlink(link, at, sizeof(at) - 1);
 		if (len < 0)
 			return NULL;
 		at[len] = '\0';
-		n = (size_t)snprintf(buf, PATH_MAX, "%s%s%s", at, strcmp(path, ".") ? "/" : "", strcmp(path, ".") ? path : "");
+		n = (size_t)snprintf(buf, PATH_MAX, "%s%s%s", at, strcmp(path, ".") ? "/" : "",
+				     strcmp(path, ".") ? path : "");
 	}
 	while (n > 1 && n < PATH_MAX && buf[n - 1] == '/')
 		buf[--n] = '\0';
@@ -256,7 +262,8 @@ static ssize_t do_writev(int fd, const struct iovec *v, int count, const off_t *
 		(void)pthread_mutex_unlock(&shim.lock);
 	}
 	if (!tracked(fd))
-		return at ? syscall(SYS_pwritev, fd, v, count, *at, 0) : syscall(SYS_writev, fd, v, count);
+		return at ? syscall(SYS_pwritev, fd, v, count, *at, 0) :
+			    syscall(SYS_writev, fd, v, count);
 	(void)pthread_mutex_lock(&shim.lock);
 	offset = at ? *at : lseek(fd, 0, fcntl(fd, F_GETFL) & O_APPEND ? SEEK_END : SEEK_CUR);
 	n = at ? syscall(SYS_pwritev, fd, v, count, *at, 0) : syscall(SYS_writev, fd, v, count);
@@ -294,7 +301,8 @@ ssize_t pwritev64(int fd, const struct iovec *v, int count, off_t offset)
 	return do_writev(fd, v, count, &offset);
 }
 
-static int logged(int r, enum op op, const char *path, uint64_t inode, uint64_t offset, const char *second)
+static int logged(int r, enum op op, const char *path, uint64_t inode, uint64_t offset,
+		  const char *second)
 {
 	if (r == 0 && (path || inode))
 		put(op, path, inode, offset, second, second ? strlen(second) : 0);
@@ -315,11 +323,13 @@ int fsync(int fd)
 }
 int fdatasync(int fd)
 {
-	return UNDER_LOCK(logged((int)syscall(SYS_fdatasync, fd), OP_SYNC, NULL, tracked(fd), 0, NULL));
+	return UNDER_LOCK(
+		logged((int)syscall(SYS_fdatasync, fd), OP_SYNC, NULL, tracked(fd), 0, NULL));
 }
 int ftruncate(int fd, off_t size)
 {
-	return UNDER_LOCK(logged((int)syscall(SYS_ftruncate, fd, size), OP_TRUNCATE, NULL, tracked(fd), (uint64_t)size, NULL));
+	return UNDER_LOCK(logged((int)syscall(SYS_ftruncate, fd, size), OP_TRUNCATE, NULL,
+				 tracked(fd), (uint64_t)size, NULL));
 }
 int ftruncate64(int fd, off_t size)
 {
@@ -331,8 +341,8 @@ int renameat(int olddir, const char *old, int newdir, const char *new)
 	char a[PATH_MAX], b[PATH_MAX];
 	const char *from = ours(olddir, old, a), *to = ours(newdir, new, b);
 
-	return UNDER_LOCK(logged((int)syscall(SYS_renameat2, olddir, old, newdir, new, 0), OP_RENAME, to ? from : NULL, 0,
-				 0, to));
+	return UNDER_LOCK(logged((int)syscall(SYS_renameat2, olddir, old, newdir, new, 0),
+				 OP_RENAME, to ? from : NULL, 0, 0, to));
 }
 int rename(const char *old, const char *new)
 {
@@ -343,7 +353,8 @@ int unlinkat(int dir, const char *path, int flags)
 	char buf[PATH_MAX];
 	const char *mine = ours(dir, path, buf);
 
-	return UNDER_LOCK(logged((int)syscall(SYS_unlinkat, dir, path, flags), OP_UNLINK, mine, 0, 0, NULL));
+	return UNDER_LOCK(
+		logged((int)syscall(SYS_unlinkat, dir, path, flags), OP_UNLINK, mine, 0, 0, NULL));
 }
 int unlink(const char *path)
 {
@@ -354,7 +365,8 @@ int mkdirat(int dir, const char *path, mode_t mode)
 	char buf[PATH_MAX];
 	const char *mine = ours(dir, path, buf);
 
-	return UNDER_LOCK(logged((int)syscall(SYS_mkdirat, dir, path, mode), OP_MKDIR, mine, 0, 0, NULL));
+	return UNDER_LOCK(
+		logged((int)syscall(SYS_mkdirat, dir, path, mode), OP_MKDIR, mine, 0, 0, NULL));
 }
 int mkdir(const char *path, mode_t mode)
 {

@@ -94,13 +94,14 @@ static void put(struct writer *w, uint32_t number, const void *data, size_t len)
 	writer_bytes(w, data, len);
 }
 
-size_t sealing_wrap(struct sealing *s, const void *header, size_t header_len, const void *payload, size_t payload_len,
-		    uint8_t *out, size_t size)
+size_t sealing_wrap(struct sealing *s, const void *header, size_t header_len, const void *payload,
+		    size_t payload_len, uint8_t *out, size_t size)
 {
 	struct writer w = writer_init(out, size);
 	uint8_t signature[SEAL_SIGNATURE_LEN];
 
-	assert_int_equal(seal_sign(s->key, SEAL_DOMAIN_BATCH, header, header_len, signature, NULL), 0);
+	assert_int_equal(seal_sign(s->key, SEAL_DOMAIN_BATCH, header, header_len, signature, NULL),
+			 0);
 	put(&w, 1, header, header_len);
 	put(&w, 2, signature, sizeof(signature));
 	put(&w, 3, payload, payload_len);

@@ -24,7 +24,7 @@ size_t sealing_entries(uint8_t *raw, size_t size, uint32_t n);
 /* A header of n events that follows nothing. */
 void sealing_header(struct batch_header *h, enum batch_lane lane, uint64_t number, uint32_t n);
 /* { header = 1, signature = 2, payload = 3 }, signed with s->key. Returns bytes used. */
-size_t sealing_wrap(struct sealing *s, const void *header, size_t header_len, const void *payload, size_t payload_len,
-		    uint8_t *out, size_t size);
+size_t sealing_wrap(struct sealing *s, const void *header, size_t header_len, const void *payload,
+		    size_t payload_len, uint8_t *out, size_t size);
 
 #endif

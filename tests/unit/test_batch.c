@@ -27,7 +27,9 @@ static void seal(struct world *w)
 {
 	const uint8_t *bytes;
 
-	assert_int_equal(batch_seal(w->s.sealer, &w->h, w->raw, w->raw_len, &bytes, &w->len, &w->hash, NULL), 0);
+	assert_int_equal(batch_seal(w->s.sealer, &w->h, w->raw, w->raw_len, &bytes, &w->len,
+				    &w->hash, NULL),
+			 0);
 	assert_true(w->len <= sizeof(w->message));
 	memcpy(w->message, bytes, w->len);
 }
@@ -40,7 +42,8 @@ static void begin(struct world *w, uint32_t n)
 	w->raw_len = sealing_entries(w->raw, sizeof(w->raw), n);
 }
 
-static int open_message(struct world *w, struct batch_view *view, const uint8_t **raw, size_t *raw_len)
+static int open_message(struct world *w, struct batch_view *view, const uint8_t **raw,
+			size_t *raw_len)
 {
 	int r = batch_parse(w->message, w->len, w->s.arena, view, &w->e);
 
@@ -49,29 +52,85 @@ static int open_message(struct world *w, struct batch_view *view, const uint8_t 
 
 /* ---- what the header may not say: a lawful sealer refuses, a reader refuses ---- */
 
-static void no_tenant(struct batch_header *h) { h->tenant.len = 0; }
-static void no_host(struct batch_header *h) { h->host_id.len = 0; }
-static void lane_0(struct batch_header *h) { h->lane = 0; }
-static void lane_3(struct batch_header *h) { h->lane = 3; }
-static void number_0(struct batch_header *h) { h->number = 0; }
-static void no_previous(struct batch_header *h) { h->number = 2; }
-static void more_events_than_entries(struct batch_header *h) { h->entries = h->count - 1; }
-static void more_gaps_than_events(struct batch_header *h) { h->gaps = h->count + 1; }
+static void no_tenant(struct batch_header *h)
+{
+	h->tenant.len = 0;
+}
+static void no_host(struct batch_header *h)
+{
+	h->host_id.len = 0;
+}
+static void lane_0(struct batch_header *h)
+{
+	h->lane = 0;
+}
+static void lane_3(struct batch_header *h)
+{
+	h->lane = 3;
+}
+static void number_0(struct batch_header *h)
+{
+	h->number = 0;
+}
+static void no_previous(struct batch_header *h)
+{
+	h->number = 2;
+}
+static void more_events_than_entries(struct batch_header *h)
+{
+	h->entries = h->count - 1;
+}
+static void more_gaps_than_events(struct batch_header *h)
+{
+	h->gaps = h->count + 1;
+}
 static void too_many_events(struct batch_header *h)
 {
 	h->count = h->entries = BATCH_EVENTS_MAX + 1;
 	h->last_sequence = h->first_sequence + h->count - 1;
 }
-static void too_many_entries(struct batch_header *h) { h->entries = BATCH_ENTRIES_MAX + 1; }
-static void sequence_0(struct batch_header *h) { h->first_sequence = 0; h->last_sequence = h->count - 1; }
-static void sequences_too_few(struct batch_header *h) { h->last_sequence--; }
-static void sequences_too_many(struct batch_header *h) { h->last_sequence++; }
-static void sequences_backwards(struct batch_header *h) { h->first_sequence = 500; }
-static void sequences_wrap(struct batch_header *h) { h->first_sequence = UINT64_MAX - 1; h->last_sequence = h->count - 3; }
-static void sequence_without_event(struct batch_header *h) { h->count = 0; }
-static void times_backwards(struct batch_header *h) { h->first_boottime_ns = h->last_boottime_ns + 1; }
-static void time_too_far(struct batch_header *h) { h->watermark_ns = UINT64_MAX; }
-static void wall_too_far(struct batch_header *h) { h->sealed_wall_ns = INT64_MIN; }
+static void too_many_entries(struct batch_header *h)
+{
+	h->entries = BATCH_ENTRIES_MAX + 1;
+}
+static void sequence_0(struct batch_header *h)
+{
+	h->first_sequence = 0;
+	h->last_sequence = h->count - 1;
+}
+static void sequences_too_few(struct batch_header *h)
+{
+	h->last_sequence--;
+}
+static void sequences_too_many(struct batch_header *h)
+{
+	h->last_sequence++;
+}
+static void sequences_backwards(struct batch_header *h)
+{
+	h->first_sequence = 500;
+}
+static void sequences_wrap(struct batch_header *h)
+{
+	h->first_sequence = UINT64_MAX - 1;
+	h->last_sequence = h->count - 3;
+}
+static void sequence_without_event(struct batch_header *h)
+{
+	h->count = 0;
+}
+static void times_backwards(struct batch_header *h)
+{
+	h->first_boottime_ns = h->last_boottime_ns + 1;
+}
+static void time_too_far(struct batch_header *h)
+{
+	h->watermark_ns = UINT64_MAX;
+}
+static void wall_too_far(struct batch_header *h)
+{
+	h->sealed_wall_ns = INT64_MIN;
+}
 
 static const struct header_row {
 	const char *name;
@@ -109,7 +168,9 @@ static void header_is_refused(void **state)
 
 	begin(&w, ENTRIES);
 	row->spoil(&w.h);
-	assert_int_equal(batch_seal(w.s.sealer, &w.h, w.raw, w.raw_len, &bytes, &len, &w.hash, &w.e), -EINVAL);
+	assert_int_equal(batch_seal(w.s.sealer, &w.h, w.raw, w.raw_len, &bytes, &len, &w.hash,
+				    &w.e),
+			 -EINVAL);
 	assert_non_null(strstr(w.e.text, row->says));
 	/* Somebody signs it all the same. */
 	w.h.compressed_bytes = 1;
@@ -131,7 +192,8 @@ static void replace_payload(struct world *w, const void *payload, size_t len, ui
 	w->h.raw_bytes = raw_bytes;
 	assert_int_equal(seal_sha256(payload, len, &w->h.compressed_sha256), 0);
 	assert_int_equal(batch_header_pack(&w->h, w->s.arena, &header, &header_len, NULL), 0);
-	w->len = sealing_wrap(&w->s, header, header_len, payload, len, w->message, sizeof(w->message));
+	w->len = sealing_wrap(&w->s, header, header_len, payload, len, w->message,
+			      sizeof(w->message));
 }
 
 static void bomb(struct world *w)
@@ -148,7 +210,8 @@ static void no_content_size(struct world *w)
 	ZSTD_CCtx *c = ZSTD_createCCtx();
 
 	(void)ZSTD_CCtx_setParameter(c, ZSTD_c_contentSizeFlag, 0);
-	replace_payload(w, out, ZSTD_compress2(c, out, sizeof(out), w->raw, w->raw_len), (uint32_t)w->raw_len);
+	replace_payload(w, out, ZSTD_compress2(c, out, sizeof(out), w->raw, w->raw_len),
+			(uint32_t)w->raw_len);
 	(void)ZSTD_freeCCtx(c);
 }
 
@@ -176,16 +239,31 @@ static void trailing_byte(struct world *w)
 	replace_payload(w, out, n + 1, (uint32_t)w->raw_len);
 }
 
-static void empty_payload(struct world *w) { replace_payload(w, "", 0, 0); }
-static void raw_too_large(struct world *w) { replace_payload(w, "x", 1, BATCH_RAW_MAX + 1); }
-static void nothing(struct world *w) { w->len = 0; }
-static void cut_short(struct world *w) { w->len--; }
+static void empty_payload(struct world *w)
+{
+	replace_payload(w, "", 0, 0);
+}
+static void raw_too_large(struct world *w)
+{
+	replace_payload(w, "x", 1, BATCH_RAW_MAX + 1);
+}
+static void nothing(struct world *w)
+{
+	w->len = 0;
+}
+static void cut_short(struct world *w)
+{
+	w->len--;
+}
 static void twice(struct world *w)
 {
 	memcpy(w->message + w->len, w->message, w->len);
 	w->len *= 2;
 }
-static void garbage(struct world *w) { memset(w->message, 0xff, w->len); }
+static void garbage(struct world *w)
+{
+	memset(w->message, 0xff, w->len);
+}
 static void one_entry_less(struct world *w)
 {
 	static uint8_t out[KiB(64)];
@@ -311,7 +389,9 @@ static void batch_comes_back_as_it_went(void **state)
 
 	begin(&w, row->entries);
 	for (uint32_t i = 0; i < row->rings; i++)
-		rings[i] = (struct batch_ring){ .ring = 1 + i % 2, .cpu = i, .sequence = UINT64_MAX - i };
+		rings[i] = (struct batch_ring){ .ring = 1 + i % 2,
+						.cpu = i,
+						.sequence = UINT64_MAX - i };
 	w.h.rings = rings;
 	w.h.n_rings = row->rings;
 	seal(&w);
@@ -340,9 +420,13 @@ static void sealing_refuses_bytes_that_are_not_its_entries(void **state)
 
 	(void)state;
 	begin(&w, ENTRIES);
-	assert_int_equal(batch_seal(w.s.sealer, &w.h, w.raw, w.raw_len - 1, &bytes, &len, &w.hash, &w.e), -EINVAL);
+	assert_int_equal(batch_seal(w.s.sealer, &w.h, w.raw, w.raw_len - 1, &bytes, &len, &w.hash,
+				    &w.e),
+			 -EINVAL);
 	w.h.entries++;
-	assert_int_equal(batch_seal(w.s.sealer, &w.h, w.raw, w.raw_len, &bytes, &len, &w.hash, &w.e), -EINVAL);
+	assert_int_equal(batch_seal(w.s.sealer, &w.h, w.raw, w.raw_len, &bytes, &len, &w.hash,
+				    &w.e),
+			 -EINVAL);
 	sealing_end(&w.s);
 }
 

@@ -19,7 +19,9 @@ static int add(struct batch_builder *b, size_t len, uint64_t boottime_ns)
 	static const uint8_t entry[BATCH_ENTRY_MAX + 1];
 
 	return batch_builder_add_event(b, entry, len,
-				       &(struct batch_event_facts){ .class = 4, .boottime_ns = boottime_ns, .now_ns = 5000 });
+				       &(struct batch_event_facts){ .class = 4,
+								    .boottime_ns = boottime_ns,
+								    .now_ns = 5000 });
 }
 
 static struct batch_closed *close_batch(struct batch_builder *b)
@@ -113,21 +115,26 @@ static void process_is_said_once_in_each_batch(void **state)
 
 	(void)state;
 	for (uint32_t pid = 1; pid <= 1000; pid++) {
-		struct rec_image image = { .pid = pid, .exec_id = 3, .start_ns = 17 * (uint64_t)pid };
+		struct rec_image image = { .pid = pid,
+					   .exec_id = 3,
+					   .start_ns = 17 * (uint64_t)pid };
 
 		assert_int_equal(batch_builder_process(b, &image), 0);
 		assert_int_equal(batch_builder_add_process(b, &image, "p", 1, &index), 0);
 		assert_int_equal(index, pid);
 	}
 	for (uint32_t pid = 1; pid <= 1000; pid++) {
-		struct rec_image image = { .pid = pid, .exec_id = 3, .start_ns = 17 * (uint64_t)pid };
+		struct rec_image image = { .pid = pid,
+					   .exec_id = 3,
+					   .start_ns = 17 * (uint64_t)pid };
 
 		assert_int_equal(batch_builder_process(b, &image), pid);
 		image.exec_id++;
 		assert_int_equal(batch_builder_process(b, &image), 0);
 	}
 	/* Said again, because it changed. */
-	assert_int_equal(batch_builder_add_process(b, &(struct rec_image){ 1, 3, 17 }, "q", 1, &index), 0);
+	assert_int_equal(
+		batch_builder_add_process(b, &(struct rec_image){ 1, 3, 17 }, "q", 1, &index), 0);
 	assert_int_equal(batch_builder_process(b, &(struct rec_image){ 1, 3, 17 }), 1001);
 	batch_closed_free(close_batch(b));
 	assert_int_equal(batch_builder_process(b, &(struct rec_image){ 1, 3, 17 }), 0);
@@ -144,9 +151,17 @@ static void closed_batch_tells_what_went_in(void **state)
 	size_t len;
 
 	(void)state;
-	assert_int_equal(batch_builder_add_process(b, &(struct rec_image){ 1, 2, 3 }, "proc", 4, &index), 0);
-	assert_int_equal(batch_builder_add_event(b, "event", 5, &(struct batch_event_facts){ .class = 1, .boottime_ns = 70 }), 0);
-	assert_int_equal(batch_builder_add_event(b, "gap", 3, &(struct batch_event_facts){ .class = 8, .gap = true, .boottime_ns = 60 }), 0);
+	assert_int_equal(
+		batch_builder_add_process(b, &(struct rec_image){ 1, 2, 3 }, "proc", 4, &index), 0);
+	assert_int_equal(batch_builder_add_event(b, "event", 5,
+						 &(struct batch_event_facts){ .class = 1,
+									      .boottime_ns = 70 }),
+			 0);
+	assert_int_equal(batch_builder_add_event(b, "gap", 3,
+						 &(struct batch_event_facts){ .class = 8,
+									      .gap = true,
+									      .boottime_ns = 60 }),
+			 0);
 	assert_int_equal(batch_builder_reached(b, 1, 0, 10), 0);
 	assert_int_equal(batch_builder_reached(b, 1, 1, 20), 0);
 	assert_int_equal(batch_builder_reached(b, 1, 0, 9), 0);

@@ -59,18 +59,54 @@ static void begin(struct world *w)
 	};
 }
 
-static void no_number(struct world *w) { w->dropped[0].number = 0; }
-static void a_hole(struct world *w) { w->dropped[2].number++; }
-static void a_broken_chain(struct world *w) { w->dropped[1].previous.b[5] ^= 1; }
-static void no_previous(struct world *w) { w->dropped[0].has_previous = false; }
-static void sequences_backwards(struct world *w) { w->dropped[1].last_sequence = 2; }
-static void half_a_sequence(struct world *w) { w->dropped[1].first_sequence = 0; }
-static void too_many_counted(struct world *w) { w->dropped[1].counts[1] = 1; }
-static void times_backwards(struct world *w) { w->dropped[1].first_boottime_ns = 100; }
-static void none_dropped(struct world *w) { w->t.n_dropped = 0; }
-static void lane_3(struct world *w) { w->t.lane = 3; }
-static void no_host(struct world *w) { w->t.host_id.len = 0; }
-static void far_offset(struct world *w) { w->t.offset_ns = INT64_MAX; }
+static void no_number(struct world *w)
+{
+	w->dropped[0].number = 0;
+}
+static void a_hole(struct world *w)
+{
+	w->dropped[2].number++;
+}
+static void a_broken_chain(struct world *w)
+{
+	w->dropped[1].previous.b[5] ^= 1;
+}
+static void no_previous(struct world *w)
+{
+	w->dropped[0].has_previous = false;
+}
+static void sequences_backwards(struct world *w)
+{
+	w->dropped[1].last_sequence = 2;
+}
+static void half_a_sequence(struct world *w)
+{
+	w->dropped[1].first_sequence = 0;
+}
+static void too_many_counted(struct world *w)
+{
+	w->dropped[1].counts[1] = 1;
+}
+static void times_backwards(struct world *w)
+{
+	w->dropped[1].first_boottime_ns = 100;
+}
+static void none_dropped(struct world *w)
+{
+	w->t.n_dropped = 0;
+}
+static void lane_3(struct world *w)
+{
+	w->t.lane = 3;
+}
+static void no_host(struct world *w)
+{
+	w->t.host_id.len = 0;
+}
+static void far_offset(struct world *w)
+{
+	w->t.offset_ns = INT64_MAX;
+}
 
 static const struct tombstone_row {
 	const char *name;
@@ -100,7 +136,8 @@ static void tombstone_is_refused(void **state)
 
 	begin(&w);
 	row->spoil(&w);
-	assert_int_equal(batch_seal_tombstone(w.s.key, &w.t, w.s.arena, &bytes, &len, &w.e), -EINVAL);
+	assert_int_equal(batch_seal_tombstone(w.s.key, &w.t, w.s.arena, &bytes, &len, &w.e),
+			 -EINVAL);
 	assert_non_null(strstr(w.e.text, row->says));
 	sealing_end(&w.s);
 }
@@ -158,11 +195,13 @@ static void every_flipped_bit_is_found(void **state)
 	assert_int_equal(batch_seal_tombstone(w.s.key, &w.t, w.s.arena, &bytes, &len, NULL), 0);
 	assert_true(len < sizeof(copy));
 	memcpy(copy, bytes, len);
-	assert_int_equal(batch_open_idle(copy, len, w.s.verifier, w.s.arena, &idle, NULL), -EBADMSG);
+	assert_int_equal(batch_open_idle(copy, len, w.s.verifier, w.s.arena, &idle, NULL),
+			 -EBADMSG);
 	for (size_t bit = 0; bit < 8 * len; bit++) {
 		arena_reset(w.s.arena);
 		copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		assert_int_equal(batch_open_tombstone(copy, len, w.s.verifier, w.s.arena, &t, NULL), -EBADMSG);
+		assert_int_equal(batch_open_tombstone(copy, len, w.s.verifier, w.s.arena, &t, NULL),
+				 -EBADMSG);
 		/* Unsigned it may say anything, as long as it is in range. */
 		(void)!batch_open_tombstone(copy, len, NULL, w.s.arena, &t, NULL);
 		copy[bit / 8] ^= (uint8_t)(1u << bit % 8);

@@ -34,16 +34,36 @@ static void begin(struct world *w)
 	memset(w->h.previous.b, 0x11, SEAL_HASH_LEN);
 	w->raw_len = sealing_entries(w->raw, sizeof(w->raw), EVENTS);
 	w->dropped = (struct batch_dropped){
-		.number = 9, .first_sequence = 5, .last_sequence = 6, .last_boottime_ns = 1, .has_previous = true,
-		.counts = { [6] = 2 }, .header_hash = { .b = { 1 } }, .previous = { .b = { 2 } },
+		.number = 9,
+		.first_sequence = 5,
+		.last_sequence = 6,
+		.last_boottime_ns = 1,
+		.has_previous = true,
+		.counts = { [6] = 2 },
+		.header_hash = { .b = { 1 } },
+		.previous = { .b = { 2 } },
 	};
 	w->tombstone = (struct batch_tombstone){
-		.tenant = w->h.tenant, .host_id = w->h.host_id, .lane = BATCH_LANE_BULK, .wall_ns = 3, .offset_ns = 4,
-		.boottime_ns = 5, .reason = "journal full", .n_dropped = 1, .dropped = &w->dropped,
+		.tenant = w->h.tenant,
+		.host_id = w->h.host_id,
+		.lane = BATCH_LANE_BULK,
+		.wall_ns = 3,
+		.offset_ns = 4,
+		.boottime_ns = 5,
+		.reason = "journal full",
+		.n_dropped = 1,
+		.dropped = &w->dropped,
 	};
 	w->idle = (struct batch_idle){
-		.tenant = w->h.tenant, .host_id = w->h.host_id, .lane = BATCH_LANE_CRITICAL, .number = 1, .watermark_ns = 2,
-		.boottime_ns = 3, .wall_ns = 4, .has_hash = true, .header_hash = { .b = { 5 } },
+		.tenant = w->h.tenant,
+		.host_id = w->h.host_id,
+		.lane = BATCH_LANE_CRITICAL,
+		.number = 1,
+		.watermark_ns = 2,
+		.boottime_ns = 3,
+		.wall_ns = 4,
+		.has_hash = true,
+		.header_hash = { .b = { 5 } },
 	};
 }
 
@@ -78,7 +98,8 @@ static void batch(void **state)
 
 	(void)state;
 	begin(&w);
-	assert_int_equal(batch_seal(w.s.sealer, &w.h, w.raw, w.raw_len, &bytes, &len, &hash, NULL), 0);
+	assert_int_equal(batch_seal(w.s.sealer, &w.h, w.raw, w.raw_len, &bytes, &len, &hash, NULL),
+			 0);
 	load(&w, "batch.bin", bytes, len);
 	assert_int_equal(batch_parse(w.data, w.len, w.s.arena, &view, NULL), 0);
 	assert_int_equal(batch_open(w.s.opener, &view, w.s.verifier, &raw, &raw_len, NULL), 0);
@@ -101,7 +122,8 @@ static void tombstone(void **state)
 
 	(void)state;
 	begin(&w);
-	assert_int_equal(batch_seal_tombstone(w.s.key, &w.tombstone, w.s.arena, &bytes, &len, NULL), 0);
+	assert_int_equal(batch_seal_tombstone(w.s.key, &w.tombstone, w.s.arena, &bytes, &len, NULL),
+			 0);
 	load(&w, "tombstone.bin", bytes, len);
 	assert_int_equal(w.len, len);
 	assert_memory_equal(w.data, bytes, len);
@@ -131,10 +153,18 @@ static void idle(void **state)
 static void journal_file(void **state)
 {
 	static struct world w;
-	struct journal_file_header h = { .lane = BATCH_LANE_CRITICAL, .epoch = "epochepochepoch", .first = 7, .number = 2 };
+	struct journal_file_header h = {
+		.lane = BATCH_LANE_CRITICAL, .epoch = "epochepochepoch", .first = 7, .number = 2
+	};
 	struct journal_file_header got;
-	struct journal_frame frame = { .kind = JOURNAL_BATCH, .position = 7, .covers = 1, .sequence = 40,
-				       .hash = { .b = { 3 } }, .counts = { [2] = 4 }, .body = (const uint8_t *)"frame", .len = 5 };
+	struct journal_frame frame = { .kind = JOURNAL_BATCH,
+				       .position = 7,
+				       .covers = 1,
+				       .sequence = 40,
+				       .hash = { .b = { 3 } },
+				       .counts = { [2] = 4 },
+				       .body = (const uint8_t *)"frame",
+				       .len = 5 };
 	struct journal_frame read;
 	struct journal_scan s;
 	uint8_t file[JOURNAL_FILE_HEADER_LEN + JOURNAL_FRAME_HEADER_LEN + 5];

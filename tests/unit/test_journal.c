@@ -46,7 +46,9 @@ static void begin(struct world *w)
 	memset(w, 0, sizeof(*w));
 	sealing_begin(&w->s);
 	(void)snprintf(w->dir, sizeof(w->dir), "%s/deep/journal", w->s.dir);
-	w->c = (struct journal_config){ .dir = w->dir, .max_bytes = BUDGET, .random = draw, .random_ctx = w };
+	w->c = (struct journal_config){
+		.dir = w->dir, .max_bytes = BUDGET, .random = draw, .random_ctx = w
+	};
 	reopen(w);
 	assert_true(w->rec.new_epoch);
 }
@@ -82,7 +84,8 @@ static int append(struct world *w, enum batch_lane lane, uint32_t n, struct seal
 		for (size_t k = 1; k < 21; k++)
 			raw[21 * i + k] = (uint8_t)((noise = noise * 1664525 + 1013904223) >> 24);
 	}
-	assert_int_equal(batch_seal(w->s.sealer, &h, raw, 21 * (size_t)n, &bytes, &len, ret_hash, NULL), 0);
+	assert_int_equal(
+		batch_seal(w->s.sealer, &h, raw, 21 * (size_t)n, &bytes, &len, ret_hash, NULL), 0);
 	return journal_append(w->j, &h, ret_hash, counts, bytes, len, &w->e);
 }
 
@@ -92,7 +95,8 @@ static void append_many(struct world *w, enum batch_lane lane, size_t n, struct 
 		assert_int_equal(append(w, lane, 50, &hashes[i]), 0);
 }
 
-static void assert_frame(struct world *w, enum batch_lane lane, uint64_t position, const struct seal_hash *hash)
+static void assert_frame(struct world *w, enum batch_lane lane, uint64_t position,
+			 const struct seal_hash *hash)
 {
 	struct batch_view view;
 	enum journal_kind kind;
@@ -173,11 +177,13 @@ static void batch_out_of_order_is_refused(void **state)
 	assert_int_equal(append(&w, BATCH_LANE_BULK, 5, &hash), 0);
 	sealing_header(&h, BATCH_LANE_BULK, 1, 0);
 	memcpy(h.epoch, journal_epoch(w.j), sizeof(h.epoch));
-	assert_int_equal(journal_append(w.j, &h, &hash, counts, "x", 1, &w.e), -ESTALE); /* follows nothing */
+	assert_int_equal(journal_append(w.j, &h, &hash, counts, "x", 1, &w.e),
+			 -ESTALE); /* follows nothing */
 	h.has_previous = true;
 	h.previous = hash;
 	h.epoch[0] ^= 1;
-	assert_int_equal(journal_append(w.j, &h, &hash, counts, "x", 1, &w.e), -ESTALE); /* another epoch */
+	assert_int_equal(journal_append(w.j, &h, &hash, counts, "x", 1, &w.e),
+			 -ESTALE); /* another epoch */
 	assert_range(&w, BATCH_LANE_BULK, 1, 1);
 	end(&w);
 }
@@ -195,7 +201,8 @@ static void false_acknowledgement_is_ignored(void **state)
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_BULK, 1, &hashes[0], NULL), -ENOENT);
 	assert_range(&w, BATCH_LANE_CRITICAL, 1, 3);
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 2, &hashes[1], NULL), 0);
-	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 1, &hashes[0], NULL), -ENOENT); /* stale */
+	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 1, &hashes[0], NULL),
+			 -ENOENT); /* stale */
 	assert_range(&w, BATCH_LANE_CRITICAL, 3, 3);
 	end(&w);
 }
@@ -214,7 +221,8 @@ static void full_journal_that_drops_new_says_so(void **state)
 	while ((r = append(&w, BATCH_LANE_BULK, 400, &hash)) == 0)
 		;
 	assert_int_equal(r, -ENOSPC);
-	assert_int_equal(journal_must_drop(w.j, BATCH_LANE_CRITICAL, 10000, &t, BATCH_DROPPED_MAX), 0);
+	assert_int_equal(journal_must_drop(w.j, BATCH_LANE_CRITICAL, 10000, &t, BATCH_DROPPED_MAX),
+			 0);
 	assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 400, &hash), -ENOSPC);
 	end(&w);
 }
@@ -229,8 +237,10 @@ static const struct damage_row {
 } damage_rows[] = {
 	{ "epoch file", "epoch", 20, true, 0, 0, 20 },
 	{ "file header", "critical-0000000000000001.jrn", 20, false, 0, 1, 20 },
-	{ "frame header in the middle", "critical-0000000000000001.jrn", JOURNAL_FILE_HEADER_LEN + 10, true, 0, 1, 19 },
-	{ "frame body in the middle", "critical-0000000000000001.jrn", JOURNAL_FILE_HEADER_LEN + 500, true, 0, 1, 19 },
+	{ "frame header in the middle", "critical-0000000000000001.jrn",
+	  JOURNAL_FILE_HEADER_LEN + 10, true, 0, 1, 19 },
+	{ "frame body in the middle", "critical-0000000000000001.jrn",
+	  JOURNAL_FILE_HEADER_LEN + 500, true, 0, 1, 19 },
 	{ "end of an older file", "critical-0000000000000001.jrn", -1, true, 0, 0, 19 },
 	{ "end of the newest file", "critical-0000000000000002.jrn", -1, false, 1, 0, 19 },
 };
@@ -241,7 +251,8 @@ static size_t readable(struct world *w, enum batch_lane lane)
 	size_t n = 0;
 
 	journal_range(w->j, lane, &first, &last);
-	for (uint64_t p = journal_next(w->j, lane, 1); p <= last; p = journal_next(w->j, lane, p + 1))
+	for (uint64_t p = journal_next(w->j, lane, 1); p <= last;
+	     p = journal_next(w->j, lane, p + 1))
 		n++;
 	return n;
 }
@@ -289,7 +300,8 @@ static void frame_changed_while_running_begins_a_new_epoch(void **state)
 	memcpy(before, journal_epoch(w.j), sizeof(before));
 	append_many(&w, BATCH_LANE_CRITICAL, 3, hashes);
 	flip(&w, "critical-0000000000000001.jrn", JOURNAL_FILE_HEADER_LEN + 300);
-	assert_int_equal(journal_read(w.j, BATCH_LANE_CRITICAL, 1, &kind, &bytes, &len, &w.e), -EBADMSG);
+	assert_int_equal(journal_read(w.j, BATCH_LANE_CRITICAL, 1, &kind, &bytes, &len, &w.e),
+			 -EBADMSG);
 	assert_int_equal(journal_next(w.j, BATCH_LANE_CRITICAL, 1), 2);
 	assert_memory_not_equal(journal_epoch(w.j), before, sizeof(before));
 	assert_frame(&w, BATCH_LANE_CRITICAL, 2, &hashes[1]);
@@ -325,7 +337,8 @@ static void tail_and_frames_survive_a_restart(void **state)
 	journal_tail(w.j, BATCH_LANE_CRITICAL, &tail);
 	assert_memory_equal(&tail.hash, &idle, sizeof(idle));
 	assert_int_equal(tail.number, 21);
-	assert_int_equal(tail.last_sequence, 1000); /* an empty batch does not begin the sequence anew */
+	assert_int_equal(tail.last_sequence,
+			 1000); /* an empty batch does not begin the sequence anew */
 	assert_int_equal(tail.watermark_ns, 250);
 	end(&w);
 }
@@ -381,7 +394,9 @@ static size_t make_room(struct world *w, enum batch_lane lane, size_t len)
 	while ((n = journal_must_drop(w->j, lane, len, &t, BATCH_DROPPED_MAX)) > 0) {
 		arena_reset(w->s.arena);
 		t.reason = "journal full";
-		assert_int_equal(batch_seal_tombstone(w->s.key, &t, w->s.arena, &bytes, &bytes_len, &w->e), 0);
+		assert_int_equal(batch_seal_tombstone(w->s.key, &t, w->s.arena, &bytes, &bytes_len,
+						      &w->e),
+				 0);
 		assert_int_equal(t.lane, BATCH_LANE_BULK);
 		assert_int_equal(t.offset_ns, 1700000000000000000 - 300);
 		assert_int_equal(journal_drop(w->j, n + 1, bytes, bytes_len, NULL), -EINVAL);
@@ -416,21 +431,26 @@ static void critical_takes_from_bulk_under_a_tombstone(void **state)
 	for (int round = 0; round < 2; round++) {
 		journal_range(w.j, BATCH_LANE_BULK, &from, &last);
 		assert_int_equal(last, bulk);
-		assert_int_equal(journal_read(w.j, BATCH_LANE_BULK, from, &kind, &bytes, &len, NULL), 0);
+		assert_int_equal(
+			journal_read(w.j, BATCH_LANE_BULK, from, &kind, &bytes, &len, NULL), 0);
 		assert_int_equal(kind, JOURNAL_TOMBSTONE);
 		arena_reset(w.s.arena);
-		assert_int_equal(batch_open_tombstone(bytes, len, w.s.verifier, w.s.arena, &t, NULL), 0);
+		assert_int_equal(
+			batch_open_tombstone(bytes, len, w.s.verifier, w.s.arena, &t, NULL), 0);
 		assert_memory_equal(&t.dropped[0].header_hash, &first, sizeof(first));
 		assert_int_equal(t.dropped[0].counts[4], 200);
 		assert_int_equal(from, t.n_dropped); /* it stands where the last of them stood */
-		assert_int_equal(journal_read(w.j, BATCH_LANE_BULK, 1, &kind, &bytes, &len, NULL), from == 1 ? 0 : -ENOENT);
+		assert_int_equal(journal_read(w.j, BATCH_LANE_BULK, 1, &kind, &bytes, &len, NULL),
+				 from == 1 ? 0 : -ENOENT);
 		journal_stats(w.j, BATCH_LANE_BULK, &stats);
 		assert_int_equal(stats.dropped_frames, round == 0 ? dropped : 0);
 		reopen(&w);
 		assert_false(w.rec.new_epoch);
 	}
 	/* Acknowledged by the last dropped hash. */
-	assert_int_equal(journal_ack(w.j, BATCH_LANE_BULK, from, &t.dropped[t.n_dropped - 1].header_hash, NULL), 0);
+	assert_int_equal(journal_ack(w.j, BATCH_LANE_BULK, from,
+				     &t.dropped[t.n_dropped - 1].header_hash, NULL),
+			 0);
 	end(&w);
 }
 
@@ -472,12 +492,14 @@ static void old_copy_continues_an_old_number(void **state)
 	assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 5, &hashes[2]), 0);
 	journal_close(w.j);
 	w.j = NULL;
-	assert_int_equal(unlink(file_path(&w, "critical-0000000000000002.jrn")), 0); /* as the copy had it */
+	assert_int_equal(unlink(file_path(&w, "critical-0000000000000002.jrn")),
+			 0); /* as the copy had it */
 	reopen(&w);
 	assert_false(w.rec.new_epoch);
 	assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 5, &again), 0);
 	journal_tail(w.j, BATCH_LANE_CRITICAL, &tail);
-	assert_int_equal(tail.number, 3); /* taken already, with another hash: the collector's conflict */
+	assert_int_equal(tail.number,
+			 3); /* taken already, with another hash: the collector's conflict */
 	assert_memory_not_equal(&again, &hashes[2], sizeof(again));
 	end(&w);
 }
