@@ -32,7 +32,8 @@ enum store_result {
 			* acknowledged, the rest of the group is not concerned */
 };
 
-#define STORE_HOLES_MAX 256 /* runs of numbers beyond a missing one, per stream */
+#define STORE_HOLES_MAX                                                                            \
+	256 /* per stream; past it the oldest missing numbers are taken for lost (a chain break) */
 #define STORE_STREAMS_MAX 4096 /* per host */
 #define STORE_HOST_RECORDS_MAX 64 /* different ones per host */
 #define STORE_CONFLICTS_MAX 64 /* other batches kept under one key */

@@ -27,27 +27,6 @@ bool stream_knows(const struct stream *s, uint64_t number)
 	return false;
 }
 
-int stream_reserve(struct stream *s, uint32_t n)
-{
-	uint32_t want = s->n_runs + n;
-	struct stream_run *runs;
-
-	if (want == 0)
-		free(TAKE(s->runs));
-	if (want == 0 || want <= s->max_runs) {
-		s->max_runs = want == 0 ? 0 : s->max_runs;
-		return 0;
-	}
-	if (want > STORE_HOLES_MAX)
-		return -EDQUOT;
-	runs = realloc(s->runs, want * sizeof(*runs));
-	if (!runs)
-		return -ENOMEM;
-	s->runs = runs;
-	s->max_runs = want;
-	return 0;
-}
-
 /* Does previous name the header at number? A conflicting twin may be the one that the chain goes on from. */
 static bool names(const struct stream *s, uint64_t number, const struct seal_hash *hash,
 		  const struct seal_hash *previous)
@@ -103,6 +82,42 @@ static void absorb(struct stream *s)
 	s->n_runs -= n;
 	if (n > 0)
 		memmove(s->runs, s->runs + n, s->n_runs * sizeof(*s->runs));
+}
+
+/* The oldest missing numbers are taken for lost; should they come after all, they are stored. The chain
+ * is broken there. */
+static void give_up_hole(struct stream *s)
+{
+	s->contiguous = s->runs[0].first - 1;
+	s->contiguous_hash = s->runs[0].first_previous;
+	s->chain_breaks++;
+	absorb(s);
+}
+
+int stream_reserve(struct stream *s, uint32_t n)
+{
+	uint32_t want = s->n_runs + n;
+	struct stream_run *runs;
+
+	if (want == 0)
+		free(TAKE(s->runs));
+	if (want == 0 || want <= s->max_runs) {
+		s->max_runs = want == 0 ? 0 : s->max_runs;
+		return 0;
+	}
+	if (n > STORE_HOLES_MAX)
+		return -EINVAL;
+	while (s->n_runs + n > STORE_HOLES_MAX)
+		give_up_hole(s);
+	want = s->n_runs + n;
+	if (want <= s->max_runs)
+		return 0;
+	runs = realloc(s->runs, want * sizeof(*runs));
+	if (!runs)
+		return -ENOMEM;
+	s->runs = runs;
+	s->max_runs = want;
+	return 0;
 }
 
 /* Join run i with its right neighbour when they touch. */

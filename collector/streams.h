@@ -101,8 +101,9 @@ void host_record_add(struct stream_host *h, uint8_t *copy, size_t len, int64_t r
 /* Whether a number is covered by what is known (stored, dropped or removed): then a batch with it may be
  * a duplicate, to be looked up. */
 bool stream_knows(const struct stream *s, uint64_t number);
-/* Make room for n more rows beyond a hole (those that are not the next number when their turn comes), so
- * that stream_add cannot fail. -EDQUOT: STORE_HOLES_MAX. -ENOMEM. */
+/* Make room for n (at most STORE_HOLES_MAX) more rows beyond a hole (those that are not the next number
+ * when their turn comes), so that stream_add cannot fail; the oldest hole is given up when there would
+ * be more than STORE_HOLES_MAX. -ENOMEM. */
 MUST_CHECK int stream_reserve(struct stream *s, uint32_t n);
 /* A row became durable in the segment with this sequence. */
 void stream_add(struct stream *s, const struct row *row, uint64_t segment);

@@ -55,13 +55,25 @@ static void holes_are_bounded(struct world *w)
 		s.number++; /* never sent */
 		world_store(w, &s, 10, "x");
 	}
-	s.number++;
-	(void)world_batch(w, &s, 10, "x");
-	world_put_all(w, STORE_REFUSED);
 	assert_int_equal(world_view(w, &s).contiguous, 0);
-	/* Another host is not concerned. */
-	s = world_stream("b", 1, BATCH_LANE_BULK);
+	s.number++;
 	world_store(w, &s, 10, "x");
+	for (int restarts = 0; restarts < 2; restarts++) {
+		assert_int_equal(world_view(w, &s).contiguous, 2);
+		assert_int_equal(world_view(w, &s).newest, 2 * (STORE_HOLES_MAX + 1));
+		assert_int_equal(world_view(w, &s).chain_breaks, 1);
+		world_reopen(w);
+	}
+	/* What was given up comes after all. */
+	s.number = 0;
+	s.has_previous = false;
+	world_store(w, &s, 10, "late");
+	assert_int_equal(world_find(w, "acme", NULL, "late"), 1);
+	s.number = 0;
+	s.has_previous = false;
+	s.sequence--;
+	(void)world_batch(w, &s, 10, "late");
+	world_put_all(w, STORE_DUPLICATE);
 }
 
 static void streams_of_a_host_are_bounded(struct world *w)

@@ -180,10 +180,16 @@ static void holes_have_a_bound(void **state)
 	assert_int_equal(streams_get(all, &k, &s), 0);
 	for (uint64_t i = 0; i < STORE_HOLES_MAX; i++)
 		add(s, &(struct step){ .number = 2 * i + 2 });
-	assert_int_equal(stream_reserve(s, 1), -EDQUOT);
+	assert_int_equal(s->contiguous, 0);
 	assert_int_equal(stream_reserve(s, 0), 0);
-	add(s, &(struct step){ .number = 1 });
+	assert_int_equal(s->contiguous, 0);
+	assert_int_equal(stream_reserve(s, 1), 0);
 	assert_int_equal(s->contiguous, 2);
+	assert_int_equal(s->chain_breaks, 1);
+	assert_int_equal(stream_reserve(s, STORE_HOLES_MAX), 0);
+	assert_int_equal(s->contiguous, 2 * STORE_HOLES_MAX);
+	assert_int_equal(s->n_runs, 0);
+	assert_int_equal(stream_reserve(s, STORE_HOLES_MAX + 1), -EINVAL);
 	streams_free(all);
 }
 
