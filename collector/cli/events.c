@@ -101,6 +101,7 @@ static int run(const struct args *a, bool follow)
 	m.until_ns = a->until_ns;
 	m.limit = a->has_limit ? a->limit : follow ? 0 : LIMIT_DEFAULT;
 	m.follow = follow;
+	r.endless = follow;
 	/* A tail begins now, unless it was told how far back. */
 	if (follow && !a->since_ns && !a->has_limit)
 		m.since_ns = clock_wall_ns();

@@ -74,6 +74,8 @@ static int run(struct run *r, struct error *e)
 
 	if (result < 0)
 		return result;
+	if (!r->request->endless)
+		session_show_progress(s);
 	for (;;) {
 		AUTO(free_ptr) uint8_t *data = NULL;
 		size_t len;

@@ -12,6 +12,7 @@ struct rows_request {
 	const void *question; /* a protobuf-c message */
 	bool tree; /* JSON carries depth, focus and exit */
 	uint64_t limit; /* rows shown at most, the first; 0: all that come */
+	bool endless; /* a live tail: waiting is no news */
 	const char *none; /* said when there is no row; NULL: nothing */
 	void (*header)(const struct screen *s); /* before the first row; NULL: none */
 	void (*show)(const struct screen *s, struct row_view *v); /* one line of a table */

@@ -2,12 +2,15 @@
 #include "collector/cli/session.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <protobuf-c/protobuf-c.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "collector/cli/args.h"
 #include "collector/cli/config.h"
+#include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/queue.h"
 #include "proto/rpc_client.h"
@@ -29,6 +32,8 @@ struct session {
 	/* Written before the queue is closed, read after. */
 	enum rpc_status status;
 	char text[ERROR_TEXT_MAX];
+	bool progress, shown; /* shown: a line that must be wiped */
+	uint64_t asked_ns; /* monotonic */
 };
 
 /* The only thing a signal handler may touch. */
@@ -167,8 +172,31 @@ int session_open(const struct args *a, const char *path, const void *question, s
 		return r;
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
+	s->asked_ns = clock_monotonic_ns();
 	*ret = TAKE(s);
 	return 0;
+}
+
+void session_show_progress(struct session *s)
+{
+	s->progress = isatty(STDERR_FILENO) == 1;
+}
+
+static void show_progress(struct session *s)
+{
+	uint64_t waited_s = (clock_monotonic_ns() - s->asked_ns) / NSEC_PER_SEC;
+
+	if (!s->progress || waited_s < 1)
+		return;
+	(void)fprintf(stderr, "\rsearching, %" PRIu64 " s", waited_s);
+	s->shown = true;
+}
+
+static void wipe_progress(struct session *s)
+{
+	if (s->shown)
+		(void)fputs("\r\033[K", stderr);
+	s->shown = false;
 }
 
 /* The collector's own sentences about the question need nothing around them. */
@@ -194,6 +222,10 @@ int session_next(struct session *s, uint8_t **ret_data, size_t *ret_len, struct 
 	for (;;) {
 		struct message *m = queue_pop(s->messages, LOOK_MS);
 
+		if (m || session_interrupted() || queue_closed(s->messages))
+			wipe_progress(s);
+		else
+			show_progress(s);
 		if (m) {
 			*ret_data = m->data;
 			*ret_len = m->len;

@@ -17,6 +17,8 @@ MUST_CHECK int session_open(const struct args *a, const char *path, const void *
  * e says why and what to do. */
 MUST_CHECK int session_next(struct session *s, uint8_t **ret_data, size_t *ret_len,
 			    struct error *e);
+/* Say on standard error, when it is a terminal, for how long an answer is awaited already. */
+void session_show_progress(struct session *s);
 bool session_interrupted(void);
 void session_free(struct session *s); /* NULL allowed */
 static inline void session_free_ptr(struct session **s)
