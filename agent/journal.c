@@ -265,7 +265,7 @@ int journal_append(struct journal *j, const struct batch_header *header,
 {
 	struct journal_lane *l = journal_lane(j, header->lane);
 	struct journal_file_header fh = { .lane = l->lane };
-	struct journal_frame frame;
+	struct journal_frame frame = { 0 };
 	struct journal_file *f = NULL;
 	bool new = false;
 	int r = check_continues(j, l, header, e);

@@ -196,17 +196,16 @@ static int take_all_dropped(const Exhibit__V1__Tombstone *m, struct arena *a,
 static int take_reason(const ProtobufCBinaryData *reason, struct arena *a,
 		       struct batch_tombstone *t, struct error *e)
 {
+	struct batch_name name = { 0 };
 	char *text;
 
-	if (reason->len > BATCH_NAME_MAX ||
-	    memchr(reason->data ? reason->data : (const uint8_t *)"x", 0, reason->len))
+	if (!batch_take_name(reason->data, reason->len, 0, &name) || memchr(name.b, 0, name.len))
 		return error_set(e, -EBADMSG, "reason is longer than %d bytes, or holds a NUL",
 				 BATCH_NAME_MAX);
-	text = arena_zalloc(a, reason->len + 1);
+	text = arena_zalloc(a, name.len + 1u);
 	if (!text)
 		return error_set(e, -ENOMEM, "cannot read a tombstone: %m");
-	if (reason->len > 0)
-		memcpy(text, reason->data, reason->len);
+	memcpy(text, name.b, name.len);
 	t->reason = text;
 	return 0;
 }

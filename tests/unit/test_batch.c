@@ -383,8 +383,8 @@ static void batch_comes_back_as_it_went(void **state)
 	static struct batch_ring rings[BATCH_RINGS_MAX];
 	struct batch_view view;
 	struct reader r;
-	const uint8_t *raw, *entry;
-	size_t raw_len, len;
+	const uint8_t *raw = NULL, *entry;
+	size_t raw_len = 0, len;
 	uint32_t entries = 0;
 
 	begin(&w, row->entries);
