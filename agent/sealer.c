@@ -204,6 +204,8 @@ static void serve(struct sealer *s, uint8_t lane)
 
 		if (r < 0) {
 			log_failure(LOG_LEVEL_ERROR, "a sealed batch cannot be read back", &e);
+			if (r != -EBADMSG && r != -ENOENT)
+				return; /* later: an acknowledgement of the next would release it */
 			l->want = position + 1;
 			continue; /* missing from now on: the journal began a new epoch */
 		}
