@@ -11,12 +11,14 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "agent/stock.h"
 #include "proto/base/files.h"
 #include "tests/unit/rows.h"
 #include "tests/unit/sensors.h"
 
 #define MANY 200
 #define DEEP 150
+#define PREFIX 13 /* bytes of "sh", "-c", "read x" with their NULs */
 
 static char *const empty_env[] = { NULL };
 
@@ -390,6 +392,93 @@ static void namespaces_and_ids(void **state)
 	assert_int_equal(apart->h.actor.pid_ns, plain->h.actor.pid_ns);
 }
 
+static pid_t start_reader(char *const *args, int *ret_write)
+{
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (dup2(ends[0], STDIN_FILENO) < 0)
+			_exit(126);
+		(void)execve("/bin/sh", args, empty_env);
+		_exit(127);
+	}
+	(void)close(ends[0]);
+	*ret_write = ends[1];
+	return pid;
+}
+
+static void wait_for_exec(pid_t pid, const char *name)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	for (size_t tries = 0; tries < 1000; tries++) {
+		AUTO(free_ptr) uint8_t *comm = NULL;
+		size_t len;
+
+		if (files_read(path, 64, &comm, &len, NULL) == 0 &&
+		    strncmp((char *)comm, name, strlen(name)) == 0)
+			return;
+		(void)usleep(2000);
+	}
+	fail_msg("process %d did not become %s", pid, name);
+}
+
+static const struct stock_row {
+	const char *name;
+	size_t bytes; /* of the long argument */
+	size_t want_len;
+} stock_rows[] = {
+	{ "short arguments", 10, 10 + PREFIX },
+	{ "longer than an iterator takes", 20000, 20000 + PREFIX },
+	{ "longer than a record takes", 40000, REC_ARGS_MAX },
+};
+
+/* Who is there already has the key that later records will use, and all that an exec would have said. */
+static void a_process_that_exists(void **state)
+{
+	const struct stock_row *row = *state;
+	const struct hooks_config config = { 0 };
+	AUTO(free_ptr) char *arg = malloc(row->bytes), *flat = malloc(row->bytes + PREFIX);
+	char *const args[] = { (char *)"sh", (char *)"-c", (char *)"read x", arg, NULL };
+	char real[4096];
+	int end;
+
+	assert_true(arg && flat);
+	memset(arg, 'x', row->bytes - 1);
+	arg[row->bytes - 1] = '\0';
+	assert_int_equal(flatten(args, flat), row->bytes + PREFIX);
+	assert_non_null(realpath("/bin/sh", real));
+	pid_t pid = start_reader(args, &end);
+
+	wait_for_exec(pid, "sh");
+	AUTO(sensors_close_ptr) struct sensors *s = sensors_open(&config);
+	struct error e = { 0 };
+
+	if (stock_processes(sensors_hooks(s), sensors_take, s, &e) < 2)
+		fail_msg("%s", e.text);
+	assert_int_equal(sensors_count(s, REC_PROCESS, getpid()), 1);
+	assert_int_equal(sensors_count(s, REC_PROCESS, pid), 1);
+	const struct rec_exec *found = sensors_find(s, REC_PROCESS, pid, 0);
+
+	assert_int_equal(found->h.actor.parent.pid, getpid());
+	assert_true(found->h.flags & REC_EXISTING);
+	assert_int_equal(!!(found->h.flags & REC_TRUNCATED), row->want_len < row->bytes + PREFIX);
+	assert_int_equal(found->args_bytes, row->bytes + PREFIX);
+	sensors_expect_part(found, SENSORS_ARGS, flat, row->want_len);
+	sensors_expect_part(found, SENSORS_PATH, real, strlen(real));
+	assert_int_equal(close(end), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	const struct rec_exit *exit = sensors_wait(s, REC_EXIT, pid, 0);
+
+	assert_memory_equal(&exit->h.actor.image, &found->h.actor.image, sizeof(struct rec_image));
+	sensors_expect_balance(s);
+}
+
 int main(void)
 {
 	struct tests t = { 0 };
@@ -402,5 +491,6 @@ int main(void)
 	ADD_ROWS(&t, one_exit_at_the_real_end, end_rows);
 	ADD_TEST(&t, sibling_names_parent_and_caller);
 	ADD_TEST(&t, namespaces_and_ids);
+	ADD_ROWS(&t, a_process_that_exists, stock_rows);
 	return tests_run(&t, "sensors_process");
 }
