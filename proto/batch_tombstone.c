@@ -230,6 +230,8 @@ static int tombstone_from_message(const Exhibit__V1__Tombstone *m, struct arena 
 	    !batch_take_fixed(m->epoch.data, m->epoch.len, t->epoch, sizeof(t->epoch)))
 		return error_set(e, -EBADMSG, "boot_id or epoch does not have %d bytes",
 				 BATCH_BOOT_LEN);
+	if (!batch_take_fixed(m->key_id.data, m->key_id.len, t->key_id, sizeof(t->key_id)))
+		return error_set(e, -EBADMSG, "key_id does not have %d bytes", SEAL_KEY_ID_LEN);
 	r = take_reason(&m->reason, a, t, e);
 	if (r == 0)
 		r = take_all_dropped(m, a, t, e);
