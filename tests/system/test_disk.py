@@ -8,9 +8,9 @@ import time
 import pytest
 
 import event_pb2
+from activity import markers, run
 from basics import until
 from daemons import field
-from test_restart import markers
 from wire import Client, Refused, event, exec_process
 
 MiB = 1 << 20
@@ -93,10 +93,6 @@ def test_agent_disk_full(need_bpf, lab, small_disk):
     gaps = cli.events("--action", "gap")
     lost = 300 - len(stored)
     assert lost == 0 or gaps, f"{lost} execs are missing without a gap"
-
-
-def run(marker):
-    subprocess.run(["/bin/true", marker], check=True, timeout=10)
 
 
 # ---- damaged files ------------------------------------------------------------------------------------

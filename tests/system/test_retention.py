@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Old segments are removed whole, by size and by age; what is left says so under the ledger's signature."""
+import os
+import time
+
+import pytest
+
+import event_pb2
+from basics import until
+from wire import CRITICAL, Client, event, exec_process
+
+
+def write(host, client, batches, age_ns=0):
+    """Batches that zstd cannot shrink, each about 100 KiB."""
+    for _ in range(batches):
+        events = [event(event_pb2.ACTION_CREATE, file=event_pb2.File(path=b"/r/" + os.urandom(300)),
+                        **{"class": event_pb2.CLASS_FILE_OPEN}) for _ in range(300)]
+        client.put(host.batch(events, [exec_process(7, b"w", [b"w"], start_ns=7)], age_ns=age_ns))
+
+
+def segments(collector):
+    return sorted(path.name for path in collector.store.rglob("*.seg") if not path.name.startswith("open-"))
+
+
+@pytest.mark.parametrize("by", ["size", "age"])
+def test_removes_whole_segments_and_signs_for_it(by, lab):
+    collector = lab.collector(store__segment_bytes="1MiB")
+    host = lab.host()
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        write(host, client, 60)
+    before = segments(collector)
+    assert len(before) >= 4
+    collector.stop()
+    if by == "age":
+        time.sleep(1.5)
+        collector.options["store.retain-age"] = "1s"
+    else:
+        collector.options["store.retain-bytes"] = "3MiB"
+    collector.start()
+    until(lambda: before[0] not in segments(collector), 60, "a segment to be removed")
+    left = set(segments(collector)) & set(before)
+    assert left == set(before[len(before) - len(left):]), "the oldest go first"
+    cli = lab.cli(collector)
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        write(host, client, 1)
+        client.send(host.idle(CRITICAL))
+        # Removed lawfully: nothing is missing.
+        answer = until(lambda: a if (a := cli.run("events", "--action", "create", "--limit", "5", "--json")).code != 3
+                       else None, 20, "a complete answer")
+    assert answer.code == 0, answer.err
+    assert len(answer.rows) == 5
+    if by == "size":
+        until(lambda: sum(p.stat().st_size for p in collector.store.rglob("*.seg")) <= 4.2 * (1 << 20), 60, "3 MiB")
+    collector.stop()
+    collector.check()
+
+
+def test_removal_without_a_record_is_damage(lab):
+    """Who deletes a segment by hand is found out."""
+    collector = lab.collector(store__segment_bytes="1MiB")
+    host = lab.host()
+    with Client(host, collector.address, lab.site.order_ca) as client:
+        write(host, client, 40)
+    collector.stop()
+    victim = next(collector.store.rglob(segments(collector)[1]))
+    victim.unlink()
+    done = collector.offline("check")
+    assert done.returncode == 1
+    assert "missing" in done.stdout
