@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/config.h"
 
+#include <errno.h>
+
+#include "proto/base/log.h"
+
 #define AT(member) offsetof(struct agent_config, member)
 #define PATH_LEN_MAX 4000
 
@@ -64,10 +68,24 @@ static const char *const examples[] = {
 	NULL,
 };
 
+static int check(const void *opts, struct error *e)
+{
+	const struct agent_config *c = opts;
+	enum log_level level;
+
+	if (strcmp(c->journal_policy, "drop-new") != 0 &&
+	    strcmp(c->journal_policy, "drop-oldest-bulk") != 0)
+		return error_set(e, -EINVAL,
+				 "journal.policy '%s' is neither drop-oldest-bulk nor drop-new",
+				 c->journal_policy);
+	return log_level_parse(c->log_level, &level, e);
+}
+
 const struct option_table agent_options = {
 	.program = "exhibit-agent",
 	.summary = "trace this host and stream sealed evidence to the collector",
 	.examples = examples,
 	.rows = rows,
 	.n_rows = ARRAY_LEN(rows),
+	.check = check,
 };

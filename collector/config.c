@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collector/config.h"
 
+#include "proto/base/log.h"
+
 #define AT(member) offsetof(struct collector_config, member)
 #define PATH_LEN_MAX 4000
 
@@ -63,10 +65,19 @@ static const char *const examples[] = {
 	NULL,
 };
 
+static int check(const void *opts, struct error *e)
+{
+	const struct collector_config *c = opts;
+	enum log_level level;
+
+	return log_level_parse(c->log_level, &level, e);
+}
+
 const struct option_table collector_options = {
 	.program = "exhibit-collector",
 	.summary = "keep what agents send, tamper-evident, and answer responders",
 	.examples = examples,
 	.rows = rows,
 	.n_rows = ARRAY_LEN(rows),
+	.check = check,
 };

@@ -48,6 +48,8 @@ struct option_table {
 	const struct option *rows;
 	size_t n_rows;
 	unsigned int man_section; /* 0: 8 */
+	/* What a row cannot say of its values, such as which words there are. May be NULL. */
+	int (*check)(const void *opts, struct error *e);
 };
 
 /* Fill opts with the defaults, whatever was there (nothing is freed). */

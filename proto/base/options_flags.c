@@ -199,6 +199,8 @@ int options_main(const struct option_table *t, int argc, char **argv, const char
 	r = c.config ? options_load(t, c.config, opts, e) : 0;
 	if (r == 0)
 		r = apply(&c, opts, e);
+	if (r == 0 && t->check)
+		r = t->check(opts, e);
 	if (r == 0 && c.action == FLAG_CHECK) {
 		printf("%s: ok\n", c.config ? c.config : "defaults");
 		*ret_done = true;

@@ -155,6 +155,19 @@ static int load_document(struct load *l)
 	return load_mapping(l, root, "");
 }
 
+/* A byte that is no text has no mark, only an offset. */
+static int no_text(const yaml_parser_t *p, const char *name, const char *problem, struct error *e)
+{
+	const unsigned char *at = p->input.string.start;
+	size_t line = 1, column = 1;
+
+	for (size_t i = 0; i < p->problem_offset && at + i < p->input.string.end; i++) {
+		line += at[i] == '\n';
+		column = at[i] == '\n' ? 1 : column + 1;
+	}
+	return error_set(e, -EINVAL, "%s:%zu:%zu: %s", name, line, column, problem);
+}
+
 static int parser_failed(const yaml_parser_t *p, const char *name, struct error *e)
 {
 	const char *problem = p->problem ? p->problem : "not YAML";
@@ -162,8 +175,7 @@ static int parser_failed(const yaml_parser_t *p, const char *name, struct error 
 	if (p->error == YAML_MEMORY_ERROR)
 		return error_set(e, -ENOMEM, "%s: out of memory", name);
 	if (p->error == YAML_READER_ERROR)
-		return error_set(e, -EINVAL, "%s: %s at byte %zu", name, problem,
-				 p->problem_offset);
+		return no_text(p, name, problem, e);
 	return error_set(e, -EINVAL, "%s:%zu:%zu: %s", name, p->problem_mark.line + 1,
 			 p->problem_mark.column + 1, problem);
 }
