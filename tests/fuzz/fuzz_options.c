@@ -23,7 +23,9 @@ static const struct option rows[] = {
 	{ "flag", OPT_BOOL, offsetof(struct opts, flag), 0, 0, NULL, "flag", NULL },
 	{ "list", OPT_STRINGS, offsetof(struct opts, list), 1, 4, "[a]", "list", NULL },
 };
-static const struct option_table table = { "fuzz", "fuzz", NULL, rows, ARRAY_LEN(rows), 0 };
+static const struct option_table table = {
+	.program = "fuzz", .summary = "fuzz", .rows = rows, .n_rows = ARRAY_LEN(rows)
+};
 
 static bool within_bounds(const struct opts *o)
 {

@@ -31,7 +31,11 @@ static const struct option rows[] = {
 };
 static const char *const examples[] = { "exhibit-x --check", "check 'the' \\file", NULL };
 static const struct option_table table = {
-	"exhibit-x", "does x", examples, rows, ARRAY_LEN(rows), 0
+	.program = "exhibit-x",
+	.summary = "does x",
+	.examples = examples,
+	.rows = rows,
+	.n_rows = ARRAY_LEN(rows),
 };
 
 static void release(struct opts *o)
@@ -105,7 +109,7 @@ static const struct file_row {
 	{ "not YAML", "name: [a\n", "t.yaml:2:1: did not find expected ',' or ']'" },
 	{ "tab as indentation", "journal:\n\tdir: /x\n",
 	  "t.yaml:2:1: found character that cannot start any token" },
-	{ "not UTF-8", "name: \xff\n", "t.yaml: invalid leading UTF-8 octet at byte 6" },
+	{ "not UTF-8", "name: \xff\n", "t.yaml:1:7: invalid leading UTF-8 octet" },
 	{ "unknown alias", "name: *x\n", "t.yaml:1:7: found undefined alias" },
 	{ "too small", "journal:\n  max-bytes: 1MiB\n",
 	  "t.yaml:2:14: journal.max-bytes: 1MiB is below the minimum of 16MiB" },
@@ -420,7 +424,9 @@ static void missing_default_file_is_no_error(void **state)
 static void wrong_default_is_told(void **state)
 {
 	static const struct option bad[] = { { "a", OPT_U64, 0, 0, 0, "x", "h", NULL } };
-	static const struct option_table t = { "p", "s", NULL, bad, 1, 0 };
+	static const struct option_table t = {
+		.program = "p", .summary = "s", .rows = bad, .n_rows = 1
+	};
 	uint64_t opts = 0;
 	struct error e;
 
