@@ -314,7 +314,7 @@ int store_check(const struct store_config *c, void (*report)(void *ctx, const ch
 
 int store_reindex(const struct store_config *c, struct error *e)
 {
-	struct store *s;
+	struct store *s = NULL;
 	int r = store_open_locked(c, &s, e);
 
 	if (r)

@@ -245,7 +245,7 @@ static int record(struct removal *m, struct error *e)
 		if (r)
 			return r;
 		(void)pthread_rwlock_wrlock(&m->s->lock);
-		for (size_t i = 0; i < info.n_streams; i++) {
+		for (size_t i = 0; info.streams && i < info.n_streams; i++) {
 			const struct retention_stream *rs = &info.streams[i];
 			struct stream *s = streams_find(m->s->streams, &rs->key);
 

@@ -157,13 +157,13 @@ static int read_head(segment_read_fn read, void *ctx, const struct segment_id *i
 	ssize_t n = read(ctx, offset, head, sizeof(head));
 	const char *why;
 
+	*f = (struct frame){ .offset = offset };
+	*ret_crc = 0;
 	if (n < 0)
 		return read_error(e, (int)n, offset);
 	if (n != SEGMENT_HEAD)
 		return bad_at(e, offset, "the file ends inside a frame's head");
 	why = head_parse(id, head, f, ret_crc);
-	f->offset = offset;
-	f->body = NULL;
 	return why ? bad_at(e, offset, why) : 0;
 }
 
@@ -382,7 +382,7 @@ int segment_scan_skip(struct segment_scan *s, struct error *e)
 int segment_scan_judge(struct segment_scan *s, enum segment_fault *ret_fault, struct error *e)
 {
 	uint64_t at = s->at + 1;
-	struct frame f;
+	struct frame f = { 0 };
 	int r;
 
 	*ret_fault = SEGMENT_TORN;
@@ -451,7 +451,7 @@ uint64_t segment_previous_length(int dirfd, const char *name, const struct segme
 	AUTO(close_fd) int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	AUTO(free_ptr) uint8_t *body = NULL;
 	struct segment_begin b;
-	struct frame f;
+	struct frame f = { 0 };
 
 	if (fd < 0 || segment_read_frame(segment_pread, &fd, id, 0, &f, &body, NULL) ||
 	    f.kind != FRAME_BEGIN || segment_begin_parse(body, f.length, &b, NULL) ||

@@ -222,7 +222,7 @@ int segment_writer_create(int dirfd, const struct segment_begin *b, struct segme
 	char name[SEGMENT_NAME_MAX];
 	int r = writer_new(dirfd, b, &w, e);
 
-	if (r)
+	if (!w)
 		return r;
 	segment_name_open(&b->id, name);
 	w->fd = openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);

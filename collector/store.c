@@ -260,7 +260,7 @@ int store_open_locked(const struct store_config *c, struct store **ret_s, struct
 
 int store_open(const struct store_config *c, struct store **ret_s, struct error *e)
 {
-	struct store *s;
+	struct store *s = NULL;
 	int r = store_open_locked(c, &s, e);
 
 	if (r)

@@ -298,7 +298,7 @@ static int unpack_runs(struct stream *s, struct reader *r)
 		return -EBADMSG;
 	if (stream_reserve(s, n))
 		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; s->runs && i < n; i++) {
 		struct stream_run *run = &s->runs[i];
 
 		run->first = reader_u64(r);

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import zstandard
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 import powercut
@@ -15,7 +16,6 @@ sys.path.insert(0, str(powercut.BUILD / "gen/python"))
 import batch_pb2  # noqa: E402
 
 DRIVER = powercut.BUILD / "tests/driver_store"
-ZSTD = "/usr/bin/zstd"
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +50,12 @@ def entries(raw):
         at += size
 
 
-def decompress(payload):
-    try:
-        import zstandard
-        return zstandard.ZstdDecompressor().decompress(payload)
-    except ImportError:
-        return subprocess.run([ZSTD, "-dc"], input=payload, capture_output=True, check=True, timeout=30).stdout
-
-
 def open_batch(key, body):
     signed = batch_pb2.SignedBatch.FromString(body)
     verify(key, "exhibit/batch/v1", signed.header, signed.signature)
     header = batch_pb2.BatchHeader.FromString(signed.header)
     assert hashlib.sha256(signed.payload).digest() == header.compressed_sha256
-    raw = decompress(signed.payload)
+    raw = zstandard.ZstdDecompressor().decompress(signed.payload)
     assert len(raw) == header.raw_bytes and hashlib.sha256(raw).digest() == header.raw_sha256
     leaves = list(entries(raw))
     assert len(leaves) == header.entries and segment_reader.merkle_root(leaves) == header.merkle_root
