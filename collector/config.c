@@ -23,7 +23,7 @@ static const struct option rows[] = {
 	  "FILE" },
 	{ "store.dir", OPT_STRING, AT(store_dir), 1, PATH_LEN_MAX, "/var/lib/exhibit/store",
 	  "folder of segments, catalog and index", "DIR" },
-	{ "store.segment-bytes", OPT_BYTES, AT(segment_bytes), MiB(1), GiB(4), "256MiB",
+	{ "store.segment-bytes", OPT_BYTES, AT(segment_bytes), MiB(1), GiB(4), "64MiB",
 	  "seal a segment at this size", NULL },
 	{ "store.segment-age", OPT_DURATION_MS, AT(segment_age_ms), 1000, 604800000, "10m",
 	  "seal a segment at this age", NULL },
