@@ -234,19 +234,26 @@ int close(int fd)
 	return (int)syscall(SYS_close, fd);
 }
 
+/* One record for one call, whatever the pieces: what lies in one sector goes or stays together. */
 static ssize_t written(int fd, ssize_t n, uint64_t offset, const struct iovec *v, int count)
 {
 	uint64_t inode = tracked(fd);
-	ssize_t left = n;
+	uint8_t *all = inode && n > 0 ? malloc((size_t)n) : NULL;
+	size_t done = 0;
 
-	for (int i = 0; inode && i < count && left > 0; i++) {
-		size_t len = (size_t)left < v[i].iov_len ? (size_t)left : v[i].iov_len;
+	if (!inode || n <= 0)
+		return n;
+	if (!all)
+		abort();
+	for (int i = 0; i < count && done < (size_t)n; i++) {
+		size_t len = (size_t)n - done < v[i].iov_len ? (size_t)n - done : v[i].iov_len;
 
 		if (len > 0)
-			put(OP_WRITE, NULL, inode, offset, v[i].iov_base, len);
-		offset += len;
-		left -= (ssize_t)len;
+			memcpy(all + done, v[i].iov_base, len);
+		done += len;
 	}
+	put(OP_WRITE, NULL, inode, offset, all, (size_t)n);
+	free(all);
 	return n;
 }
 
