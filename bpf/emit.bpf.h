@@ -16,6 +16,7 @@
 struct walk {
 	struct dentry *dentry;
 	struct mount *mount;
+	struct dentry *root; /* of mount */
 	uint32_t at; /* its first byte in slot.path, so far */
 	uint32_t incomplete;
 };

@@ -15,9 +15,12 @@
 static __always_inline int walk_prepend(struct slot *slot, struct dentry *dentry)
 {
 	struct walk *walk = &slot->walk;
-	uint32_t len = READ(dentry, d_name.len);
-	uint32_t at = walk->at;
+	uint64_t name[2]; /* a struct qstr, in one read instead of two */
+	uint32_t at = walk->at, len;
 	uint8_t after;
+
+	READ_INTO(&name, dentry, d_name);
+	len = *(uint32_t *)((void *)name + bpf_core_field_offset(struct qstr, len));
 
 	if (len > REC_NAME_MAX)
 		len = REC_NAME_MAX;
@@ -30,7 +33,9 @@ static __always_inline int walk_prepend(struct slot *slot, struct dentry *dentry
 	len &= 0xff;
 	after = slot->path[at + len + 1];
 	slot->path[at] = '/';
-	if (READ_STRING(&slot->path[at + 1], len + 1, READ(dentry, d_name.name)) != (long)len + 1)
+	if (READ_STRING(&slot->path[at + 1], len + 1,
+			*(void **)((void *)name + bpf_core_field_offset(struct qstr, name))) !=
+	    (long)len + 1)
 		walk->incomplete = 1; /* renamed meanwhile */
 	slot->path[at + len + 1] = after;
 	walk->at = at;
@@ -48,7 +53,7 @@ __noinline int exh_walk_step(uint32_t index)
 		return 1;
 	dentry = slot->walk.dentry;
 	mount = slot->walk.mount;
-	if (dentry == READ(mount, mnt.mnt_root)) {
+	if (dentry == slot->walk.root) {
 		above = READ(mount, mnt_parent);
 		if (above == mount) {
 			if (!READ(mount, mnt_ns)) /* unmounted lazily: its place is gone */
@@ -57,6 +62,7 @@ __noinline int exh_walk_step(uint32_t index)
 		}
 		slot->walk.dentry = READ(mount, mnt_mountpoint);
 		slot->walk.mount = above;
+		slot->walk.root = READ(above, mnt.mnt_root);
 		return 0;
 	}
 	parent = READ(dentry, d_parent);
@@ -108,6 +114,7 @@ static __always_inline uint32_t put_path(struct slot *slot, uint32_t index, uint
 	offset &= SLOT_TAIL_MASK;
 	slot->walk.dentry = dentry;
 	slot->walk.mount = CONTAINER(vfsmount, struct mount, mnt);
+	slot->walk.root = READ(vfsmount, mnt_root);
 	slot->walk.at = REC_PATH_MAX;
 	slot->walk.incomplete = 0;
 	exh_walk(index);
