@@ -14,6 +14,7 @@
 struct key {
 	uint8_t id[SEAL_KEY_ID_LEN];
 	uint8_t public[SEAL_PUBLIC_LEN];
+	bool stored; /* the record that named it is durable */
 };
 
 struct host {
@@ -111,12 +112,21 @@ static int insert(struct hosts *h, size_t at, struct host *new)
 	return 0;
 }
 
-/* false: it was known already. */
-static bool add_key(struct host *host, const struct key *key)
+static struct key *find_key(struct host *host, const struct key *key)
 {
 	for (size_t i = 0; i < host->n_keys; i++)
-		if (memcmp(&host->keys[i], key, sizeof(*key)) == 0)
-			return false;
+		if (memcmp(host->keys[i].public, key->public, sizeof(key->public)) == 0)
+			return &host->keys[i];
+	return NULL;
+}
+
+/* Whether its record is still to be stored. */
+static bool add_key(struct host *host, const struct key *key)
+{
+	const struct key *known = find_key(host, key);
+
+	if (known != NULL)
+		return !known->stored;
 	if (host->n_keys == HOST_KEYS_MAX) {
 		host->n_keys--;
 		memmove(&host->keys[0], &host->keys[1], host->n_keys * sizeof(host->keys[0]));
@@ -171,7 +181,7 @@ int hosts_register(struct hosts *h, const struct authorities *a, const void *rec
 		   struct error *e)
 {
 	struct host_info info = { .registered = true };
-	struct key key;
+	struct key key = { .stored = false };
 	size_t at;
 	int r = parse_record(a, record, len, &info, &key, e);
 
@@ -196,6 +206,23 @@ int hosts_register(struct hosts *h, const struct authorities *a, const void *rec
 	*ret_tenant = info.tenant;
 	*ret_host = info.host_id;
 	return 0;
+}
+
+void hosts_stored(struct hosts *h, const void *record, size_t len)
+{
+	struct host_info info;
+	struct key key;
+	size_t at;
+
+	if (parse_record(NULL, record, len, &info, &key, NULL) < 0)
+		return; /* it was registered, thus it can be read */
+	(void)pthread_mutex_lock(&h->lock);
+	struct host *host = find(h, &info.tenant, &info.host_id, &at);
+	struct key *known = host == NULL ? NULL : find_key(host, &key);
+
+	if (known != NULL)
+		known->stored = true;
+	(void)pthread_mutex_unlock(&h->lock);
 }
 
 static bool is_record(const char *name)
@@ -330,14 +357,18 @@ size_t hosts_connected_total(struct hosts *h)
 int hosts_snapshot(struct hosts *h, const struct batch_name *tenant, struct host_info **ret,
 		   size_t *ret_n, struct error *e)
 {
+	static const struct batch_name least = { .len = 0 };
+	size_t first, end;
 	size_t n = 0;
 
 	(void)pthread_mutex_lock(&h->lock);
-	struct host_info *copy = calloc(h->n + 1, sizeof(*copy));
+	(void)find(h, tenant, &least, &first);
+	for (end = first; end < h->n && compare_names(&h->at[end]->info.tenant, tenant) == 0;)
+		end++;
+	struct host_info *copy = calloc(end - first + 1, sizeof(*copy));
 
-	for (size_t i = 0; copy != NULL && i < h->n; i++)
-		if (compare_names(&h->at[i]->info.tenant, tenant) == 0)
-			copy[n++] = h->at[i]->info;
+	for (size_t i = first; copy != NULL && i < end; i++)
+		copy[n++] = h->at[i]->info;
 	(void)pthread_mutex_unlock(&h->lock);
 	if (copy == NULL)
 		return error_set(e, -ENOMEM, "cannot list the hosts: out of memory");

@@ -32,10 +32,12 @@ struct authorities;
 MUST_CHECK int hosts_new(struct hosts **ret_h, struct error *e);
 void hosts_free(struct hosts *h); /* NULL allowed */
 /* Take a SignedHostRecord: checked against the fleet authority (a NULL: it was checked before it was
- * stored). ret_new: it was not known yet, store it. ret_tenant, ret_host: whose it is. */
+ * stored). ret_new: it is not stored yet (hosts_stored), store it. ret_tenant, ret_host: whose it is. */
 MUST_CHECK int hosts_register(struct hosts *h, const struct authorities *a, const void *record,
 			      size_t len, bool *ret_new, struct batch_name *ret_tenant,
 			      struct batch_name *ret_host, struct error *e);
+/* A record that was registered is durable now: it is not new any more. */
+void hosts_stored(struct hosts *h, const void *record, size_t len);
 /* Every DIR/NAME.record; each new one is handed to store (which may be NULL). A bad file is logged and
  * skipped. Returns how many files were read, or a negative errno. */
 MUST_CHECK int hosts_load_dir(struct hosts *h, const struct authorities *a, const char *dir,

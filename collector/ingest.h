@@ -31,8 +31,10 @@ MUST_CHECK int ingest_start(const struct ingest_config *c, struct ingest **ret_i
 struct rpc_method ingest_method(struct ingest *i);
 /* Say goodbye on every stream, so that agents come back elsewhere or later. Any thread. */
 void ingest_goodbye(struct ingest *i);
-/* After the server has drained: end the workers. NULL allowed. */
+/* After the server has drained: end the workers. What they gave to the writer still refers to i: stop the
+ * writer, then ingest_free. NULL allowed. */
 void ingest_stop(struct ingest *i);
+void ingest_free(struct ingest *i); /* NULL allowed */
 /* Messages refused since start. */
 uint64_t ingest_rejected(const struct ingest *i);
 

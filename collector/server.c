@@ -78,9 +78,12 @@ static void raise_descriptors(void)
 /* A host record from the folder, on its way to the store. */
 static void recorded(struct writer_item *w, int result, const struct error *why, void *ctx)
 {
-	(void)ctx;
+	const struct server *s = ctx;
+
 	if (result < 0)
 		log_failure(LOG_LEVEL_ERROR, "a host record cannot be stored", why);
+	else if (w->item.result != STORE_REFUSED)
+		hosts_stored(s->hosts, w->data, w->item.len);
 	writer_item_free(w);
 }
 
@@ -104,6 +107,7 @@ static void store_record(void *ctx, const struct batch_name *tenant, const struc
 				       .tenant = &w->tenant,
 				       .host_id = &w->host_id };
 	w->done = recorded;
+	w->ctx = s;
 	if (!writer_put(s->writer, w))
 		writer_item_free(w);
 }
@@ -122,8 +126,10 @@ static int hosts_from_store(struct server *s, struct error *e)
 		/* Checked before it was stored; an authority may have been replaced since. */
 		r = hosts_register(s->hosts, NULL, stored[i].record, stored[i].record_len, &new,
 				   &tenant, &host, e);
-		if (r == 0)
+		if (r == 0) {
+			hosts_stored(s->hosts, stored[i].record, stored[i].record_len);
 			hosts_seen(s->hosts, &tenant, &host, stored[i].received_ns, NULL);
+		}
 	}
 	store_hosts_free(stored, n);
 	return r;
@@ -254,6 +260,7 @@ static int open_parts(struct server *s, struct error *e)
 /* In the reverse of the data's way: nobody comes in, what is here is stored, then all is closed. */
 static void close_parts(struct server *s)
 {
+	(void)sd_notify(0, "STOPPING=1");
 	if (s->ingest != NULL)
 		ingest_goodbye(s->ingest);
 	if (s->query != NULL)
@@ -264,6 +271,7 @@ static void close_parts(struct server *s)
 	query_service_free(s->query);
 	ingest_stop(s->ingest);
 	writer_stop(s->writer);
+	ingest_free(s->ingest);
 	rpc_loop_free(s->loop);
 	store_close(s->store);
 	live_free(s->live);
@@ -288,12 +296,11 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 
 	(void)source;
 	(void)info;
-	int r = rpc_server_reload(s->rpc, &e);
-
-	if (r == 0)
-		r = load_records(s, &e);
-	if (r < 0)
-		log_failure(LOG_LEVEL_ERROR, "nothing is reloaded", &e);
+	if (rpc_server_reload(s->rpc, &e) < 0)
+		log_failure(LOG_LEVEL_ERROR, "nothing is read again", &e);
+	else if (load_records(s, &e) < 0)
+		log_failure(LOG_LEVEL_ERROR, "certificates are read again, host records are not",
+			    &e);
 	else
 		log_info("certificates, deny list and host records are read again");
 	return 0;

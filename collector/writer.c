@@ -79,9 +79,10 @@ static void *run_writer(void *arg)
 
 	for (;;) {
 		size_t n = 0;
+		bool last = queue_closed(w->in); /* asked first: what was put before is there now */
 		struct writer_item *first = queue_pop(w->in, 500);
 
-		if (first == NULL && queue_closed(w->in))
+		if (first == NULL && last)
 			return NULL;
 		for (struct writer_item *i = first; i != NULL;
 		     i = n < STORE_PUT_MAX ? queue_pop(w->in, 0) : NULL)
