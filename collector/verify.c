@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "collector/entries.h"
 #include "collector/tokens.h"
 #include "proto/envelope.h"
 
@@ -103,6 +104,8 @@ static int verify_batch(struct verify *v, struct verify_peer *p, struct writer_i
 		r = take_key(v, p, w->view.header.key_id, e);
 	if (r == 0)
 		r = batch_open(v->opener, &w->view, p->key, &raw, &raw_len, e);
+	if (r == 0)
+		r = entries_check(&w->view.header, raw, raw_len, e);
 	if (r == 0)
 		r = tokens_extract(&w->view.header, raw, raw_len, v->arena, &tokens,
 				   &w->item.n_tokens, e);

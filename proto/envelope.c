@@ -3,63 +3,25 @@
 
 #include <errno.h>
 
-#include "proto/base/reader.h"
 #include "proto/base/writer.h"
-
-enum wire_type { WIRE_VARINT = 0, WIRE_I64 = 1, WIRE_LEN = 2, WIRE_I32 = 5 };
-
-/* Skip a field that is not ours. Groups (3, 4) do not exist in proto3. */
-static void skip_field(struct reader *r, uint64_t wire)
-{
-	switch (wire) {
-	case WIRE_VARINT:
-		(void)reader_varint(r);
-		return;
-	case WIRE_I64:
-		reader_skip(r, 8);
-		return;
-	case WIRE_LEN: {
-		uint64_t len = reader_varint(r);
-
-		reader_skip(r, len > r->left ? r->left + 1 : (size_t)len);
-		return;
-	}
-	case WIRE_I32:
-		reader_skip(r, 4);
-		return;
-	}
-	r->bad = true;
-}
+#include "proto/wire.h"
 
 int envelope_open(const void *data, size_t len, uint32_t max_field, uint32_t *ret_field,
 		  const uint8_t **ret_body, size_t *ret_len)
 {
 	struct reader r = reader_init(data, len);
-	const uint8_t *body = NULL;
-	size_t body_len = 0;
-	uint32_t field = 0;
+	struct wire_field f, found = { 0 };
 
-	while (r.left > 0 && !r.bad) {
-		uint64_t tag = reader_varint(&r);
-		uint64_t number = tag >> 3;
-
-		if (number == 0 || number > max_field || (tag & 7) != WIRE_LEN) {
-			skip_field(&r, tag & 7);
-			continue;
-		}
-		uint64_t n = reader_varint(&r);
-
-		body_len = n > r.left ? r.left + 1 : (size_t)n;
-		body = reader_bytes(&r, body_len);
-		field = (uint32_t)number;
-	}
+	while (wire_next(&r, &f))
+		if (f.number <= max_field && f.type == WIRE_LEN)
+			found = f;
 	if (r.bad)
 		return -EBADMSG;
-	if (field == 0)
+	if (found.number == 0)
 		return -ENOMSG;
-	*ret_field = field;
-	*ret_body = body;
-	*ret_len = body_len;
+	*ret_field = found.number;
+	*ret_body = found.bytes;
+	*ret_len = found.len;
 	return 0;
 }
 
