@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make run` as deploy/run/run.sh does it: comes up, shows, restarts what dies, ends without a trace."""
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from activity import run
+from basics import BUILD, until
+
+SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "run" / "run.sh"
+
+
+class Run:
+    """One `make run` in a build folder of its own that shares the binaries."""
+
+    def __init__(self, folder):
+        self.build = folder
+        folder.mkdir(exist_ok=True)
+        if not (folder / "bin").exists():
+            (folder / "bin").symlink_to(BUILD / "bin")
+        self.process = None
+
+    def start(self):
+        self.output = open(self.build / "output", "ab")
+        self.process = subprocess.Popen([SCRIPT], env={**os.environ, "B": str(self.build)}, stdout=self.output,
+                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.shown = len(self.text)
+        until(lambda: self.process.poll() is not None or "live events follow" in self.text[self.shown:], 60,
+              "the daemons")
+        assert self.process.poll() is None, self.text
+        return self
+
+    @property
+    def text(self):
+        return (self.build / "output").read_text(errors="replace")
+
+    def pid_of(self, program):
+        """The process that the script started."""
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            if Path(f"/proc/{pid}/comm").read_text().strip() == program[:15] \
+                    and str(self.build) in Path(f"/proc/{pid}/cmdline").read_text():
+                return int(pid)
+        return 0
+
+    def ask(self, *args):
+        done = subprocess.run([BUILD / "bin" / "exhibit", *args, "--config", self.build / "run" / "exhibit.yaml",
+                               "--json"], capture_output=True, text=True, timeout=60)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def sees(self, marker, seconds=60):
+        """Again and again: the script does not wait until the agent traces."""
+        def asked():
+            run(marker)
+            return self.ask("events", "--action", "exec", "--process", "true", "--text", marker)
+        return until(asked, seconds, f"the exec {marker}\n{self.text[-2000:]}")
+
+    def interrupt(self):
+        """As Ctrl-C does: to everybody in the foreground."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        status = self.process.wait(60)
+        self.output.close()
+        return status
+
+    def end(self):
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def programs_of(pid):
+    """Ids of the BPF programs and links that this process holds."""
+    return {line.split()[1] for info in Path(f"/proc/{pid}/fdinfo").iterdir()
+            for line in info.read_text().splitlines() if line.startswith("prog_id:")}
+
+
+def programs():
+    """Ids of all that are in the kernel."""
+    shown = subprocess.run(["bpftool", "prog", "show", "-j"], capture_output=True, text=True, check=True, timeout=30)
+    return {str(program["id"]) for program in json.loads(shown.stdout)}
+
+
+@pytest.fixture
+def runs(need_bpf, tmp_path):
+    started = []
+
+    def start(name):
+        started.append(Run(tmp_path / name))
+        return started[-1].start()
+    yield start
+    for one in started:
+        one.end()
+
+
+def test_run_twice_and_leave_nothing(runs, tmp_path):
+    first = runs("b")
+    agent, collector = first.pid_of("exhibit-agent"), first.pid_of("exhibit-collector")
+    assert agent and collector
+    first.sees("run-first")
+    until(lambda: "run-first" in first.text, 30, "the live event on the screen")
+    held = programs_of(agent)
+    assert held & programs(), "the agent holds no program: this test measures nothing"
+    assert first.interrupt() == 0
+    for pid in (agent, collector):
+        assert not Path(f"/proc/{pid}").exists()
+    until(lambda: not held & programs(), 10, "the programs to leave the kernel")
+    # The second time: the data are still there, and go on.
+    second = Run(tmp_path / "b").start()
+    try:
+        second.sees("run-second")
+        assert second.ask("events", "--action", "exec", "--process", "true", "--text", "run-first")
+        host = second.ask("hosts")
+        assert len(host) == 1 and host[0]["exhibit"]["conflicts"] == 0
+    finally:
+        second.end()
+
+
+def test_each_daemon_is_started_again(runs):
+    one = runs("b")
+    one.sees("again-0")
+    for i, program in enumerate(["exhibit-agent", "exhibit-collector"], 1):
+        before = one.pid_of(program)
+        os.kill(before, signal.SIGKILL)
+        until(lambda: one.pid_of(program) not in (0, before), 30, f"another {program}")  # noqa: B023
+        one.sees(f"again-{i}", 90)
+    assert one.ask("events", "--action", "exec", "--process", "true", "--text", "again-0")
+
+
+def test_two_instances_do_not_disturb_each_other(runs):
+    one, two = runs("one"), runs("two")
+    one.sees("instances-1")
+    two.sees("instances-2")
+    # Each has its own port, keys and store.
+    assert (one.build / "run" / "port").read_text() != (two.build / "run" / "port").read_text()
+    assert one.interrupt() == 0
+    two.sees("instances-3")
+    assert two.interrupt() == 0
+
+
+def test_same_folder_twice_is_refused(runs, tmp_path):
+    one = runs("b")
+    second = subprocess.run([SCRIPT], env={**os.environ, "B": str(one.build)}, capture_output=True, text=True,
+                            timeout=30, stdin=subprocess.DEVNULL)
+    assert second.returncode == 2
+    assert "another 'make run' has" in second.stderr
+    one.sees("still-there")
+
+
+def test_expired_certificates_are_renewed(runs, tmp_path):
+    """The next day: whatever ran out is made anew, with the same names and the same data."""
+    first = runs("b")
+    first.sees("day-one")
+    assert first.interrupt() == 0
+    certs = first.build / "run" / "certs"
+    before = {}
+    for crt in list(certs.glob("responder-*.crt")) + list(certs.glob("host-*.crt")):
+        before[crt] = crt.read_bytes()
+        crt.unlink()
+    assert len(before) == 2
+    time.sleep(0.1)
+    second = Run(tmp_path / "b").start()
+    try:
+        second.sees("day-two")
+        assert all(crt.read_bytes() != old for crt, old in before.items())
+        assert second.ask("events", "--action", "exec", "--process", "true", "--text", "day-one")
+    finally:
+        second.end()
