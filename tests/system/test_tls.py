@@ -137,7 +137,7 @@ def test_unreadable_deny_list_changes_nothing(collector, site, deny):
     deny.write_text("hsot nobody\n")
     position = len(collector.log)
     collector.signal(signal.SIGHUP)
-    log_after(collector, position, "nothing is reloaded")
+    log_after(collector, position, "nothing is read again")
     assert call(collector, site, denied).code() == grpc.StatusCode.PERMISSION_DENIED
     with Client(Host(other), collector.address, site.order_ca) as client:
         client.put(client.host.execs(1, b"still"))
