@@ -28,9 +28,9 @@ while [ $SECONDS -lt "$until" ]; do
 	t=$(mktemp -d job.XXXXXXXX)
 	printf '#include <stdio.h>\nint f%d(void) { return %d; }\n' $n $RANDOM >"$t/unit$n.c"
 	[ $((n % 8)) = 0 ] && gcc -O1 -c "$t/unit$n.c" -o "$t/unit$n.o"
-	ls -l "$t" | sort -k 5 -n | tail -n 2 >"$t/list"
+	du -ab "$t" | sort -n | tail -n 2 >"$t/list"
 	grep -c return "$t"/*.c >"$t/count"
-	sed -e "s/f$n/g$RANDOM/" "$t/unit$n.c" | tr a-z A-Z >"$t/upper"
+	sed -e "s/f$n/g$RANDOM/" "$t/unit$n.c" | tr "[:lower:]" "[:upper:]" >"$t/upper"
 	find /etc -maxdepth 1 -name "*.conf" -newermt "2020-01-01" | head -n 3 | xargs -r stat -c %s >"$t/sizes"
 	exec 7<>"/dev/tcp/127.0.0.1/$port" && printf 'GET /%s HTTP/1.0\r\n\r\n' "$t/list" >&7 && cat <&7 >"$t/page"
 	exec 7>&-

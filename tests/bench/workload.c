@@ -3,8 +3,11 @@
  *
  * workload cost DIR TINY REPEATS MS: each operation for MS milliseconds (distinct files: a fixed
  *	number), REPEATS times over; prints "NAME NANOSECONDS", the median of the repeats.
- * workload files DIR RATE SECONDS: RATE times a second create, write, close, unlink (three events);
- *	prints "CYCLES NANOSECONDS". RATE 0: as fast as it goes.
+ * workload one DIR TINY NAME: that operation alone, for a second; prints "TIMES NANOSECONDS". To look at
+ *	what programs in the kernel take meanwhile.
+ * workload files DIR RATE SECONDS: RATE times a second open, write and close a file (two events, open_write
+ *	and modify), each file once per process, a new process for each pass, so that nothing is folded;
+ *	prints "FILES NANOSECONDS". RATE 0: as fast as it goes.
  * DIR holds files of the workload alone and is kept: the distinct files are made once. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,6 +16,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -25,6 +29,7 @@
 #define REPEATS_MAX 99
 #define FILES_PER_DIR 500
 #define FILES 50000 /* distinct ones, each opened once in a run: nothing is folded */
+#define PASS_FILES 10000 /* of these, by one process of `files` */
 #define FILES_MAX_MS 500 /* of a repeat: only auditd is that slow */
 #define LOOPBACKS 16 /* 127.0.1.x, so that TIME_WAIT does not use up the ports */
 
@@ -112,17 +117,17 @@ static void do_distinct(struct load *l)
 }
 
 /* The last file is made last: all are there when it is. */
-static void make_files(struct load *l)
+static void make_files(struct load *l, uint64_t n)
 {
 	char path[4096];
 	struct stat st;
 
 	(void)snprintf(l->same, sizeof(l->same), "%s/same", l->dir);
 	write_file(l->same, O_CREAT);
-	file_name(l, FILES - 1, path);
+	file_name(l, n - 1, path);
 	if (stat(path, &st) == 0)
 		return;
-	for (uint64_t i = 0; i < FILES; i++) {
+	for (uint64_t i = 0; i < n; i++) {
 		if (i % FILES_PER_DIR == 0) {
 			(void)snprintf(path, sizeof(path), "%s/d%03u", l->dir,
 				       (unsigned int)(i / FILES_PER_DIR));
@@ -211,7 +216,7 @@ static void cost(struct load *l, unsigned int repeats, uint64_t ms)
 {
 	double times[REPEATS_MAX];
 
-	make_files(l);
+	make_files(l, FILES);
 	make_listener(l);
 	for (size_t i = 0; i < ARRAY_LEN(operations); i++) {
 		const struct operation *o = &operations[i];
@@ -228,26 +233,71 @@ static void cost(struct load *l, unsigned int repeats, uint64_t ms)
 	}
 }
 
-static void files(struct load *l, uint64_t rate, uint64_t seconds)
+static void one(struct load *l, const char *name)
 {
-	uint64_t start = clock_monotonic_ns(), now = start, done = 0;
+	make_files(l, FILES);
+	make_listener(l);
+	for (size_t i = 0; i < ARRAY_LEN(operations); i++)
+		if (strcmp(operations[i].name, name) == 0) {
+			double ns = one_repeat(l, &operations[i], NSEC_PER_SEC, FILES);
+
+			printf("%llu %.1f\n", (unsigned long long)l->counter, ns);
+		}
+}
+
+struct pace {
+	uint64_t start_ns, end_ns, rate;
+	uint64_t done; /* files, by all passes */
+};
+
+/* Not faster than the rate: sleeps until the next file is due. false: the time is over. */
+static bool wait_until_due(const struct pace *p)
+{
+	for (;;) {
+		uint64_t now = clock_monotonic_ns();
+
+		if (now >= p->end_ns)
+			return false;
+		if (p->rate == 0 || p->done < p->rate * (now - p->start_ns) / NSEC_PER_SEC)
+			return true;
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+	}
+}
+
+static void pass(const struct load *l, struct pace *p)
+{
 	char path[4096];
 
-	while (now - start < seconds * NSEC_PER_SEC) {
-		uint64_t due = rate == 0 ? done + 64 : rate * (now - start) / NSEC_PER_SEC;
-
-		for (; done < due; done++) {
-			(void)snprintf(path, sizeof(path), "%s/new%07u", l->dir,
-				       (unsigned int)done);
-			write_file(path, O_CREAT);
-			if (unlink(path) != 0)
-				die("unlink a file");
-		}
-		now = clock_monotonic_ns();
-		if (rate != 0)
-			(void)nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+	for (uint64_t i = 0; i < PASS_FILES && wait_until_due(p); i++, p->done++) {
+		file_name(l, i, path);
+		write_file(path, 0);
 	}
-	printf("%llu %llu\n", (unsigned long long)done, (unsigned long long)(now - start));
+}
+
+static void files(struct load *l, uint64_t rate, uint64_t seconds)
+{
+	struct pace *p =
+		mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		die("share memory");
+	make_files(l, PASS_FILES);
+	p->rate = rate;
+	p->start_ns = clock_monotonic_ns();
+	p->end_ns = p->start_ns + seconds * NSEC_PER_SEC;
+	while (clock_monotonic_ns() < p->end_ns) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			pass(l, p);
+			_exit(0);
+		}
+		if (pid < 0)
+			die("fork");
+		wait_for(pid);
+	}
+	printf("%llu %llu\n", (unsigned long long)p->done,
+	       (unsigned long long)(clock_monotonic_ns() - p->start_ns));
 }
 
 static uint64_t number(const char *text)
@@ -277,10 +327,14 @@ int main(int argc, char **argv)
 				    repeats > REPEATS_MAX ? REPEATS_MAX :
 							    repeats),
 		     number(argv[5]));
+	} else if (argc == 5 && strcmp(argv[1], "one") == 0) {
+		l.tiny = argv[3];
+		one(&l, argv[4]);
 	} else if (argc == 5 && strcmp(argv[1], "files") == 0) {
 		files(&l, number(argv[3]), number(argv[4]));
 	} else {
 		(void)fprintf(stderr, "usage: workload cost DIR TINY REPEATS MS\n"
+				      "       workload one DIR TINY NAME\n"
 				      "       workload files DIR RATE SECONDS\n");
 		return 2;
 	}
