@@ -135,6 +135,14 @@ FIELD_GETTER(field_get_id32_set)
 	return MEMBER(uint32_t) && field_get_id32(f, message, s, ret);
 }
 
+/* Owner and group are known together with the mode, from one stat: 0 is root only where that is set. */
+FIELD_GETTER(field_get_owner)
+{
+	const Exhibit__V1__File *file = message;
+
+	return file->mode != 0 && field_get_id32(f, message, s, ret);
+}
+
 FIELD_GETTER(field_get_id64_set)
 {
 	return MEMBER(uint64_t) && text_number(s, MEMBER(uint64_t), ret);
@@ -295,7 +303,12 @@ FIELD_GETTER(field_get_outcome)
 	UNUSED_HERE;
 	if (!a || a->class == CLASS_AGENT)
 		return false;
-	return text_constant(s->event->error ? "failure" : "success", ret);
+	if (s->event->error)
+		return text_constant("failure", ret);
+	/* A connect is recorded when it begins; its disconnect tells how it went. */
+	if (s->event->action == EXHIBIT__V1__ACTION__ACTION_CONNECT)
+		return text_constant("unknown", ret);
+	return text_constant("success", ret);
 }
 
 /* offset is not used by the name getters below: each knows its number. */

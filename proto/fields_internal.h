@@ -48,6 +48,7 @@ FIELD_GETTER(field_get_u64_oneof);
 FIELD_GETTER(field_get_u32_oneof);
 FIELD_GETTER(field_get_id32);
 FIELD_GETTER(field_get_id32_set);
+FIELD_GETTER(field_get_owner);
 FIELD_GETTER(field_get_id64_set);
 FIELD_GETTER(field_get_device);
 FIELD_GETTER(field_get_mode);

@@ -108,6 +108,15 @@ static void as_modify(struct world *w)
 	w->event.file = &w->file;
 }
 
+static void as_unlink(struct world *w)
+{
+	as_modify(w);
+	w->file.inode = 0;
+	w->file.mode = 0;
+	w->file.has_size_case = EXHIBIT__V1__FILE__HAS_SIZE__NOT_SET;
+	w->event.action = EXHIBIT__V1__ACTION__ACTION_UNLINK;
+}
+
 static void as_connect(struct world *w)
 {
 	w->net.transport = 6;
@@ -145,6 +154,12 @@ static void as_gap(struct world *w)
 	w->event.gap = &w->gap;
 }
 
+static void as_conflict(struct world *w)
+{
+	as_exec(w);
+	w->context.conflict = true;
+}
+
 static void as_unknown(struct world *w)
 {
 	w->event.action = (Exhibit__V1__Action)9999;
@@ -159,6 +174,10 @@ static const struct row {
 	const char *never; /* must not */
 } rows[] = {
 	{ "unknown action is shown", as_unknown, .want = "\"action\":\"unknown\"" },
+	{ "another batch under the same number", as_conflict,
+	  .want = "\"lane\":\"critical\",\"conflict\":true" },
+	{ "the one batch under its number", as_exec, .want = "\"lane\":\"critical\",",
+	  .never = "conflict" },
 	{ "no process", as_gap, .nobody = true,
 	  .want = "\"gap\":{\"where\":\"ring\",\"class\":\"exec\",", .never = "\"process\"" },
 	{ "unknown count is absent", as_gap, .want = "\"from\":\"1970-01-01T00:00:01.000000001Z\"",
@@ -189,6 +208,13 @@ static const struct row {
 	{ "an exec is not existing", as_exec, .want = "\"kind\":\"event\"", .never = "existing" },
 	{ "size 0 is known", as_modify, .want = "\"size\":0,\"mode\":\"0640\"",
 	  .never = "size_before" },
+	{ "owner root is known", as_modify,
+	  .want = "\"mode\":\"0640\",\"uid\":\"0\",\"gid\":\"0\"" },
+	{ "owner of what is gone is absent", as_unlink, .want = "\"file\":{\"path\":\"/tmp/x\"}" },
+	{ "a connect that began has no outcome yet", as_connect,
+	  .want = "\"outcome\":\"unknown\"" },
+	{ "an existing connection succeeded", as_existing_accepted,
+	  .want = "\"outcome\":\"success\"" },
 	{ "connection", as_connect,
 	  .want = "\"source\":{\"ip\":\"127.0.0.1\",\"port\":40000},\"destination\":{\"ip\":\"10.0.0.2\",\"port\":443},\"network\":{\"transport\":\"tcp\",\"type\":\"ipv4\",\"direction\":\"egress\"}",
 	  .never = "bytes" },
