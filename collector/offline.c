@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collector/offline.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "collector/server.h"
 #include "proto/base/log.h"
@@ -30,6 +33,25 @@ static int read_options(int argc, char **argv, struct collector_config *c, struc
 	return r < 0 ? r : done;
 }
 
+/* Opening a store makes one where none is, and a folder without batches is intact: a mistyped name
+ * must not pass for that. Each store has its lock. */
+static int find_store(const char *dir, struct error *e)
+{
+	AUTO(close_fd) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (fd >= 0 && faccessat(fd, "lock", F_OK, 0) == 0)
+		return 0;
+	r = error_set(e, -errno, "there is no store in '%s': %m", dir);
+	error_hint(
+		e,
+		fd < 0 ?
+			"name the store's folder with --store.dir" :
+			"name the store's folder with --store.dir; where only segments were saved, "
+			"add an empty file 'lock'");
+	return r;
+}
+
 static void print_fault(void *ctx, const char *sentence)
 {
 	(void)ctx;
@@ -43,7 +65,8 @@ static int check(const struct collector_config *c)
 	uint64_t faults = 0;
 
 	server_store_config(c, NULL, &store);
-	if (store_check(&store, print_fault, NULL, &faults, &e) < 0)
+	if (find_store(c->store_dir, &e) < 0 ||
+	    store_check(&store, print_fault, NULL, &faults, &e) < 0)
 		return fail(&e);
 	(void)fprintf(stderr, faults == 0 ? "intact: '%s'\n" : "damaged: '%s'\n", c->store_dir);
 	return faults == 0 ? EXIT_INTACT : EXIT_DAMAGED;
@@ -55,7 +78,7 @@ static int reindex(const struct collector_config *c)
 	struct error e = { 0 };
 
 	server_store_config(c, NULL, &store);
-	if (store_reindex(&store, &e) < 0)
+	if (find_store(c->store_dir, &e) < 0 || store_reindex(&store, &e) < 0)
 		return fail(&e);
 	(void)fprintf(stderr, "rebuilt catalog and indexes of '%s'\n", c->store_dir);
 	return EXIT_INTACT;

@@ -94,6 +94,17 @@ def test_key_of_another_certificate(lab, site):
     assert "does not belong to the certificate" in collector.log
 
 
+@pytest.mark.parametrize("verb", ["check", "reindex"])
+@pytest.mark.parametrize("folder", ["missing", "no store"])
+def test_no_store_is_not_an_intact_one(verb, folder, tmp_path):
+    place = tmp_path / folder
+    if folder == "no store":
+        place.mkdir()
+    done = start("exhibit-collector", verb, "--store.dir", place)
+    refuses(done, f"there is no store in '{place}'", "--store.dir")
+    assert not place.exists() or not list(place.iterdir())
+
+
 def test_two_collectors(lab):
     """On one store, and on one port: the second says which, the first goes on."""
     first = lab.collector()
