@@ -35,7 +35,7 @@ static int open_folder(struct journal *j, struct error *e)
 		(void)error_set(e, r, "cannot lock the journal '%s': %m", j->dir);
 		error_hint(
 			e,
-			"another agent uses it; stop that, or give this one another journal.dir");
+			"another agent uses it; stop that, or give this one another state.dir");
 		return r;
 	}
 	return 0;
