@@ -16,6 +16,10 @@ struct batch_closed {
 	uint64_t first_boottime_ns, last_boottime_ns;
 	uint64_t watermark_ns;
 	uint64_t counts[16]; /* events by class */
+	/* What its gap events tell of: if this batch cannot be kept, it has to be told again. */
+	uint64_t lost[16]; /* events by class */
+	bool lost_unknown; /* one of them knows no count */
+	uint64_t lost_from_ns, lost_to_ns; /* boottime; 0, 0: no gap event */
 	size_t n_rings;
 	struct batch_ring rings[]; /* what this batch or earlier ones account for */
 };

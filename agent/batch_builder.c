@@ -184,6 +184,19 @@ static void widen_times(struct batch_closed *c, uint64_t boottime_ns)
 		c->last_boottime_ns = boottime_ns;
 }
 
+static void note_gap(struct batch_closed *c, const struct batch_event_facts *f)
+{
+	c->gaps++;
+	if (f->lost_known)
+		c->lost[f->lost_class < CLASSES ? f->lost_class : 0] += f->lost;
+	else
+		c->lost_unknown = true;
+	if (c->lost_to_ns == 0 || f->lost_from_ns < c->lost_from_ns)
+		c->lost_from_ns = f->lost_from_ns;
+	if (f->lost_to_ns > c->lost_to_ns)
+		c->lost_to_ns = f->lost_to_ns;
+}
+
 int batch_builder_add_event(struct batch_builder *b, const void *entry, size_t len,
 			    const struct batch_event_facts *facts)
 {
@@ -201,7 +214,8 @@ int batch_builder_add_event(struct batch_builder *b, const void *entry, size_t l
 	}
 	b->now.last_sequence = b->next_sequence++;
 	b->now.count++;
-	b->now.gaps += facts->gap ? 1 : 0;
+	if (facts->gap)
+		note_gap(&b->now, facts);
 	b->now.counts[facts->class < CLASSES ? facts->class : 0]++;
 	return 0;
 }

@@ -43,7 +43,10 @@ MUST_CHECK int batch_builder_add_process(struct batch_builder *b, const struct r
 
 struct batch_event_facts {
 	uint32_t class; /* CLASS_* of event.proto */
-	bool gap; /* its action is ACTION_GAP */
+	bool gap; /* its action is ACTION_GAP; then: */
+	uint32_t lost_class; /* CLASS_*, 0: not known */
+	bool lost_known; /* lost says how many */
+	uint64_t lost, lost_from_ns, lost_to_ns;
 	uint64_t boottime_ns; /* of the event */
 	uint64_t now_ns; /* boottime; only the first of a batch counts, for its age */
 };

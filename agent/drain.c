@@ -30,6 +30,7 @@
 #define CHECK_EVERY_NS NSEC_PER_SEC
 #define COVERAGE_EVERY_NS (60 * NSEC_PER_SEC)
 #define BATCH_AGE_NS NSEC_PER_SEC
+#define STOP_NS (2 * NSEC_PER_SEC) /* a flood does not hold up a stop for longer */
 /* A program may have read its clock and not have sent its record yet when the ring is read empty; it can
  * be held up no longer than this without the kernel reporting a stall. */
 #define WATERMARK_MARGIN_NS (2 * NSEC_PER_SEC)
@@ -248,7 +249,7 @@ static bool round_once(struct drain *d)
 							      FANOTIFY_SLICE, on_file_change, d);
 	bool more = critical >= CRITICAL_SLICE || bulk >= BULK_SLICE || files >= FANOTIFY_SLICE;
 
-	if (!more) {
+	if (!more && critical >= 0 && bulk >= 0) {
 		d->drained_ns = d->now_ns;
 		d->drained = true;
 	}
@@ -266,10 +267,13 @@ static void finish(struct drain *d)
 					 .version = VERSION,
 					 .reason = d->stop_reason };
 
-	while (round_once(d))
-		continue;
+	uint64_t until_ns = clock_boottime_ns() + STOP_NS;
+	bool more = true;
+
+	while (more && clock_boottime_ns() < until_ns)
+		more = round_once(d);
 	sweep_flows(d, &everything);
-	(void)losses_check(d->losses, true, d->now_ns);
+	(void)losses_check(d->losses, !more, d->now_ns);
 	say_coverage(d);
 	lanes_agent(d->lanes, &stopping, clock_boottime_ns());
 	lanes_flush(d->lanes, watermark(d));

@@ -131,7 +131,7 @@ static int say(struct encoder *x, const struct enriched *who, uint64_t now_ns, u
 
 static int add(struct encoder *x, Exhibit__V1__Event *m, const struct event *ev, uint64_t now_ns)
 {
-	const struct batch_event_facts facts = {
+	struct batch_event_facts facts = {
 		.class = ev->class,
 		.gap = ev->action == ACTION_GAP,
 		.boottime_ns = ev->boottime_ns,
@@ -141,6 +141,13 @@ static int add(struct encoder *x, Exhibit__V1__Event *m, const struct event *ev,
 	size_t len;
 	int r;
 
+	if (facts.gap) {
+		facts.lost_class = ev->u.gap.class;
+		facts.lost_known = ev->u.gap.has_count;
+		facts.lost = ev->u.gap.count;
+		facts.lost_from_ns = ev->u.gap.from_ns;
+		facts.lost_to_ns = ev->u.gap.to_ns;
+	}
 	m->sequence = batch_builder_next_sequence(x->builder);
 	entry.kind_case = EXHIBIT__V1__ENTRY__KIND_EVENT;
 	entry.event = m;

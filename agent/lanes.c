@@ -58,6 +58,16 @@ static void close_batch(struct lanes *l, struct lane *lane)
 	/* else out of memory: it stays open, and is tried again at the next tick */
 }
 
+/* Of a gap not the event itself is lost, but what it tells of. */
+static void count_unsaid(struct lanes *l, const struct event *ev)
+{
+	bool gap = ev->action == ACTION_GAP;
+	uint32_t class = gap ? ev->u.gap.class : ev->class;
+
+	l->unsaid[class < ARRAY_LEN(l->unsaid) ? class : 0] +=
+		gap && ev->u.gap.has_count ? ev->u.gap.count : 1;
+}
+
 void lanes_event(struct lanes *l, const struct event *ev, const struct enriched *who,
 		 uint64_t now_ns)
 {
@@ -69,7 +79,7 @@ void lanes_event(struct lanes *l, const struct event *ev, const struct enriched 
 		r = encode_event(lane->encoder, ev, who, now_ns);
 	}
 	if (r < 0)
-		l->unsaid[ev->class < ARRAY_LEN(l->unsaid) ? ev->class : 0]++;
+		count_unsaid(l, ev);
 	if (batch_builder_due(lane->builder, now_ns))
 		close_batch(l, lane);
 }

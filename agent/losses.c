@@ -31,6 +31,7 @@ struct losses {
 	uint64_t swept;
 	uint64_t filtered[16]; /* by user space, by class */
 	struct decode_failures undecoded;
+	bool blind; /* the kernel's counters could not be read, and that was said */
 };
 
 int losses_new(const struct hooks *h, struct lanes *lanes, struct sealer *s, uint64_t start_ns,
@@ -114,8 +115,9 @@ static void settle(struct losses *l, bool drained, uint64_t now_ns)
 		}
 		struct error e = { 0 };
 
-		if (drained && counters_numbers(l->hooks, ring, l->numbers[ring], l->n_cpu, &e) < 0)
-			log_failure(LOG_LEVEL_WARN, "cannot read the kernel's record numbers", &e);
+		/* Of what fails here check_kernel's reading fails too, and is said. */
+		if (drained)
+			(void)!counters_numbers(l->hooks, ring, l->numbers[ring], l->n_cpu, &e);
 	}
 }
 
@@ -144,9 +146,12 @@ static bool check_kernel(struct losses *l, uint64_t now_ns)
 	struct error e = { 0 };
 
 	if (counters_read(l->hooks, &after, &e) < 0) {
-		log_failure(LOG_LEVEL_WARN, "cannot read the kernel's counters", &e);
+		if (!l->blind)
+			log_failure(LOG_LEVEL_ERROR, "losses are not seen until this works", &e);
+		l->blind = true;
 		return false;
 	}
+	l->blind = false;
 	counters_add_swept(&after, l->swept);
 	size_t n = loss_shares(&l->before, &after, shares);
 
@@ -187,15 +192,23 @@ static bool check_kernel(struct losses *l, uint64_t now_ns)
 /* What was lost in this process. */
 static bool check_ourselves(struct losses *l, uint64_t now_ns)
 {
-	uint64_t journal[16] = { 0 };
+	static const char journal_full[] = "the journal could not take them";
+	struct sealer_losses journal;
 	uint64_t unsaid[16] = { 0 };
-	uint64_t from_ns, to_ns;
 	struct event ev;
 	bool any = false;
 
-	if (sealer_take_losses(l->sealer, journal, &from_ns, &to_ns)) {
-		say_counts(l, journal, GAP_JOURNAL, from_ns, to_ns,
-			   "the journal could not take them", now_ns);
+	if (sealer_take_losses(l->sealer, &journal)) {
+		say_counts(l, journal.counts, GAP_JOURNAL, journal.from_ns, journal.to_ns,
+			   journal_full, now_ns);
+		if (journal.unknown) {
+			struct event_gap gap = { .where = GAP_JOURNAL,
+						 .from_ns = journal.from_ns,
+						 .to_ns = journal.to_ns,
+						 .reason = journal_full };
+
+			lanes_gap(l->lanes, &gap, now_ns);
+		}
 		any = true;
 	}
 	if (decode_gap(&l->undecoded, &ev)) {

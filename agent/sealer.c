@@ -7,6 +7,7 @@
 #include <signal.h>
 
 #include "agent/link.h"
+#include "proto/actions.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
@@ -15,15 +16,20 @@
 	(300 * NSEC_PER_SEC) /* ... and make that durable with a sealed empty batch */
 #define TOMBSTONE_ARENA_MAX MiB(4)
 
+#define SAY_EVERY_NS (10 * NSEC_PER_SEC) /* the same thing, in the log */
+#define RECEIVE_MAX 64 /* messages of the uplink, then sealing has its turn */
+
 struct losses {
-	pthread_mutex_t
-		lock; /* between the seal thread and the drain thread, which both only add and take */
-	uint64_t counts[16];
-	uint64_t from_ns, to_ns;
+	/* Between the seal thread and the drain thread, which both only add and take. */
+	pthread_mutex_t lock;
+	struct sealer_losses sum;
+	bool any;
+	uint64_t told_after; /* critical batches that were put when sum was taken last */
 };
 
 struct lane_state {
-	uint64_t watermark_ns; /* of the newest closed batch, entries or none */
+	uint64_t watermark_ns; /* how far all is sealed, or told as a gap that is sealed */
+	bool owing; /* something was lost and the gap that tells it is not sealed yet */
 	uint64_t sealed_ns, idle_ns; /* when we last sealed, and last told */
 	bool wanted; /* the uplink waits for a frame */
 	uint64_t want; /* its position; 0: the oldest */
@@ -38,41 +44,79 @@ struct sealer {
 	struct link *link;
 	struct lane_state lane[BATCH_LANES + 1];
 	struct losses losses;
-	bool connected, failing;
+	bool connected, said_up, failing, unread;
+	bool more; /* the uplink said more than was taken in this round */
+	uint64_t critical_put; /* batches; the drain thread's */
+	uint64_t critical_taken; /* ... the seal thread's */
+	uint64_t dropped_batches, dropped_said_ns; /* under tombstones, not said yet */
+	uint64_t failed_said_ns, state_said_ns, ack_said_ns;
 	pthread_t thread;
 };
 
+/* The same is said at most once in SAY_EVERY_NS. */
+static bool may_say(uint64_t *said_ns)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	if (*said_ns != 0 && now - *said_ns < SAY_EVERY_NS)
+		return false;
+	*said_ns = now;
+	return true;
+}
+
+static void widen(struct sealer_losses *sum, bool first, uint64_t from_ns, uint64_t to_ns)
+{
+	if (first || from_ns < sum->from_ns)
+		sum->from_ns = from_ns;
+	if (to_ns > sum->to_ns)
+		sum->to_ns = to_ns;
+}
+
+/* Its gap events are not lost: what they tell is told again. */
 static void count_losses(struct sealer *s, const struct batch_closed *b)
 {
 	struct losses *l = &s->losses;
+	struct sealer_losses *sum = &l->sum;
 
 	(void)pthread_mutex_lock(&l->lock);
-	for (size_t i = 0; i < ARRAY_LEN(l->counts); i++)
-		l->counts[i] += b->counts[i];
-	if (l->from_ns == 0 || b->first_boottime_ns < l->from_ns)
-		l->from_ns = b->first_boottime_ns;
-	if (b->last_boottime_ns > l->to_ns)
-		l->to_ns = b->last_boottime_ns;
+	for (size_t i = 0; i < ARRAY_LEN(sum->counts); i++)
+		sum->counts[i] += b->counts[i] + b->lost[i];
+	sum->counts[CLASS_AGENT] -= b->gaps < b->counts[CLASS_AGENT] ? b->gaps :
+								       b->counts[CLASS_AGENT];
+	sum->unknown = sum->unknown || b->lost_unknown;
+	widen(sum, !l->any, b->first_boottime_ns, b->last_boottime_ns);
+	if (b->gaps > 0)
+		widen(sum, false, b->lost_from_ns, b->lost_to_ns);
+	l->any = true;
 	(void)pthread_mutex_unlock(&l->lock);
 }
 
-bool sealer_take_losses(struct sealer *s, uint64_t counts[static 16], uint64_t *ret_from_ns,
-			uint64_t *ret_to_ns)
+bool sealer_take_losses(struct sealer *s, struct sealer_losses *ret)
 {
 	struct losses *l = &s->losses;
 
 	(void)pthread_mutex_lock(&l->lock);
-	bool any = l->to_ns != 0;
+	bool any = l->any;
 
-	for (size_t i = 0; i < ARRAY_LEN(l->counts); i++) {
-		counts[i] += l->counts[i];
-		l->counts[i] = 0;
-	}
-	*ret_from_ns = l->from_ns;
-	*ret_to_ns = l->to_ns;
-	l->from_ns = l->to_ns = 0;
+	*ret = l->sum;
+	if (any)
+		l->told_after = s->critical_put;
+	l->sum = (struct sealer_losses){ 0 };
+	l->any = false;
 	(void)pthread_mutex_unlock(&l->lock);
 	return any;
+}
+
+/* Whether b, the newest critical batch, tells all that was lost so far. */
+static bool tells_losses(struct sealer *s, const struct batch_closed *b)
+{
+	struct losses *l = &s->losses;
+
+	(void)pthread_mutex_lock(&l->lock);
+	bool told = !l->any && b->gaps > 0 && s->critical_taken > l->told_after;
+
+	(void)pthread_mutex_unlock(&l->lock);
+	return told;
 }
 
 /* What the chain demands of the next header of this lane. */
@@ -134,8 +178,12 @@ static int make_room(struct sealer *s, enum batch_lane lane, size_t len, struct 
 			r = journal_drop(s->c.journal, n, bytes, bytes_len, e);
 		if (r < 0)
 			return error_wrap(e, r, "cannot make room in the journal");
+		s->dropped_batches += n;
+		if (!may_say(&s->dropped_said_ns))
+			continue;
 		log_warn("journal full: oldest bulk batches dropped under a tombstone",
-			 KV_U64("batches", n));
+			 KV_U64("batches", s->dropped_batches));
+		s->dropped_batches = 0;
 	}
 	return 0;
 }
@@ -157,29 +205,49 @@ static int seal(struct sealer *s, const struct batch_closed *b, struct error *e)
 	return r;
 }
 
+static void seal_failed(struct sealer *s, const struct batch_closed *b, const struct error *e)
+{
+	if (b->count > 0) {
+		count_losses(s, b);
+		s->lane[b->lane].owing = true;
+	}
+	if (!s->failing && may_say(&s->failed_said_ns))
+		log_failure(LOG_LEVEL_ERROR, "events are lost and counted", e);
+	s->failing = true;
+}
+
+static void seal_worked(struct sealer *s, struct lane_state *l)
+{
+	if (s->failing)
+		log_debug("the journal takes batches again");
+	s->failing = false;
+	l->sealed_ns = l->idle_ns = clock_monotonic_ns();
+}
+
 /* Seal one closed batch; what cannot be kept is counted, and said once until it works again. */
 static void take_batch(struct sealer *s, struct batch_closed *b)
 {
 	struct lane_state *l = &s->lane[b->lane];
 	struct error e = { 0 };
-	uint64_t now = clock_monotonic_ns();
+	bool critical = b->lane == BATCH_LANE_CRITICAL;
 
-	if (b->watermark_ns > l->watermark_ns)
+	s->critical_taken += critical;
+	bool tells = critical && tells_losses(s, b);
+
+	if (b->watermark_ns < l->watermark_ns || (l->owing && !tells))
+		b->watermark_ns = l->watermark_ns;
+	if (b->entries == 0)
 		l->watermark_ns = b->watermark_ns;
-	if (b->entries == 0 && now - l->sealed_ns < EMPTY_EVERY_NS)
+	if (b->entries == 0 && clock_monotonic_ns() - l->sealed_ns < EMPTY_EVERY_NS)
 		return;
-	if (seal(s, b, &e) == 0) {
-		if (s->failing)
-			log_info("the journal takes batches again");
-		s->failing = false;
-		l->sealed_ns = l->idle_ns = now;
+	if (seal(s, b, &e) < 0) {
+		seal_failed(s, b, &e);
 		return;
 	}
-	if (b->count > 0)
-		count_losses(s, b);
-	if (!s->failing)
-		log_failure(LOG_LEVEL_ERROR, "events are lost and counted", &e);
-	s->failing = true;
+	seal_worked(s, l);
+	l->watermark_ns = b->watermark_ns;
+	for (size_t i = 1; tells && i <= BATCH_LANES; i++)
+		s->lane[i].owing = false;
 }
 
 /* Give the uplink the frame that it waits for, when there is one. */
@@ -203,7 +271,10 @@ static void serve(struct sealer *s, uint8_t lane)
 		int r = journal_read(s->c.journal, lane, position, &kind, &bytes, &len, &e);
 
 		if (r < 0) {
-			log_failure(LOG_LEVEL_ERROR, "a sealed batch cannot be read back", &e);
+			if (!s->unread)
+				log_failure(LOG_LEVEL_ERROR, "a sealed batch cannot be read back",
+					    &e);
+			s->unread = true;
 			if (r != -EBADMSG && r != -ENOENT)
 				return; /* later: an acknowledgement of the next would release it */
 			l->want = position + 1;
@@ -216,8 +287,9 @@ static void serve(struct sealer *s, uint8_t lane)
 							       .position = position,
 							       .body = bytes,
 							       .len = len });
-		if (r == -EAGAIN)
-			return; /* when the link has drained */
+		if (r < 0)
+			return; /* full: when it has drained; broken: the next receive tells */
+		s->unread = false;
 		l->wanted = false;
 	}
 }
@@ -276,11 +348,15 @@ static void take_state(struct sealer *s, const struct link_message *m)
 {
 	bool connected = m->body[0] == 1;
 
-	if (connected && !s->connected)
+	/* A hostile uplink may say so a thousand times. */
+	if (connected && !s->connected && !s->said_up) {
 		log_info("connected to the collector");
-	else if (!connected)
+		s->said_up = true;
+	} else if (!connected && may_say(&s->state_said_ns)) {
 		log_warn("no connection to the collector, batches stay in the journal",
 			 KV_BYTES("error", m->body + 1, m->len - 1));
+		s->said_up = false;
+	}
 	s->connected = connected;
 }
 
@@ -292,7 +368,7 @@ static void take_ack(struct sealer *s, const struct link_message *m)
 	memcpy(hash.b, m->body, sizeof(hash.b));
 	int r = journal_ack(s->c.journal, m->lane, m->position, &hash, &e);
 
-	if (r < 0 && r != -ENOENT)
+	if (r < 0 && r != -ENOENT && may_say(&s->ack_said_ns))
 		log_failure(LOG_LEVEL_WARN, "an acknowledgement cannot be kept", &e);
 }
 
@@ -300,7 +376,7 @@ static void drop_link(struct sealer *s)
 {
 	link_free(s->link);
 	s->link = NULL;
-	s->connected = false;
+	s->connected = s->more = false;
 	for (size_t i = 1; i <= BATCH_LANES; i++)
 		s->lane[i].wanted = false;
 }
@@ -310,7 +386,9 @@ static void receive_link(struct sealer *s)
 	struct link_message m;
 	int r = link_flush(s->link);
 
-	while (r >= 0 && (r = link_receive(s->link, &m)) > 0) {
+	s->more = false;
+	for (size_t n = 0; r >= 0 && !s->more && (r = link_receive(s->link, &m)) > 0; n++) {
+		s->more = n + 1 == RECEIVE_MAX;
 		if (m.kind == LINK_STATE)
 			take_state(s, &m);
 		else if (m.kind == LINK_ACK)
@@ -360,7 +438,7 @@ static void wait_for_work(struct sealer *s)
 		fds[2].events |= POLLOUT;
 	if (queue_closed(s->in)) /* stopping: its descriptor stays readable */
 		fds[0].fd = fds[1].fd = -1;
-	(void)poll(fds, ARRAY_LEN(fds), queue_closed(s->in) ? 50 : 500);
+	(void)poll(fds, ARRAY_LEN(fds), s->more ? 0 : queue_closed(s->in) ? 50 : 500);
 }
 
 static void *run_sealer(void *arg)
@@ -370,6 +448,8 @@ static void *run_sealer(void *arg)
 
 	for (;;) {
 		wait_for_work(s);
+		bool last = queue_closed(s->in); /* asked first: what was put before is there now */
+
 		take_links(s);
 		for (struct batch_closed *b; (b = queue_pop(s->in, 0)) != NULL;
 		     batch_closed_free(b))
@@ -381,7 +461,7 @@ static void *run_sealer(void *arg)
 		if (s->link != NULL)
 			serve(s, BATCH_LANE_BULK);
 		tell_idle_lanes(s);
-		if (!queue_closed(s->in))
+		if (!last)
 			continue;
 		uint64_t now = clock_monotonic_ns();
 
@@ -440,6 +520,7 @@ int sealer_start(const struct sealer_config *c, struct sealer **ret_s, struct er
 
 void sealer_put(struct sealer *s, struct batch_closed *b)
 {
+	s->critical_put += b->lane == BATCH_LANE_CRITICAL;
 	if (!queue_push(s->in, b))
 		batch_closed_free(b); /* closed only by sealer_stop, after the drain thread's end */
 }

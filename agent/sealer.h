@@ -28,10 +28,15 @@ MUST_CHECK int sealer_start(const struct sealer_config *c, struct sealer **ret_s
 void sealer_put(struct sealer *s, struct batch_closed *b);
 /* An uplink has started; fd is its link. Any thread. */
 void sealer_link(struct sealer *s, int fd);
-/* Events that the journal had no room for since the last call: adds to counts by class, sets the span.
- * false: none. Drain thread. */
-MUST_CHECK bool sealer_take_losses(struct sealer *s, uint64_t counts[static 16],
-				   uint64_t *ret_from_ns, uint64_t *ret_to_ns);
+/* What the journal had no room for since the last call, and what gap events among it told of. false:
+ * nothing. Tell it by gap events of the critical lane at once: until these are sealed, no watermark of a
+ * lane that lost passes the loss. Drain thread. */
+struct sealer_losses {
+	uint64_t counts[16]; /* events by class */
+	bool unknown; /* and some that nobody counted */
+	uint64_t from_ns, to_ns; /* boottime */
+};
+MUST_CHECK bool sealer_take_losses(struct sealer *s, struct sealer_losses *ret);
 /* Seal what was put, wait for the collector (bounded), end the uplink, end the thread, free all. */
 void sealer_stop(struct sealer *s);
 
