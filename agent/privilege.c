@@ -2,10 +2,14 @@
 #include "agent/privilege.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
+#include <linux/prctl.h>
 #include <pwd.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/capability.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
@@ -30,7 +34,7 @@ static const struct needed {
 	const char *name;
 } needed[] = { { CAP_BPF, "CAP_BPF" }, { CAP_PERFMON, "CAP_PERFMON" } };
 
-/* What gRPC core, OpenSSL, glibc's resolver and threads call. openat is read-only (see below). */
+/* What gRPC core, OpenSSL, glibc's resolver and threads call, whatever the arguments. */
 static const int uplink_calls[] = {
 	SCMP_SYS(accept4),
 	SCMP_SYS(bind),
@@ -38,7 +42,6 @@ static const int uplink_calls[] = {
 	SCMP_SYS(clock_getres),
 	SCMP_SYS(clock_gettime),
 	SCMP_SYS(clock_nanosleep),
-	SCMP_SYS(clone),
 	SCMP_SYS(close),
 	SCMP_SYS(connect),
 	SCMP_SYS(dup),
@@ -69,7 +72,6 @@ static const int uplink_calls[] = {
 	SCMP_SYS(gettid),
 	SCMP_SYS(gettimeofday),
 	SCMP_SYS(getuid),
-	SCMP_SYS(ioctl),
 	SCMP_SYS(listen),
 	SCMP_SYS(lseek),
 	SCMP_SYS(madvise),
@@ -83,7 +85,6 @@ static const int uplink_calls[] = {
 	SCMP_SYS(pipe2),
 	SCMP_SYS(poll),
 	SCMP_SYS(ppoll),
-	SCMP_SYS(prctl),
 	SCMP_SYS(pread64),
 	SCMP_SYS(pselect6),
 	SCMP_SYS(read),
@@ -112,7 +113,6 @@ static const int uplink_calls[] = {
 	SCMP_SYS(shutdown),
 	SCMP_SYS(sigaltstack),
 	SCMP_SYS(signalfd4),
-	SCMP_SYS(socket),
 	SCMP_SYS(socketpair),
 	SCMP_SYS(stat),
 	SCMP_SYS(statx),
@@ -158,14 +158,39 @@ static void release_filter(scmp_filter_ctx *ctx)
 		seccomp_release(*ctx);
 }
 
-/* Files can be opened, but only for reading: resolv.conf, hosts, certificates. */
-static int allow_reading(scmp_filter_ctx ctx)
+/* Calls of which one argument must be so. */
+static int allow_some(scmp_filter_ctx ctx)
 {
-	static const unsigned int writing = 03 | 0100 | 01000 |
-					    02000; /* O_ACCMODE, O_CREAT, O_TRUNC, O_APPEND */
+	static const uint64_t writing = O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND;
+	static const uint64_t new_thread = CLONE_THREAD;
+	static const uint64_t new_anything = CLONE_THREAD | CLONE_NEWNS | CLONE_NEWCGROUP |
+					     CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
+					     CLONE_NEWPID | CLONE_NEWNET;
+	const struct {
+		int call;
+		struct scmp_arg_cmp arg;
+	} rows[] = {
+		/* only for reading: resolv.conf, hosts, certificates */
+		{ SCMP_SYS(openat), SCMP_A2(SCMP_CMP_MASKED_EQ, writing, 0) },
+		/* threads, neither processes nor namespaces */
+		{ SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, new_anything, new_thread) },
+		/* the network, name services, and the resolver's question for addresses of its own */
+		{ SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET) },
+		{ SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET6) },
+		{ SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, AF_UNIX) },
+		{ SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, AF_NETLINK) },
+		/* not TIOCSTI, which types into the terminal that root started us from */
+		{ SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FIONREAD) },
+		{ SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FIONBIO) },
+		/* names of threads, and of malloc's mappings; not PR_SET_DUMPABLE */
+		{ SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME) },
+		{ SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_VMA) },
+	};
+	int r = 0;
 
-	return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
-				SCMP_A2(SCMP_CMP_MASKED_EQ, writing, 0));
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(rows); i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, rows[i].call, 1, rows[i].arg);
+	return r;
 }
 
 static int filter_uplink(struct error *e)
@@ -180,7 +205,7 @@ static int filter_uplink(struct error *e)
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	if (r == 0)
-		r = allow_reading(ctx);
+		r = allow_some(ctx);
 	if (r == 0)
 		r = seccomp_load(ctx);
 	return r == 0 ? 0 : error_set(e, r, "cannot confine the uplink with seccomp: %m");
@@ -238,16 +263,23 @@ int privilege_drop_uplink(const char *user, struct error *e)
 	return filter_uplink(e);
 }
 
-/* The families that the kernel offers for talking to other machines. AF_NETLINK and AF_UNIX stay. */
+/* Every family but AF_UNIX and AF_NETLINK is refused. The filter sees 64 bits of a number of which the
+ * kernel takes 32: "above AF_NETLINK" covers those who set the upper ones. io_uring makes sockets that
+ * no filter sees. */
 static int filter_sense(struct error *e)
 {
-	static const unsigned int families[] = { AF_INET, AF_INET6, AF_PACKET, AF_VSOCK };
 	AUTO(release_filter) scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
 	int r = ctx == NULL ? -ENOMEM : 0;
 
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(families); i++)
+	for (unsigned int family = AF_UNSPEC; r == 0 && family < AF_NETLINK; family++)
+		if (family != AF_UNIX)
+			r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
+					     SCMP_A0(SCMP_CMP_EQ, family));
+	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
-				     SCMP_A0(SCMP_CMP_EQ, families[i]));
+				     SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(io_uring_setup), 0);
 	if (r == 0)
 		r = seccomp_load(ctx);
 	return r == 0 ? 0 : error_set(e, r, "cannot forbid network sockets with seccomp: %m");
@@ -259,7 +291,8 @@ int privilege_drop_sense(struct error *e)
 
 	if (r < 0)
 		return r;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	/* Not dumpable: a core file would hold the sealing key. */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return error_set(e, -errno, "cannot renounce new privileges: %m");
 	return filter_sense(e);
 }
