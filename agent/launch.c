@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -15,14 +16,16 @@
 #include "proto/base/log.h"
 
 #define ARGS_MAX 512
-#define RESTART_MS 1000 /* at the least between two starts */
+#define RESTART_FIRST_MS 1000 /* at the least between two starts ... */
+#define RESTART_MAX_MS 30000 /* ... of an uplink that keeps failing */
+#define STEADY_NS (10 * NSEC_PER_SEC) /* who lived that long did not fail to start */
 
 struct launcher {
 	int control, signals;
 	char **argv;
 	sigset_t mask; /* as it was when we were started */
 	pid_t uplink; /* 0: none */
-	uint64_t started_ns;
+	uint64_t started_ns, wait_ms;
 };
 
 /* Send one byte and a descriptor. */
@@ -85,15 +88,18 @@ static void become_uplink(const struct launcher *l, int link_fd)
 
 	args[n++] = l->argv[0];
 	args[n++] = (char[]){ "uplink" };
-	for (size_t i = 1; l->argv[i] != NULL && n < ARGS_MAX; i++)
+	for (size_t i = 1; l->argv[i] != NULL; i++)
 		args[n++] = l->argv[i];
 	args[n] = NULL;
 	(void)sigprocmask(SIG_SETMASK, &l->mask, NULL);
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)prctl(PR_SET_PDEATHSIG,
+		    SIGKILL); /* until it becomes another user: then the link's end */
 	/* dup2 onto itself would leave close-on-exec set. */
 	if (link_fd == LAUNCH_LINK_FD ? fcntl(link_fd, F_SETFD, 0) < 0 :
 					dup2(link_fd, LAUNCH_LINK_FD) < 0)
 		_exit(127);
+	/* What we were started with and do not know of; before Linux 5.9 it stays. */
+	(void)close_range(LAUNCH_LINK_FD + 1, UINT_MAX, 0);
 	execv("/proc/self/exe", args);
 	_exit(127);
 }
@@ -102,9 +108,9 @@ static int start_uplink(struct launcher *l)
 {
 	int pair[2];
 
+	l->started_ns = clock_monotonic_ns();
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	l->started_ns = clock_monotonic_ns();
 	l->uplink = fork();
 	if (l->uplink == 0)
 		become_uplink(l, pair[1]);
@@ -123,6 +129,15 @@ static void end_uplink(struct launcher *l, int signal_no)
 		(void)kill(l->uplink, signal_no);
 }
 
+/* Who fails at once waits longer each time. */
+static void note_end(struct launcher *l)
+{
+	if (clock_monotonic_ns() - l->started_ns >= STEADY_NS)
+		l->wait_ms = RESTART_FIRST_MS;
+	else
+		l->wait_ms = 2 * l->wait_ms < RESTART_MAX_MS ? 2 * l->wait_ms : RESTART_MAX_MS;
+}
+
 static void reap(struct launcher *l)
 {
 	int status;
@@ -131,6 +146,7 @@ static void reap(struct launcher *l)
 		if (pid != l->uplink)
 			continue;
 		l->uplink = 0;
+		note_end(l);
 		if (WIFSIGNALED(status))
 			log_warn("the uplink died and is started again",
 				 KV_I64("signal", WTERMSIG(status)));
@@ -147,7 +163,7 @@ static bool obey(struct launcher *l)
 	ssize_t n = recv(l->control, &byte, 1, MSG_DONTWAIT);
 
 	if (n == 1)
-		end_uplink(l, SIGTERM);
+		end_uplink(l, SIGHUP);
 	return n == 1 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
@@ -158,7 +174,23 @@ static int next_start_ms(const struct launcher *l)
 		return -1;
 	uint64_t since_ms = (clock_monotonic_ns() - l->started_ns) / NSEC_PER_MSEC;
 
-	return l->started_ns == 0 || since_ms >= RESTART_MS ? 0 : (int)(RESTART_MS - since_ms);
+	return l->started_ns == 0 || since_ms >= l->wait_ms ? 0 : (int)(l->wait_ms - since_ms);
+}
+
+/* false: sense is gone. */
+static bool try_start(struct launcher *l)
+{
+	struct error e = { 0 };
+	int r = start_uplink(l);
+
+	if (r == -EPIPE || r == -ECONNRESET)
+		return false;
+	if (r < 0) {
+		note_end(l);
+		(void)error_set(&e, r, "cannot start the uplink: %m");
+		log_failure(LOG_LEVEL_ERROR, "batches stay in the journal", &e);
+	}
+	return true;
 }
 
 static void run_launcher(struct launcher *l)
@@ -169,7 +201,7 @@ static void run_launcher(struct launcher *l)
 	for (;;) {
 		int wait_ms = next_start_ms(l);
 
-		if (wait_ms == 0 && start_uplink(l) < 0)
+		if (wait_ms == 0 && !try_start(l))
 			break;
 		if (poll(fds, ARRAY_LEN(fds), wait_ms) < 0 && errno != EINTR)
 			break;
@@ -186,10 +218,16 @@ static void run_launcher(struct launcher *l)
 
 int launch_start(char **argv, int *ret_control, pid_t *ret_pid, struct error *e)
 {
-	struct launcher l = { .argv = argv };
+	struct launcher l = { .argv = argv, .wait_ms = RESTART_FIRST_MS };
+	size_t n_args = 0;
 	sigset_t mask;
 	int pair[2];
 
+	while (argv[n_args] != NULL)
+		n_args++;
+	if (n_args > ARGS_MAX)
+		return error_set(e, -E2BIG, "more than %d arguments: use a configuration file",
+				 ARGS_MAX);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(e, -errno, "cannot make a socket for the launcher: %m");
 	pid_t parent = getpid();

@@ -14,7 +14,8 @@
 
 #define LAUNCH_LINK_FD 3 /* where the uplink finds its end of the link */
 
-/* Fork the launcher. argv: our own, which the uplink gets with the word "uplink" before the flags.
+/* Fork the launcher. argv: our own, which the uplink gets with the word "uplink" before the flags; -E2BIG:
+ * too many.
  * ret_control: the control socket, close-on-exec. */
 MUST_CHECK int launch_start(char **argv, int *ret_control, pid_t *ret_pid, struct error *e);
 /* Take the next link from the control socket. 1: *ret_fd; 0: none yet; -EPIPE: the launcher ended. */

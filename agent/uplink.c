@@ -11,6 +11,7 @@
 #include "agent/launch.h"
 #include "agent/link.h"
 #include "agent/privilege.h"
+#include "agent/uplink_inbox.h"
 #include "agent/window.h"
 #include "batch.pb-c.h"
 #include "proto/base/clock.h"
@@ -25,22 +26,10 @@
 
 #define EVENTS_PATH "/exhibit.v1.Agent/Events"
 #define RECORD_MAX KiB(8)
-#define INBOX_MAX 1024
 #define ARENA_MAX MiB(4)
 #define ACK_LIMIT_NS (60 * NSEC_PER_SEC) /* sent and not acknowledged for so long: begin anew */
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS 30000
-
-/* What the rpc thread tells the main thread. */
-enum inbox_kind { INBOX_MESSAGE, INBOX_SENDABLE, INBOX_CLOSED };
-struct inbox {
-	enum inbox_kind kind;
-	uint64_t stream_no; /* which stream said it: an old one's words are dropped */
-	enum rpc_status status;
-	uint8_t *data;
-	size_t len;
-	char text[256];
-};
 
 /* A frame that the connection had no room for. */
 struct held {
@@ -48,12 +37,6 @@ struct held {
 	size_t len;
 	uint64_t position;
 	struct window_id id;
-};
-
-/* Lives as long as its stream's callbacks; the stream's number travels with it. */
-struct call {
-	struct uplink *uplink;
-	uint64_t no;
 };
 
 struct uplink {
@@ -66,6 +49,7 @@ struct uplink {
 	struct arena *arena;
 	uint64_t stream_no;
 	bool greeted; /* the collector answered our hello */
+	bool refused; /* the collector ended the last stream for what we are or sent */
 	bool told_failure; /* sense heard of this outage already */
 	bool stopping;
 	uint64_t open_at_ns, backoff_ms; /* when to open the next stream */
@@ -75,50 +59,6 @@ struct uplink {
 	uint8_t *record; /* SignedHostRecord */
 	size_t record_len;
 	int signals;
-};
-
-static void inbox_push(struct call *c, enum inbox_kind kind, uint8_t *data, size_t len,
-		       enum rpc_status status, const char *text)
-{
-	struct inbox *i = calloc(1, sizeof(*i));
-
-	if (i == NULL) {
-		free(data);
-		return; /* the acknowledgement timer begins anew */
-	}
-	*i = (struct inbox){
-		.kind = kind, .stream_no = c->no, .status = status, .data = data, .len = len
-	};
-	(void)snprintf(i->text, sizeof(i->text), "%s", text);
-	if (!queue_push(c->uplink->inbox, i)) {
-		free(data);
-		free(i);
-	}
-}
-
-static void on_message(struct rpc_stream *s, uint8_t *data, size_t len, void *ctx)
-{
-	(void)s;
-	inbox_push(ctx, INBOX_MESSAGE, data, len, RPC_OK, "");
-}
-
-static void on_sendable(struct rpc_stream *s, void *ctx)
-{
-	(void)s;
-	inbox_push(ctx, INBOX_SENDABLE, NULL, 0, RPC_OK, "");
-}
-
-static void on_closed(struct rpc_stream *s, enum rpc_status status, const char *text, void *ctx)
-{
-	(void)s;
-	inbox_push(ctx, INBOX_CLOSED, NULL, 0, status, text);
-	free(ctx);
-}
-
-static const struct rpc_stream_ops stream_ops = {
-	.on_message = on_message,
-	.on_sendable = on_sendable,
-	.on_closed = on_closed,
 };
 
 static void tell_state(struct uplink *u, bool connected, const char *sentence)
@@ -192,22 +132,22 @@ static int send_hello(struct uplink *u)
 
 static void open_stream(struct uplink *u)
 {
-	struct call *c = calloc(1, sizeof(*c));
+	struct inbox_call *c = inbox_call_new(u->inbox, u->stream_no + 1);
 	struct error e = { 0 };
 
 	if (c == NULL) {
 		schedule_open(u);
 		return;
 	}
-	*c = (struct call){ .uplink = u, .no = ++u->stream_no };
+	u->stream_no++;
 	int r = rpc_client_open(
 		u->client,
 		&(struct rpc_call){
-			.path = EVENTS_PATH, .ops = &stream_ops, .ctx = c, .wait_for_ready = true },
+			.path = EVENTS_PATH, .ops = &inbox_ops, .ctx = c, .wait_for_ready = true },
 		&u->stream, &e);
 	if (r < 0) {
 		log_failure(LOG_LEVEL_WARN, "cannot begin a call to the collector", &e);
-		free(c);
+		inbox_call_free(c);
 		schedule_open(u);
 		return;
 	}
@@ -229,6 +169,7 @@ static void close_stream(struct uplink *u, enum rpc_status status, const char *t
 	rpc_stream_unref(u->stream);
 	u->stream = NULL;
 	u->greeted = false;
+	u->refused = status != RPC_OK && status != RPC_CANCELLED && status != RPC_UNAVAILABLE;
 	schedule_open(u);
 	if (rpc_client_explain(u->client, status, text, &e) == 0)
 		(void)error_set(&e, -EPIPE, "the collector ended the stream");
@@ -397,7 +338,9 @@ static void take_hello(struct uplink *u)
 {
 	u->greeted = true;
 	u->told_failure = false;
-	u->backoff_ms = BACKOFF_FIRST_MS;
+	/* It may refuse the same frame again in an instant. */
+	if (!u->refused)
+		u->backoff_ms = BACKOFF_FIRST_MS;
 	tell_state(u, true, "");
 	ask(u);
 }
@@ -425,7 +368,7 @@ static void take_reply(struct uplink *u, const uint8_t *data, size_t len)
 
 static void take_inbox(struct uplink *u)
 {
-	for (struct inbox *i; (i = queue_pop(u->inbox, 0)) != NULL; free(i)) {
+	for (struct inbox_item *i; (i = queue_pop(u->inbox, 0)) != NULL; inbox_item_free(i)) {
 		bool ours = u->stream != NULL && i->stream_no == u->stream_no;
 
 		if (ours && i->kind == INBOX_MESSAGE)
@@ -437,7 +380,6 @@ static void take_inbox(struct uplink *u)
 		}
 		if (ours && i->kind == INBOX_CLOSED)
 			close_stream(u, i->status, i->text);
-		free(i->data);
 	}
 }
 
@@ -463,7 +405,7 @@ static int loop(struct uplink *u)
 		if (poll(fds, ARRAY_LEN(fds), 200) < 0 && errno != EINTR)
 			return -errno;
 		if ((fds[2].revents & POLLIN) != 0)
-			return 0;
+			return 0; /* to be started anew */
 		if (link_flush(u->link) < 0)
 			return 0; /* sense is gone, and so are we */
 		int r = receive_link(u);
@@ -493,10 +435,12 @@ static int open_parts(struct uplink *u, struct error *e)
 	if (r < 0)
 		return r;
 	(void)sigemptyset(&mask);
-	(void)sigaddset(&mask, SIGTERM);
-	(void)sigaddset(&mask, SIGINT);
+	(void)sigaddset(&mask, SIGHUP);
 	(void)sigprocmask(SIG_BLOCK, &mask, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* Ctrl-C and systemd's stop reach every process: sense decides, and still has batches to send. */
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
 	u->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	u->inbox = queue_new(INBOX_MAX);
 	u->arena = arena_new(ARENA_MAX, KiB(256));
@@ -529,13 +473,14 @@ static void close_parts(struct uplink *u)
 	rpc_stream_unref(u->stream);
 	rpc_client_free(u->client);
 	rpc_loop_free(u->loop);
-	for (struct inbox *i; u->inbox != NULL && (i = queue_pop(u->inbox, 0)) != NULL; free(i))
-		free(i->data);
+	for (struct inbox_item *i; u->inbox != NULL && (i = queue_pop(u->inbox, 0)) != NULL;)
+		inbox_item_free(i);
 	queue_free(u->inbox);
 	drop_held(u);
 	arena_free(u->arena);
 	link_free(u->link);
 	free(u->record);
+	close_fd(&u->signals);
 }
 
 int uplink_run(const struct agent_config *config, struct error *e)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each process of the agent may do, read from /proc while it runs."""
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -37,10 +39,12 @@ def bits(text):
 
 @pytest.mark.parametrize("process,allowed", [("sense", SENSE), ("launcher", LAUNCHER), ("uplink", {})])
 def test_capabilities(process, allowed, agent):
-    said = status(agent.pids[process])
-    assert bits(said["CapEff"]) <= set(allowed)
-    assert bits(said["CapPrm"]) <= set(allowed)
-    assert bits(said["CapInh"]) == bits(said["CapAmb"]) == set()
+    pid = agent.pids[process]
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        said = status(f"{pid}/task/{thread}")
+        assert bits(said["CapEff"]) <= set(allowed)
+        assert bits(said["CapPrm"]) <= set(allowed)
+        assert bits(said["CapInh"]) == bits(said["CapAmb"]) == set()
 
 
 @pytest.mark.parametrize("process", ["sense", "launcher", "uplink"])
@@ -88,6 +92,25 @@ def test_uplink_cannot_be_traced_by_its_user(agent):
     read = subprocess.run(["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "cat",
                            f"/proc/{agent.pids['uplink']}/maps"], capture_output=True, timeout=10)
     assert read.returncode != 0
+
+
+def test_no_descriptor_is_inherited(agent):
+    """But standard input, output and error: what started the agent may have left some open."""
+    links = {int(fd.name): os.readlink(fd) for fd in Path(f"/proc/{agent.pids['uplink']}/fd").iterdir()}
+    kept = {fd: link for fd, link in links.items() if fd > 2}
+    assert all(link.startswith(("socket:", "anon_inode:", "pipe:")) for link in kept.values()), kept
+
+
+def test_uplink_outlives_the_terminals_signals(need_bpf, lab):
+    """Ctrl-C reaches all three: what is sealed is sent first all the same."""
+    agent = lab.agent(lab.collector())
+    uplink = agent.uplink()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(uplink, number)
+    time.sleep(1)  # a death would be noticed at once
+    assert agent.uplink() == uplink
+    os.kill(uplink, signal.SIGHUP)  # how the launcher has it begin anew
+    until(lambda: agent.uplink() not in (None, uplink), 10, "another uplink")
 
 
 def test_keys_and_journal_are_root_only(agent):
