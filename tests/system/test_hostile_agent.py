@@ -147,9 +147,9 @@ FALSE = {
     "no content size": (no_content_size, "does not hold raw_bytes"),
     "two frames": (two_frames, "is not one zstd frame"),
     "payload is garbage": (lambda host: payload(host, os.urandom(500)), "is not one zstd frame"),
-    "entry is garbage": (lambda host: entries(host, [b"\xff" * 50]), "is not an Entry"),
+    "entry is garbage": (lambda host: entries(host, [b"\xff" * 50]), "cannot be read"),
     "entry nested 15,000 deep": (lambda host: entries(host, [nested(15_000)]), ""),
-    "groups in groups": (lambda host: entries(host, [b"\x0b" * 50_000]), "is not an Entry"),
+    "groups in groups": (lambda host: entries(host, [b"\x0b" * 50_000]), "cannot be read"),
     "100,000 entries": (lambda host: with_header(host, entries=100_000, count=1), "the most are"),
     "8,000 arguments each empty": (lambda host: entries(
         host, [b"\x0a" + varint(len(row := b"\x2a\0" * 60_000)) + row] * 8), ""),
@@ -322,11 +322,13 @@ def test_slow_bytes(world):
     ended, began = None, time.monotonic()
     connection.socket.settimeout(1)
     for byte in message:
-        connection.send_data(1, bytes([byte]))
         try:
+            connection.send_data(1, bytes([byte]))
             data = connection.socket.recv(4096)
         except TimeoutError:
             data = b"-"
+        except OSError:  # the end came while we sent
+            data = b""
         # A RST_STREAM or trailers of stream 1, or the connection's end.
         if data == b"" or b"\x00\x00\x04\x03" in data or b"grpc-status" in data or b"no message" in data:
             ended = time.monotonic() - began
