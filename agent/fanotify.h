@@ -43,10 +43,10 @@ int fanotify_fd(const struct fanotify *f);
 
 /* For the coverage table. */
 struct fanotify_coverage {
-	bool partial; /* some local file system has no mark */
+	bool partial; /* always: other mount namespaces have mounts of their own */
 	bool rename; /* FAN_RENAME: old and new name in one event */
 	size_t marked, unmarked; /* file systems */
-	char reason[256]; /* "no mark on 2 file systems: /mnt/a (overlay): Operation not supported, ..." */
+	char reason[256]; /* "...; no mark on 2 file systems: /mnt/a (overlay) gives no file handles, ..." */
 };
 void fanotify_coverage(const struct fanotify *f, struct fanotify_coverage *ret);
 /* true once after each change of what fanotify_coverage says. */

@@ -238,11 +238,15 @@ static const char *why(int code)
 	}
 }
 
+/* A mark needs a path, and ours lead through our own mount namespace: a container's private tmpfs has
+ * none, and an overlay reports its upper folder. */
+#define ELSEWHERE "what is mounted only in other mount namespaces has no mark"
+
 static void say_reason(const struct fanotify_marks *m, struct fanotify_coverage *ret)
 {
 	size_t listed = 0, size = sizeof(ret->reason);
-	int len = snprintf(ret->reason, size, "no mark on %zu file system%s", ret->unmarked,
-			   ret->unmarked == 1 ? "" : "s");
+	int len = snprintf(ret->reason, size, ELSEWHERE "; no mark on %zu file system%s",
+			   ret->unmarked, ret->unmarked == 1 ? "" : "s");
 
 	for (size_t i = 0; i < m->n && listed < LISTED_MAX && len > 0 && (size_t)len < size; i++) {
 		if (!m->fs[i].code)
@@ -262,10 +266,13 @@ void fanotify_marks_coverage(const struct fanotify_marks *m, struct fanotify_cov
 		ret->marked += !m->fs[i].code;
 		ret->unmarked += m->fs[i].code != 0;
 	}
-	ret->partial = ret->unmarked || m->cut;
+	ret->partial = true;
 	if (ret->unmarked)
 		say_reason(m, ret);
 	else if (m->cut)
 		(void)snprintf(ret->reason, sizeof(ret->reason),
-			       "only the first %d file systems are marked", FANOTIFY_FS_MAX);
+			       ELSEWHERE "; only the first %d file systems are marked",
+			       FANOTIFY_FS_MAX);
+	else
+		(void)snprintf(ret->reason, sizeof(ret->reason), ELSEWHERE);
 }
