@@ -28,6 +28,7 @@
 #define RECORD_MAX KiB(8)
 #define ARENA_MAX MiB(4)
 #define ACK_LIMIT_NS (60 * NSEC_PER_SEC) /* sent and not acknowledged for so long: begin anew */
+#define HELLO_LIMIT_NS (5 * NSEC_PER_SEC) /* no answer to the hello: say so */
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS 30000
 
@@ -383,6 +384,17 @@ static void take_inbox(struct uplink *u)
 	}
 }
 
+/* A stream waits for its connection as long as that takes, but not without a word. */
+static void tell_silence(struct uplink *u)
+{
+	struct error e = { 0 };
+	char sentence[512];
+
+	(void)rpc_client_explain(u->client, RPC_UNAVAILABLE, "no answer yet", &e);
+	tell_state(u, false, error_format(&e, sentence, sizeof(sentence)));
+	u->told_failure = true;
+}
+
 static void check_time(struct uplink *u)
 {
 	uint64_t now = clock_monotonic_ns();
@@ -392,6 +404,9 @@ static void check_time(struct uplink *u)
 		open_stream(u);
 	else if (u->stream != NULL && waiting && now - u->last_ack_ns > ACK_LIMIT_NS)
 		rpc_stream_cancel(u->stream);
+	else if (u->stream != NULL && !u->greeted && !u->told_failure &&
+		 now - u->last_ack_ns > HELLO_LIMIT_NS)
+		tell_silence(u);
 }
 
 static int loop(struct uplink *u)

@@ -23,3 +23,11 @@ def test_all_come_back(lab):
         assert field(answer.rows[0], "exhibit.collector.connected") == AGENTS
         assert sum(field(row, "exhibit.connected") is True for row in answer.rows) == AGENTS
     assert collector.stop() == 0
+
+
+def test_says_that_nobody_answers(need_bpf, lab):
+    """An agent that starts before its collector, and for as long as that takes."""
+    agent = lab.agent(None, address="127.0.0.1:9")
+    agent.wait_log("no connection to the collector, batches stay in the journal", 20)
+    assert "127.0.0.1:9" in agent.tail()
+    assert agent.stop() == 0
