@@ -253,8 +253,11 @@ static void take_frame(struct uplink *u, const struct link_message *m)
 {
 	struct held *h = &u->held[m->lane];
 
-	if (!window_accepts(&u->lane[m->lane]) || u->stream == NULL || h->data != NULL)
+	if (!window_accepts(&u->lane[m->lane]) || u->stream == NULL || h->data != NULL) {
+		/* The answer to a question of the stream before: this one has yet to be asked. */
+		ask(u);
 		return;
+	}
 	if (frame_id(u, m, &h->id) < 0)
 		return;
 	uint32_t field = m->kind == LINK_BATCH ? ENVELOPE_BATCH : ENVELOPE_TOMBSTONE;
