@@ -100,14 +100,14 @@ SETTER(set_host)
 	return 0;
 }
 
-/* VALUE, VALUE* (begins with), *VALUE* (contains). */
+/* VALUE, VALUE* (begins with), *VALUE and *VALUE* (contains: rather too much than nothing). */
 static int op_of(const char **value, size_t *len)
 {
 	size_t n = *len;
 
-	if (n >= 3 && (*value)[0] == '*' && (*value)[n - 1] == '*') {
+	if (n >= 2 && (*value)[0] == '*' && (n > 2 || (*value)[1] != '*')) {
 		(*value)++;
-		*len = n - 2;
+		*len = n - 1 - (size_t)((*value)[n - 2] == '*');
 		return EXHIBIT__V1__FILTER_OP__FILTER_CONTAINS;
 	}
 	if (n >= 2 && (*value)[n - 1] == '*') {
