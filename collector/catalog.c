@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define VERSION 1
+#define VERSION 2
 #define NAME "catalog.sqlite"
 #define PATH_BYTES 4096
 #define ROWS_PER_STREAM_MAX KiB(64)
@@ -19,9 +19,11 @@ enum statement {
 	PUT_STREAM,
 	REMOVE_STREAM,
 	PUT_RECORD,
+	PUT_REMOVED,
 	EACH_SEGMENT,
 	EACH_STREAM,
 	EACH_RECORD,
+	EACH_REMOVED,
 	STATEMENTS,
 };
 
@@ -35,20 +37,26 @@ static const char *const texts[STATEMENTS] = {
 		" AND lane = ?5",
 	[PUT_RECORD] = "INSERT OR REPLACE INTO records(tenant, host, record, received, segment)"
 		       " VALUES(?1, ?2, ?3, ?4, ?5)",
+	[PUT_REMOVED] =
+		"INSERT OR REPLACE INTO removed(tenant, segments, events, first, last, reason)"
+		" VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
 	[EACH_SEGMENT] = "SELECT id, tenant, bytes FROM segments",
 	[EACH_STREAM] = "SELECT tenant, host, boot, epoch, lane, state FROM streams ORDER BY rowid",
 	[EACH_RECORD] =
 		"SELECT tenant, host, record, received, segment FROM records ORDER BY rowid",
+	[EACH_REMOVED] = "SELECT tenant, segments, events, first, last, reason FROM removed",
 };
 
 static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS meta(version INTEGER);"
-	"INSERT INTO meta SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM meta);"
+	"INSERT INTO meta SELECT 2 WHERE NOT EXISTS (SELECT 1 FROM meta);"
 	"CREATE TABLE IF NOT EXISTS segments(id BLOB PRIMARY KEY, tenant BLOB, bytes INTEGER) WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS streams(tenant BLOB, host BLOB, boot BLOB, epoch BLOB, lane INTEGER, state BLOB,"
 	" UNIQUE(tenant, host, boot, epoch, lane));"
 	"CREATE TABLE IF NOT EXISTS records(tenant BLOB, host BLOB, record BLOB, received INTEGER, segment INTEGER,"
-	" UNIQUE(tenant, host, record));";
+	" UNIQUE(tenant, host, record));"
+	"CREATE TABLE IF NOT EXISTS removed(tenant BLOB PRIMARY KEY, segments INTEGER, events INTEGER,"
+	" first INTEGER, last INTEGER, reason BLOB) WITHOUT ROWID;";
 
 struct catalog {
 	sqlite3 *db;
@@ -257,6 +265,22 @@ int catalog_put_record(struct catalog *c, const struct stream_host *h, const str
 	return run(c, q, e);
 }
 
+int catalog_put_removed(struct catalog *c, const struct batch_name *tenant,
+			const struct store_removed *removed, struct error *e)
+{
+	sqlite3_stmt *q = c->statements[PUT_REMOVED];
+
+	if (!removed->segments)
+		return 0;
+	bind_bytes(q, 1, tenant->b, tenant->len);
+	(void)sqlite3_bind_int64(q, 2, (sqlite3_int64)removed->segments);
+	(void)sqlite3_bind_int64(q, 3, (sqlite3_int64)removed->events);
+	(void)sqlite3_bind_int64(q, 4, removed->first_wall_ns);
+	(void)sqlite3_bind_int64(q, 5, removed->last_wall_ns);
+	bind_bytes(q, 6, removed->reason, sizeof(removed->reason));
+	return run(c, q, e);
+}
+
 /* ---- reading ---- */
 
 /* A column of exactly (max < 0: of at most -max) so many bytes. */
@@ -328,6 +352,35 @@ int catalog_each_segment(struct catalog *c, int (*fn)(void *ctx, const struct ca
 	struct segment_visit v = { fn, ctx };
 
 	return each(c, EACH_SEGMENT, visit_segment, &v, e);
+}
+
+struct removed_visit {
+	int (*fn)(void *ctx, const struct catalog_removed *m);
+	void *ctx;
+};
+
+static int visit_removed(void *ctx, sqlite3_stmt *q)
+{
+	const struct removed_visit *v = ctx;
+	struct catalog_removed m;
+
+	if (!name_column(q, 0, &m.tenant) ||
+	    !bytes_column(q, 5, m.removed.reason, sizeof(m.removed.reason)))
+		return -EBADMSG;
+	m.removed.segments = (uint64_t)sqlite3_column_int64(q, 1);
+	m.removed.events = (uint64_t)sqlite3_column_int64(q, 2);
+	m.removed.first_wall_ns = sqlite3_column_int64(q, 3);
+	m.removed.last_wall_ns = sqlite3_column_int64(q, 4);
+	m.removed.reason[sizeof(m.removed.reason) - 1] = '\0';
+	return v->fn(v->ctx, &m);
+}
+
+int catalog_each_removed(struct catalog *c, int (*fn)(void *ctx, const struct catalog_removed *m),
+			 void *ctx, struct error *e)
+{
+	struct removed_visit v = { fn, ctx };
+
+	return each(c, EACH_REMOVED, visit_removed, &v, e);
 }
 
 static int load_stream(void *ctx, sqlite3_stmt *q)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* DIR/catalog.sqlite: what would take long to learn from the segments again at each start: the state of
- * all streams and the host records as of the sealed segments that it lists. Derived; when it does not fit
+ * all streams, the host records and the sums of removals as of the sealed segments that it lists. Derived; when it does not fit
  * the folder it is built anew. SQLite in WAL mode, synchronous=FULL, exclusive. Writer thread only. */
 #ifndef COLLECTOR_CATALOG_H
 #define COLLECTOR_CATALOG_H
@@ -29,6 +29,10 @@ MUST_CHECK int catalog_remove_stream(struct catalog *c, const struct stream *s, 
 MUST_CHECK int catalog_put_record(struct catalog *c, const struct stream_host *h,
 				  const struct host_record *r, struct error *e);
 
+/* What was removed of a tenant; nothing (no segments) is not kept. */
+MUST_CHECK int catalog_put_removed(struct catalog *c, const struct batch_name *tenant,
+				   const struct store_removed *removed, struct error *e);
+
 /* Each calls fn per row; a negative return of fn ends it and is returned. */
 struct catalog_segment {
 	struct batch_name tenant;
@@ -37,6 +41,13 @@ struct catalog_segment {
 };
 MUST_CHECK int catalog_each_segment(struct catalog *c,
 				    int (*fn)(void *ctx, const struct catalog_segment *g),
+				    void *ctx, struct error *e);
+struct catalog_removed {
+	struct batch_name tenant;
+	struct store_removed removed;
+};
+MUST_CHECK int catalog_each_removed(struct catalog *c,
+				    int (*fn)(void *ctx, const struct catalog_removed *m),
 				    void *ctx, struct error *e);
 /* Everything of streams and host records into s. */
 MUST_CHECK int catalog_load(struct catalog *c, struct streams *s, struct error *e);

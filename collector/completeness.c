@@ -166,6 +166,68 @@ static int64_t check_lane(const struct completeness_question *q, const struct ho
 	return reached < end ? reached : end;
 }
 
+/* ---- between two boots, or two journals of one ------------------------------------------------------------ */
+
+static bool same_run(const struct store_stream *a, const struct store_stream *b)
+{
+	return memcmp(a->boot_id, b->boot_id, sizeof(a->boot_id)) == 0 &&
+	       memcmp(a->epoch, b->epoch, sizeof(a->epoch)) == 0;
+}
+
+/* Whether the stream's boot and epoch began with another lane. */
+static bool run_began(const struct completeness_question *q, size_t at)
+{
+	for (size_t i = at; i-- > 0;)
+		if (same_run(&q->streams[i], &q->streams[at]))
+			return true;
+	return false;
+}
+
+static void say_between(const struct host_info *host, const struct store_stream *before,
+			const struct store_stream *after, int64_t from_ns, struct missing_list *l)
+{
+	struct missing *m = missing_add(l, &host->host_id, &host->host_name);
+	char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX];
+	bool reboot = memcmp(before->boot_id, after->boot_id, sizeof(before->boot_id)) != 0;
+
+	if (!m)
+		return;
+	m->from_ns = from_ns;
+	m->to_ns = after->first_wall_ns;
+	(void)snprintf(m->reason, sizeof(m->reason), "nothing is known from %s to %s, between %s",
+		       missing_time(m->from_ns, from), missing_time(m->to_ns, to),
+		       reboot ? "two boots" : "two journals of one boot");
+}
+
+/* Each boot, and each journal within one, begins its own streams: what nobody watched until then. The agent
+ * tells of a restart within one journal itself. Where clocks were set back spans overlap and nothing is
+ * uncovered that could be told. */
+static void check_between(const struct completeness_question *q, const struct host_info *host,
+			  struct missing_list *l)
+{
+	int64_t reached[BATCH_LANES + 1] = { 0 };
+	const struct store_stream *last[BATCH_LANES + 1] = { NULL };
+
+	for (size_t i = 0; i < q->n_streams; i++) {
+		const struct store_stream *s = &q->streams[i], *before = NULL;
+		int64_t from_ns = INT64_MAX;
+
+		if (s->lane < 1 || s->lane > BATCH_LANES)
+			continue;
+		for (unsigned int lane = 1; lane <= BATCH_LANES; lane++)
+			if (last[lane] && q->lanes & 1u << lane && reached[lane] < from_ns) {
+				from_ns = reached[lane];
+				before = last[lane];
+			}
+		if (before && from_ns < s->first_wall_ns && from_ns < q->until_ns &&
+		    s->first_wall_ns > q->since_ns && !run_began(q, i))
+			say_between(host, before, s, from_ns, l);
+		last[s->lane] = s;
+		if (s->watermark_wall_ns > reached[s->lane])
+			reached[s->lane] = s->watermark_wall_ns;
+	}
+}
+
 /* The run of streams of one host (store_streams keeps them together). hint: where the run before ended, so
  * that hosts in the same order are found at once. Returns its length. */
 static size_t streams_of(const struct completeness_question *q, const struct host_info *host,
@@ -191,6 +253,7 @@ static int64_t check_host(const struct completeness_question *q, const struct ho
 {
 	int64_t least = INT64_MAX;
 
+	check_between(q, host, l);
 	for (unsigned int lane = BATCH_LANE_CRITICAL; lane <= BATCH_LANES; lane++) {
 		int64_t reached;
 
@@ -202,6 +265,28 @@ static int64_t check_host(const struct completeness_question *q, const struct ho
 	return least;
 }
 
+static void check_removed(const struct completeness_question *q, struct missing_list *l)
+{
+	const struct store_removed *r = q->removed;
+	char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX];
+	struct missing *m;
+
+	if (!r || !r->segments || r->first_wall_ns >= q->until_ns ||
+	    r->last_wall_ns < q->since_ns || r->last_wall_ns < q->shown_since_ns)
+		return;
+	m = missing_add(l, NULL, NULL);
+	if (!m)
+		return;
+	m->has_count = true;
+	m->count = r->events;
+	m->from_ns = r->first_wall_ns;
+	m->to_ns = r->last_wall_ns;
+	(void)snprintf(m->reason, sizeof(m->reason),
+		       "removed by retention (%s), %" PRIu64 " events between %s and %s", r->reason,
+		       r->events, missing_time(r->first_wall_ns, from),
+		       missing_time(r->last_wall_ns, to));
+}
+
 void completeness_compute(const struct completeness_question *q, struct completeness *ret,
 			  struct missing_list *missing)
 {
@@ -210,6 +295,7 @@ void completeness_compute(const struct completeness_question *q, struct complete
 	*ret = (struct completeness){ .since_ns = q->since_ns,
 				      .until_ns = q->until_ns < q->now_ns ? q->until_ns :
 									    q->now_ns };
+	check_removed(q, missing);
 	for (size_t i = 0; i < q->n_hosts; i++) {
 		const struct host_info *host = &q->hosts[i];
 		struct completeness_question own = *q;

@@ -46,6 +46,9 @@ struct completeness_question {
 	int64_t since_ns, until_ns; /* until exclusive; INT64_MAX: open, which means now */
 	int64_t now_ns;
 	uint32_t lanes; /* bits 1 << lane that matter to the question */
+	const struct store_removed *removed; /* of the tenant by retention; NULL: nothing */
+	int64_t shown_since_ns; /* an answer cut to its newest rows begins here: what was removed before
+				 * is no part of it; not cut: INT64_MIN */
 };
 
 struct completeness {
@@ -54,7 +57,8 @@ struct completeness {
 	int64_t until_ns; /* complete up to here on all hosts */
 };
 
-/* Adds to missing what streams and watermarks tell. */
+/* Adds to missing what streams, watermarks and removals tell. Streams of one host stand in the order in which
+ * they begin, as store_streams gives them. */
 void completeness_compute(const struct completeness_question *q, struct completeness *ret,
 			  struct missing_list *missing);
 

@@ -103,6 +103,8 @@ static int run_newest(struct events *q, size_t limit, struct error *e)
 		return r;
 	remember(q, newest.refs, newest.n);
 	q->cut = newest.cut;
+	if (newest.cut)
+		q->scope.shown_since_ns = row_key_time(&newest.from);
 	merge.refs = newest.refs;
 	merge.n = newest.n;
 	merge.from = newest.from;
@@ -181,6 +183,7 @@ static int tell_missed(struct events *q)
 	struct missing *m = missed ? missing_add(list, NULL, NULL) : NULL;
 	int r;
 
+	reading_end(&q->scope.reading);
 	if (m) {
 		m->has_count = true;
 		m->count = missed;

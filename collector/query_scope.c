@@ -65,7 +65,9 @@ int scope_init(struct query_scope *s, const struct query *q, const ProtobufCBina
 {
 	int r;
 
-	*s = (struct query_scope){ .query = q, .now_ns = q->env->now() };
+	*s = (struct query_scope){ .query = q,
+				   .now_ns = q->env->now(),
+				   .shown_since_ns = INT64_MIN };
 	s->reading = (struct reading){
 		.store = q->env->store,
 		.cancelled = q->sink.cancelled,
@@ -144,13 +146,17 @@ int scope_complete(struct query_scope *s, int64_t since_ns, int64_t until_ns, ui
 		.until_ns = until_ns,
 		.now_ns = s->now_ns,
 		.lanes = lanes_of(classes),
+		.shown_since_ns = s->shown_since_ns,
 	};
+	struct store_removed removed;
 	int r = store_streams(s->query->env->store, &s->query->tenant, NULL, &streams, &q.n_streams,
 			      e);
 
 	if (r < 0)
 		return r;
 	q.streams = streams;
+	if (store_removed(s->query->env->store, &s->query->tenant, &removed))
+		q.removed = &removed;
 	reading_end(&s->reading);
 	r = holes_find(&s->reading, &holes, e);
 	if (r < 0)

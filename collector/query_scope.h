@@ -16,6 +16,7 @@ struct query_scope {
 	struct reading reading;
 	struct missing_list missing;
 	int64_t now_ns;
+	int64_t shown_since_ns; /* as in completeness_question */
 };
 
 /* names: ids or names of hosts; none: all of the tenant. -ENOENT: a name that nobody has, with a hint. */

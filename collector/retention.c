@@ -10,6 +10,7 @@
 #include "proto/base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ARENA_MAX MiB(64)
@@ -209,6 +210,25 @@ static int move_records(struct removal *m, struct error *e)
 	return 0;
 }
 
+/* With g gone too. */
+static struct store_removed removed_with(const struct segment *g, const char *reason)
+{
+	const struct index_summary *sum = &g->summary;
+	struct store_removed all = g->tenant->removed;
+	int64_t last = sum->last_wall_ns < sum->last_received_ns ? sum->last_wall_ns :
+								   sum->last_received_ns;
+	int64_t first = sum->first_wall_ns < last ? sum->first_wall_ns : last;
+
+	if (!all.events || first < all.first_wall_ns)
+		all.first_wall_ns = first;
+	if (!all.events || last > all.last_wall_ns)
+		all.last_wall_ns = last;
+	all.segments++;
+	all.events += sum->events;
+	(void)snprintf(all.reason, sizeof(all.reason), "%s", reason);
+	return all;
+}
+
 /* Records about streams alone first, the one that names the segment last: it makes the removal true. */
 static int record(struct removal *m, struct error *e)
 {
@@ -224,6 +244,7 @@ static int record(struct removal *m, struct error *e)
 		.last_wall_ns = sum->last_wall_ns,
 		.removed_wall_ns = m->now_ns,
 		.reason = m->reason,
+		.all = removed_with(m->g, m->reason),
 	};
 	size_t at = 0;
 
@@ -253,6 +274,8 @@ static int record(struct removal *m, struct error *e)
 				stream_removed(s, rs->first_number, rs->last_number, &rs->last_hash,
 					       m->g->tenant->open->sequence);
 		}
+		if (info.has_segment)
+			m->g->tenant->removed = info.all;
 		(void)pthread_rwlock_unlock(&m->s->lock);
 	} while (!info.has_segment);
 	return 0;
@@ -298,6 +321,8 @@ static void note_in_catalog(struct removal *m)
 
 	if (!r)
 		r = forget(m, &e);
+	if (!r && c)
+		r = catalog_put_removed(c, &m->g->tenant->name, &m->g->tenant->removed, &e);
 	if (!r && c)
 		r = catalog_remove_segment(c, &m->g->id, &e);
 	if (!r && c)
@@ -389,6 +414,8 @@ int retention_apply(struct store *s, struct tenant *t, const uint8_t *body, size
 		if (r == -EDQUOT)
 			r = 0;
 	}
+	if (info.has_segment)
+		t->removed = info.all;
 	g = info.has_segment ? tenant_segment(t, &info.segment) : NULL;
 	if (g && g->state == SEGMENT_SEALED)
 		g->removed = true;
@@ -413,6 +440,19 @@ int retention_finish(struct store *s, struct error *e)
 	}
 	(void)e;
 	return 0;
+}
+
+bool store_removed(struct store *s, const struct batch_name *tenant, struct store_removed *ret)
+{
+	const struct tenant *t;
+
+	*ret = (struct store_removed){ 0 };
+	(void)pthread_rwlock_rdlock(&s->lock);
+	t = store_tenant(s, tenant);
+	if (t)
+		*ret = t->removed;
+	(void)pthread_rwlock_unlock(&s->lock);
+	return ret->segments > 0;
 }
 
 /* ---- the rules ---- */

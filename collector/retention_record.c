@@ -4,6 +4,7 @@
 #include "batch.pb-c.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define VERSION 1
@@ -58,6 +59,10 @@ static bool fill(const struct retention_info *i, struct arena *a, Exhibit__V1__R
 	if (i->has_segment) {
 		m->segment_id = borrowed(i->segment.b, SEGMENT_ID_LEN);
 		m->segment_sha256 = borrowed(i->sha256.b, SEAL_HASH_LEN);
+		m->all_segments = i->all.segments;
+		m->all_events = i->all.events;
+		m->all_first_wall_ns = i->all.first_wall_ns;
+		m->all_last_wall_ns = i->all.last_wall_ns;
 	}
 	m->bytes = i->bytes;
 	m->batches = i->batches;
@@ -134,13 +139,18 @@ static bool record_take(const Exhibit__V1__RetentionRecord *m, struct arena *a,
 				      .first_wall_ns = m->first_wall_ns,
 				      .last_wall_ns = m->last_wall_ns,
 				      .removed_wall_ns = m->removed_wall_ns,
-				      .reason = reason };
+				      .reason = reason,
+				      .all = { .segments = m->all_segments,
+					       .events = m->all_events,
+					       .first_wall_ns = m->all_first_wall_ns,
+					       .last_wall_ns = m->all_last_wall_ns } };
 	i->streams = arena_alloc(a, (m->n_streams + 1) * sizeof(*i->streams));
 	if (!reason || !i->streams || m->version != VERSION || m->reason.len > REASON_MAX ||
 	    m->n_streams > RETENTION_STREAMS_MAX || !take_name(&m->tenant, &i->tenant))
 		return false;
 	if (m->reason.len > 0)
 		memcpy(reason, m->reason.data, m->reason.len);
+	(void)snprintf(i->all.reason, sizeof(i->all.reason), "%s", reason);
 	i->has_segment = m->segment_id.len > 0;
 	if (i->has_segment && (!take(&m->segment_id, i->segment.b, SEGMENT_ID_LEN) ||
 			       !take(&m->segment_sha256, i->sha256.b, SEAL_HASH_LEN)))

@@ -5,6 +5,7 @@
 #define COLLECTOR_RETENTION_RECORD_H
 
 #include "collector/row.h"
+#include "collector/store.h"
 #include "proto/seal.h"
 
 struct retention_stream {
@@ -23,6 +24,7 @@ struct retention_info {
 	const char *reason; /* "age", "size" */
 	size_t n_streams;
 	struct retention_stream *streams;
+	struct store_removed all; /* this one too; with has_segment only */
 };
 
 #define RETENTION_STREAMS_MAX 4096 /* in one record; more make more records */

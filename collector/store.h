@@ -6,8 +6,9 @@
  * tenant; ID.tok beside it, derived), DIR/TENANT/ID.seg (sealed, mode 0444), ID.idx (derived).
  *
  * Threads: store_put, store_idle and store_retain belong to the one writer thread. store_find,
- * store_read, store_streams, store_hosts and store_totals may be called by any number of query threads
- * meanwhile (a reader-writer lock inside, held for copies only, never across I/O of the writer). */
+ * store_read, store_streams, store_removed, store_hosts and store_totals may be called by any number of
+ * query threads meanwhile (a reader-writer lock inside, held for copies only, never across I/O of the
+ * writer). */
 #ifndef COLLECTOR_STORE_H
 #define COLLECTOR_STORE_H
 
@@ -157,6 +158,17 @@ MUST_CHECK int store_streams(struct store *s, const struct batch_name *tenant,
 /* What may be acknowledged for this stream: the contiguous number and its hash. false: none. */
 bool store_acknowledged(struct store *s, const struct batch_header *h, uint64_t *ret_number,
 			struct seal_hash *ret_hash);
+
+/* What retention removed of a tenant so far, all together: it goes oldest first, so this is one span. */
+struct store_removed {
+	uint64_t segments, events;
+	int64_t first_wall_ns,
+		last_wall_ns; /* of events; last: never after their receipt, lest a host
+					      * with a wrong clock makes every later question suspect */
+	char reason[16]; /* of the newest: "age", "size" */
+};
+/* false: nothing. */
+bool store_removed(struct store *s, const struct batch_name *tenant, struct store_removed *ret);
 
 /* The newest host record of each host, as stored. */
 struct store_host {

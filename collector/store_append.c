@@ -153,6 +153,8 @@ static int catalog_note(struct store *s, const struct segment *g,
 		streams_each_host(s->streams, note_host, &note);
 		r = note.r;
 	}
+	if (!r)
+		r = catalog_put_removed(s->catalog, &g->tenant->name, &g->tenant->removed, e);
 	return r ? r : catalog_commit(s->catalog, e);
 }
 

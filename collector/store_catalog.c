@@ -65,6 +65,9 @@ static int save_all(struct store *s, struct error *e)
 			v.r = catalog_put_segment(s->catalog, &g->tenant->name, &g->id,
 						  g->summary.segment_bytes, e);
 		}
+	for (size_t i = 0; i < s->n_tenants && !v.r; i++)
+		v.r = catalog_put_removed(s->catalog, &s->tenants[i]->name, &s->tenants[i]->removed,
+					  e);
 	if (!v.r)
 		streams_each_host(s->streams, save_host, &v);
 	return v.r ? v.r : catalog_commit(s->catalog, e);
@@ -83,12 +86,23 @@ static int rebuild_catalog(struct store *s, struct error *e)
 	catalog_close(TAKE(s->catalog));
 	catalog_remove(s->dirfd);
 	for (size_t i = 0; i < s->n_tenants; i++)
+		s->tenants[i]->removed = (struct store_removed){ 0 };
+	for (size_t i = 0; i < s->n_tenants; i++)
 		for (size_t k = 0; k < s->tenants[i]->n_segments && !r; k++)
 			r = store_replay_sealed(s, s->tenants[i]->segments[k], e);
 	if (r)
 		return r;
 	if (catalog_open(s->dir, &s->catalog, &why) || save_all(s, &why))
 		store_drop_catalog(s, &why);
+	return 0;
+}
+
+static int load_removed(void *ctx, const struct catalog_removed *m)
+{
+	struct tenant *t = store_tenant(ctx, &m->tenant);
+
+	if (t)
+		t->removed = m->removed;
 	return 0;
 }
 
@@ -104,6 +118,8 @@ int store_load_catalog(struct store *s, struct error *e)
 	}
 	if (!r && catalog_fits(s)) {
 		r = catalog_load(s->catalog, s->streams, &why);
+		if (!r)
+			r = catalog_each_removed(s->catalog, load_removed, s, &why);
 		if (!r)
 			return 0;
 	}

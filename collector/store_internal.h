@@ -52,6 +52,7 @@ struct tenant {
 	struct seal_hash last_root; /* zero: not known */
 	uint64_t last_length; /* of an abandoned one; else 0 */
 	bool seal_now; /* sealing failed or is due */
+	struct store_removed removed;
 };
 
 struct store {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Old segments are removed whole, by size and by age; what is left says so under the ledger's signature."""
 import os
+import re
 import time
 
 import pytest
@@ -20,6 +21,15 @@ def write(host, client, batches, age_ns=0):
 
 def segments(collector):
     return sorted(path.name for path in collector.store.rglob("*.seg") if not path.name.startswith("open-"))
+
+
+def told_with_the_rest(cli, by):
+    """Lawful, and still not there: an answer that reaches so far back says so, once."""
+    answer = cli.run("events", "--action", "create", "--limit", "0", "--json")
+    assert answer.code == 3
+    told = re.findall(rf"removed by retention \({by}\), (\d+) events between \S+Z and \S+Z", answer.err)
+    assert len(told) == 1, answer.err
+    assert int(told[0]) + len(answer.rows) == 61 * 300
 
 
 @pytest.mark.parametrize("by", ["size", "age"])
@@ -44,11 +54,15 @@ def test_removes_whole_segments_and_signs_for_it(by, lab):
     with Client(host, collector.address, lab.site.order_ca) as client:
         write(host, client, 1)
         client.send(host.idle(CRITICAL))
-        # Removed lawfully: nothing is missing.
+        # Removed lawfully, and the newest five are all here: nothing is missing.
         answer = until(lambda: a if (a := cli.run("events", "--action", "create", "--limit", "5", "--json")).code != 3
                        else None, 20, "a complete answer")
     assert answer.code == 0, answer.err
     assert len(answer.rows) == 5
+    told_with_the_rest(cli, by)
+    collector.stop()  # what was removed is known after a start, too
+    collector.start()
+    told_with_the_rest(cli, by)
     if by == "size":
         until(lambda: sum(p.stat().st_size for p in collector.store.rglob("*.seg")) <= 4.2 * (1 << 20), 60, "3 MiB")
     collector.stop()

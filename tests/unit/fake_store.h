@@ -36,6 +36,7 @@ struct store {
 	size_t n;
 	struct store_stream streams[16];
 	size_t n_streams;
+	struct store_removed removed;
 	size_t reads; /* of batches, so far */
 	size_t max; /* refs that one store_find gives; 0: as asked */
 	bool no_index; /* find everything: what a scan sees */
@@ -277,6 +278,13 @@ int store_streams(struct store *s, const struct batch_name *tenant,
 	memcpy(*ret, s->streams, s->n_streams * sizeof(**ret));
 	*ret_n = s->n_streams;
 	return 0;
+}
+
+bool store_removed(struct store *s, const struct batch_name *tenant, struct store_removed *ret)
+{
+	(void)tenant;
+	*ret = s->removed;
+	return ret->segments > 0;
 }
 
 void store_totals(struct store *s, struct store_totals *ret)

@@ -58,6 +58,44 @@ static void removed_by_age_with_a_record(struct world *w)
 	assert_int_equal(world_view(w, &s).contiguous, 25);
 }
 
+/* One span over all removals, across restarts and records that are themselves removed. */
+static void what_was_removed_is_summed(struct world *w)
+{
+	const struct batch_name tenant = { 4, "acme" }, other = { 5, "other" };
+	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
+	struct store_removed first, now;
+	uint64_t kept;
+	struct store_totals t;
+
+	w->config.retain_ms = 35000;
+	world_open(w);
+	(void)world_host_record(w, "acme", "a", 1);
+	world_put_all(w, STORE_STORED);
+	assert_false(store_removed(w->store, &tenant, &now));
+	fill_segments(w, &s, 12);
+	assert_true(store_removed(w->store, &tenant, &first));
+	assert_false(store_removed(w->store, &other, &now));
+	store_totals(w->store, &t);
+	kept = t.events;
+	assert_true(first.segments >= 7);
+	assert_int_equal(first.events + kept, world_view(w, &s).events);
+	assert_string_equal(first.reason, "age");
+	assert_true(first.first_wall_ns <= first.last_wall_ns);
+	assert_true(first.last_wall_ns < w->now_ns - 35000000000ll + 10000000000ll);
+	for (int restarts = 0; restarts < 4; restarts++) {
+		world_close(w);
+		if (restarts == 1)
+			assert_int_equal(store_reindex(&w->config, &w->error), 0);
+		world_open(w);
+		assert_true(store_removed(w->store, &tenant, &now));
+		assert_int_equal(now.segments, first.segments);
+		assert_int_equal(now.events, first.events);
+		assert_true(now.first_wall_ns == first.first_wall_ns);
+		assert_true(now.last_wall_ns == first.last_wall_ns);
+		assert_string_equal(now.reason, "age");
+	}
+}
+
 static void removed_whole_the_host_goes_on(struct world *w)
 {
 	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
@@ -157,7 +195,7 @@ static void a_removal_cut_short_is_finished(struct world *w)
 static const struct world_scene scenes[] = {
 	SCENE(removed_by_age_with_a_record),    SCENE(removed_whole_the_host_goes_on),
 	SCENE(a_quiet_host_is_not_forgotten),   SCENE(removed_by_size),
-	SCENE(a_removal_cut_short_is_finished),
+	SCENE(a_removal_cut_short_is_finished), SCENE(what_was_removed_is_summed),
 };
 
 int main(void)
