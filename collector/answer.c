@@ -67,6 +67,7 @@ static bool same(const ProtobufCBinaryData *a, const ProtobufCBinaryData *b)
 static bool same_batch(const Exhibit__V1__BatchContext *a, const Exhibit__V1__BatchContext *b)
 {
 	return a->number == b->number && a->lane == b->lane && a->ingested_ns == b->ingested_ns &&
+	       a->offset_ns == b->offset_ns && a->conflict == b->conflict &&
 	       same(&a->host_id, &b->host_id) && same(&a->boot_id, &b->boot_id) &&
 	       same(&a->epoch, &b->epoch);
 }

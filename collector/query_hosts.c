@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Hosts, Coverage, Status: one row per host, then the completeness as of now. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "collector/filter.h"
@@ -106,6 +107,19 @@ static int find_of_host(struct query_scope *s, const struct filter *f,
 	return store_find(s->reading.store, &q, ret_refs, ret_n, e);
 }
 
+/* The number of gaps is exact all the same. */
+static int say_too_many(struct query_scope *s, const struct batch_name *host)
+{
+	struct missing *m = missing_add(&s->missing, host, NULL);
+
+	if (m)
+		(void)snprintf(
+			m->reason, sizeof(m->reason),
+			"more than %d batches tell of gaps: what they lost is not in the sum of lost events",
+			REFS_MAX);
+	return 0;
+}
+
 static int count_lost(struct query_scope *s, const struct filter *gaps,
 		      const struct batch_name *host, uint64_t *lost, struct error *e)
 {
@@ -113,9 +127,8 @@ static int count_lost(struct query_scope *s, const struct filter *gaps,
 	size_t n = 0;
 	int r = find_of_host(s, gaps, host, REFS_MAX, &refs, &n, e);
 
-	/* More batches with gaps than that: the number of gaps tells enough. */
 	if (r == -E2BIG)
-		return 0;
+		return say_too_many(s, host);
 	s->reading.filter = gaps;
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (refs[i].kind == STORE_BATCH)

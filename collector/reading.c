@@ -35,6 +35,7 @@ int reading_batch(struct reading *r, const struct store_ref *ref, bool again, sc
 	result = scan_batch(r->scan, r->store, ref, r->filter, fn, ctx, &counts, &why);
 	if (!again) {
 		r->unknown += counts.unknown;
+		r->unreadable += counts.unreadable;
 		r->batches++;
 	}
 	if (result == -ENOENT || result == -EBADMSG) {
@@ -50,15 +51,21 @@ int reading_batch(struct reading *r, const struct store_ref *ref, bool again, sc
 	return result;
 }
 
-void reading_end(struct reading *r)
+static void tell(struct reading *r, uint64_t count, const char *what)
 {
-	struct missing *m = r->unknown ? missing_add(r->missing, NULL, NULL) : NULL;
+	struct missing *m = count ? missing_add(r->missing, NULL, NULL) : NULL;
 
 	if (!m)
 		return;
 	m->has_count = true;
-	m->count = r->unknown;
-	(void)snprintf(m->reason, sizeof(m->reason),
-		       "%" PRIu64 " stored entries are of a kind that this collector does not know",
-		       r->unknown);
+	m->count = count;
+	(void)snprintf(m->reason, sizeof(m->reason), "%" PRIu64 " stored %s", count, what);
+}
+
+void reading_end(struct reading *r)
+{
+	tell(r, r->unknown,
+	     "events have an action that this collector does not know; they are shown as unknown");
+	tell(r, r->unreadable, "entries cannot be read by this collector");
+	r->unknown = r->unreadable = 0;
 }

@@ -20,7 +20,7 @@ struct reading {
 	 * out; borrowed. */
 	const struct batch_name *hosts;
 	size_t n_hosts;
-	uint64_t unknown; /* entries that could not be understood */
+	uint64_t unknown, unreadable; /* as struct scan_counts; not told yet */
 	uint64_t batches; /* read so far */
 };
 
@@ -28,7 +28,7 @@ struct reading {
  * already. -ECANCELED: the asker is gone or out of time. */
 MUST_CHECK int reading_batch(struct reading *r, const struct store_ref *ref, bool again,
 			     scan_fn *fn, void *ctx, struct error *e);
-/* To be called once at the end: unknown entries become a row of missing. */
+/* At the end, and of a live tail now and then: what was counted since becomes rows of missing. */
 void reading_end(struct reading *r);
 
 #endif

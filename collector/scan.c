@@ -6,6 +6,7 @@
 #include <zstd.h>
 
 #include "collector/filter.h"
+#include "proto/actions.h"
 #include "proto/base/reader.h"
 
 /* An unpacked entry of BATCH_ENTRY_MAX bytes is larger than its bytes: a pointer for each element. */
@@ -77,6 +78,7 @@ void scan_context(const struct store_ref *ref, const struct batch_header *h,
 	ret->number = ref->number;
 	ret->offset_ns = ref->offset_ns;
 	ret->ingested_ns = ref->received_ns;
+	ret->conflict = ref->conflict;
 }
 
 /* ---- entries --------------------------------------------------------------------------------------- */
@@ -165,10 +167,11 @@ static int visit_event(struct walk *w, const uint8_t *bytes, size_t len, uint32_
 	arena_reset(s->row);
 	event = exhibit__v1__event__unpack(arena_protobuf(s->row), len, bytes);
 	if (!event) {
-		w->counts->unknown++;
+		w->counts->unreadable++;
 		return 0;
 	}
 	w->counts->events++;
+	w->counts->unknown += !action_by_number((uint32_t)event->action);
 	slot = slot_of(s, event->process);
 	if (slot) {
 		row.process = slot->bytes;
@@ -202,7 +205,7 @@ static int visit_entries(struct walk *w, const uint8_t *raw, size_t raw_len, str
 			result = visit_event(w, inner, inner_len, i);
 			break;
 		case ENTRY_UNKNOWN:
-			w->counts->unknown++;
+			w->counts->unreadable++;
 			break;
 		}
 	}

@@ -32,7 +32,8 @@ struct scan_row {
 
 struct scan_counts {
 	uint64_t events; /* seen, matching or not */
-	uint64_t unknown; /* entries and events that cannot be read */
+	uint64_t unknown; /* of them: with an action that this collector has no name for */
+	uint64_t unreadable; /* entries that cannot be read */
 };
 
 /* Calls fn for each event that matches (filter NULL: each), in stored order. Stops when fn fails and returns

@@ -156,6 +156,8 @@ static const struct field fields[] = {
 	MADE("network.direction", VALUE_TEXT, PART_NET, field_get_direction),
 	MADE("exhibit.class", VALUE_TEXT, PART_EVENT, field_get_class),
 	MADE("exhibit.lane", VALUE_TEXT, PART_CONTEXT, field_get_lane),
+	PLAIN("exhibit.conflict", VALUE_BOOL, PART_CONTEXT, field_get_truth,
+	      AT(BatchContext, conflict)),
 	MADE("exhibit.hook", VALUE_TEXT, PART_EVENT, field_get_hook),
 	PLAIN("exhibit.tier", VALUE_NUMBER, PART_EVENT, field_get_u32, AT(Event, tier)),
 	MADE("exhibit.via", VALUE_TEXT, PART_EVENT, field_get_via),

@@ -32,6 +32,8 @@ bool row_view_open(struct row_view *v, const Exhibit__V1__BatchContext *context,
 
 enum color row_view_color(const struct row_view *v)
 {
+	if (v->subject.context->conflict)
+		return COLOR_RED;
 	switch (v->subject.event->detail_case) {
 	case EXHIBIT__V1__EVENT__DETAIL_EXEC:
 	case EXHIBIT__V1__EVENT__DETAIL_EXIT:
@@ -158,6 +160,9 @@ static void what(FILE *f, struct row_view *v)
 {
 	const Exhibit__V1__Event *e = v->subject.event;
 
+	/* First, so that no hostile length pushes it out of sight. */
+	if (v->subject.context->conflict)
+		(void)fputs("[conflict] ", f);
 	switch (e->detail_case) {
 	case EXHIBIT__V1__EVENT__DETAIL_EXIT:
 		what_exit(f, e->exit);

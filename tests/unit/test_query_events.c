@@ -583,6 +583,129 @@ static void gaps_are_summed_and_told(void **state)
 	w->store->n = before;
 }
 
+static void add_action(struct world *w, int action)
+{
+	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
+
+	e.action = (Exhibit__V1__Action)action;
+	e.boottime_ns = 300;
+	fake_event(w->builder, &e);
+}
+
+static void forget_last(struct world *w)
+{
+	w->store->n--;
+	free(w->store->batches[w->store->n].bytes);
+	free(w->store->batches[w->store->n].tokens);
+}
+
+/* Shown as unknown, told once with their number; entries of an unknown kind likewise. */
+static void what_is_unknown_is_counted(void **state)
+{
+	static const uint8_t later_kind[] = { 4, 9 << 3 | 2, 2, 1, 2 };
+	struct world *w = *state;
+	Exhibit__V1__EventsQuery m = EXHIBIT__V1__EVENTS_QUERY__INIT;
+	size_t without;
+
+	m.limit = 1000;
+	assert_int_equal(run(w, &m, NULL), 0);
+	without = w->n_out;
+	fake_begin(w->builder, "a", 0, BATCH_LANE_CRITICAL, 9, 1000);
+	add_action(w, 9999);
+	add_action(w, ACTION_EXEC);
+	add_action(w, 9998);
+	fake_end(w->builder, w->store);
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->n_out, without + 3);
+	assert_int_equal(w->missing, 1);
+	assert_non_null(
+		strstr(w->reason, "2 stored events have an action that this collector does not"));
+	forget_last(w);
+	fake_begin(w->builder, "a", 0, BATCH_LANE_CRITICAL, 9, 1000);
+	add_action(w, ACTION_EXEC);
+	writer_bytes(&w->builder->w, later_kind, sizeof(later_kind));
+	w->builder->h.entries++;
+	fake_end(w->builder, w->store);
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->n_out, without + 1);
+	assert_int_equal(w->missing, 1);
+	assert_string_equal(w->reason, "1 stored entries cannot be read by this collector");
+	forget_last(w);
+}
+
+/* An answer cut to its newest rows is about those alone. */
+static void removal_is_told_where_it_matters(void **state)
+{
+	struct world *w = *state;
+	Exhibit__V1__EventsQuery m = EXHIBIT__V1__EVENTS_QUERY__INIT;
+
+	w->store->removed = (struct store_removed){ .segments = 1,
+						    .events = 12,
+						    .first_wall_ns = 5,
+						    .last_wall_ns = FAKE_OFFSET,
+						    .reason = "size" };
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->missing, 1);
+	assert_non_null(strstr(w->reason, "removed by retention (size), 12 events between"));
+	m.limit = 5;
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_true(w->cut);
+	assert_int_equal(w->missing, 0);
+	m.limit = 0;
+	m.since_ns = FAKE_OFFSET + 1;
+	assert_int_equal(run(w, &m, NULL), 0);
+	assert_int_equal(w->missing, 0);
+	w->store->removed = (struct store_removed){ 0 };
+}
+
+/* The sum of lost events is not silently too small. */
+static int take_hosts(void *ctx, uint8_t *data, size_t len)
+{
+	struct world *w = ctx;
+	Exhibit__V1__HostsReply *m = exhibit__v1__hosts_reply__unpack(NULL, len, data);
+
+	assert_non_null(m);
+	if (m->kind_case == EXHIBIT__V1__HOSTS_REPLY__KIND_COMPLETENESS) {
+		w->missing = m->completeness->missing_total;
+		if (w->missing)
+			(void)snprintf(w->reason, sizeof(w->reason), "%.*s",
+				       (int)m->completeness->missing[0]->reason.len,
+				       (const char *)m->completeness->missing[0]->reason.data);
+	}
+	exhibit__v1__hosts_reply__free_unpacked(m, NULL);
+	free(data);
+	return 0;
+}
+
+static void more_gaps_than_are_read_are_told(void **state)
+{
+	struct world *w = *state;
+	Exhibit__V1__HostsRequest m = EXHIBIT__V1__HOSTS_REQUEST__INIT;
+	struct query_env env = {
+		.store = w->store, .hosts = &w->hosts, .live = w->live, .now = now
+	};
+	struct query q = { .env = &env,
+			   .tenant = fake_name("t"),
+			   .sink = { take_hosts, never, w } };
+
+	w->store->streams[0].gaps = 2;
+	for (uint64_t i = 0; i < 2; i++) {
+		fake_begin(w->builder, "a", 0, BATCH_LANE_CRITICAL, 9 + i, 1000 + i);
+		add_action(w, ACTION_GAP);
+		fake_end(w->builder, w->store);
+	}
+	assert_int_equal(query_hosts(&q, &m, NULL), 0);
+	assert_int_equal(w->missing, 0);
+	w->store->max = 1;
+	assert_int_equal(query_hosts(&q, &m, NULL), 0);
+	assert_int_equal(w->missing, 1);
+	assert_non_null(strstr(w->reason, "is not in the sum of lost events"));
+	w->store->max = 0;
+	w->store->streams[0].gaps = 0;
+	forget_last(w);
+	forget_last(w);
+}
+
 static const struct refused {
 	const char *name;
 	Exhibit__V1__EventsQuery m;
@@ -619,6 +742,9 @@ int main(void)
 		cmocka_unit_test(a_flood_of_claims_is_left_out),
 		cmocka_unit_test(hosts_are_chosen_by_name),
 		cmocka_unit_test(gaps_are_summed_and_told),
+		cmocka_unit_test(what_is_unknown_is_counted),
+		cmocka_unit_test(removal_is_told_where_it_matters),
+		cmocka_unit_test(more_gaps_than_are_read_are_told),
 		cmocka_unit_test(a_damaged_batch_is_told_and_the_rest_shown),
 	};
 
