@@ -342,7 +342,9 @@ install: all
 	$(B)/bin/exhibit --print-man >$(DESTDIR)$(PREFIX)/share/man/man1/exhibit.1
 	$(B)/bin/exhibit-agent --print-man >$(DESTDIR)$(PREFIX)/share/man/man8/exhibit-agent.8
 	$(B)/bin/exhibit-collector --print-man >$(DESTDIR)$(PREFIX)/share/man/man8/exhibit-collector.8
-	$(foreach f,$(wildcard deploy/completion/*),install -m 644 $(f) $(DESTDIR)$(PREFIX)/share/bash-completion/completions/;)
+	$(B)/bin/exhibit completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/exhibit
+	chmod 644 $(DESTDIR)$(PREFIX)/share/man/man1/exhibit.1 $(DESTDIR)$(PREFIX)/share/man/man8/exhibit-*.8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/exhibit
 
 DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libprotobuf-c-dev \
 	protobuf-c-compiler protobuf-compiler libgrpc-dev libzstd-dev libssl-dev libyaml-dev \
