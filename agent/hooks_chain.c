@@ -78,9 +78,13 @@ static const struct hooks_row chain[] = {
 	  "iter_task", { "exh_stock_task" }, NULL, false },
 	{ REC_CLASS_STOCK_PROCESS, 1, HOOK_ITER, "iter/task",
 	  "iter_task", { "exh_stock_plain" }, ARGS_LATER, false },
+	{ REC_CLASS_STOCK_PROCESS, 1, HOOK_ITER, "iter/task",
+	  "iter_task_plain", { "exh_stock_plain" }, ARGS_LATER, false },
 
 	{ REC_CLASS_STOCK_SOCKET, 1, HOOK_ITER, "iter/task_file",
 	  "iter_file", { "exh_stock_file" }, NULL, false },
+	{ REC_CLASS_STOCK_SOCKET, 1, HOOK_ITER, "iter/task_file",
+	  "iter_file_plain", { "exh_stock_file" }, NULL, false },
 };
 /* clang-format on */
 

@@ -2,7 +2,9 @@
 #include "agent/hooks_objects.h"
 
 #include "iter_file.skel.h"
+#include "iter_file_plain.skel.h"
 #include "iter_task.skel.h"
+#include "iter_task_plain.skel.h"
 #include "t1_net.skel.h"
 #include "t1_net_plain.skel.h"
 #include "t1_proc.skel.h"
@@ -23,7 +25,9 @@ static const struct hooks_object objects[] = {
 	{ "t1_udp", t1_udp_bpf__elf_bytes },
 	{ "t1_udp_plain", t1_udp_plain_bpf__elf_bytes },
 	{ "iter_task", iter_task_bpf__elf_bytes },
+	{ "iter_task_plain", iter_task_plain_bpf__elf_bytes },
 	{ "iter_file", iter_file_bpf__elf_bytes },
+	{ "iter_file_plain", iter_file_plain_bpf__elf_bytes },
 };
 /* clang-format on */
 

@@ -48,8 +48,9 @@ static __always_inline struct cgroup *cgroup_v1_of(struct task_struct *task)
 
 static __always_inline uint32_t pid_ns_of(struct task_struct *task)
 {
-	struct pid *pid = LOAD(task, thread_pid);
-	uint32_t level = LOAD(pid, level);
+	/* Not a typed pointer: before 6.3 or so the verifier forbids to add a variable to one. */
+	struct pid *pid = READ(task, thread_pid);
+	uint32_t level = READ(pid, level);
 	struct upid *upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
 			    level * bpf_core_type_size(struct upid);
 

@@ -12,11 +12,13 @@
 #define SLOT_TAIL_MASK 0x3fff /* where the last part of a tail may begin */
 #define SLOT_PATH_MASK 0x1fff
 
-/* A path is built from its end towards the front. */
+/* A path is built from its end towards the front. What a step reads lies here rather than on the
+ * stack, of which three calls share 512 bytes. */
 struct walk {
 	struct dentry *dentry;
 	struct mount *mount;
 	struct dentry *root; /* of mount */
+	uint64_t name[2]; /* a struct qstr, in one read instead of two */
 	uint32_t at; /* its first byte in slot.path, so far */
 	uint32_t incomplete;
 };

@@ -53,7 +53,7 @@ static __always_inline uint32_t fill_image_facts(struct slot *slot, uint32_t ind
 	bool incomplete = false;
 
 	exec->exe_flags = 0;
-	exec->cap_effective = LOAD(cred, cap_effective.val);
+	READ_INTO(&exec->cap_effective, cred, cap_effective);
 	if (LOAD(cred, uid.val) != exec->h.actor.uid || LOAD(cred, gid.val) != exec->h.actor.gid)
 		exec->exe_flags |= REC_EXE_SETID;
 	if (file) {

@@ -40,6 +40,7 @@
 #define SIGNAL_GROUP_EXIT 0x4
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define S_IFSOCK 0140000
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
@@ -174,7 +175,8 @@ struct pid {
 	struct upid numbers[1];
 };
 
-/* Two 32-bit words before 6.3, one 64-bit word since: the same bytes on little-endian machines. */
+/* Two 32-bit words of another name before 6.3, one 64-bit word since: the same bytes on
+ * little-endian machines, read as a whole. */
 typedef struct {
 	uint64_t val;
 } kernel_cap_t;

@@ -15,12 +15,12 @@
 static __always_inline int walk_prepend(struct slot *slot, struct dentry *dentry)
 {
 	struct walk *walk = &slot->walk;
-	uint64_t name[2]; /* a struct qstr, in one read instead of two */
 	uint32_t at = walk->at, len;
+	void *name = walk->name;
 	uint8_t after;
 
-	READ_INTO(&name, dentry, d_name);
-	len = *(uint32_t *)((void *)name + bpf_core_field_offset(struct qstr, len));
+	READ_INTO(&walk->name, dentry, d_name);
+	len = *(uint32_t *)(name + bpf_core_field_offset(struct qstr, len));
 
 	if (len > REC_NAME_MAX)
 		len = REC_NAME_MAX;
@@ -34,7 +34,7 @@ static __always_inline int walk_prepend(struct slot *slot, struct dentry *dentry
 	after = slot->path[at + len + 1];
 	slot->path[at] = '/';
 	if (READ_STRING(&slot->path[at + 1], len + 1,
-			*(void **)((void *)name + bpf_core_field_offset(struct qstr, name))) !=
+			*(void **)(name + bpf_core_field_offset(struct qstr, name))) !=
 	    (long)len + 1)
 		walk->incomplete = 1; /* renamed meanwhile */
 	slot->path[at + len + 1] = after;
@@ -60,9 +60,9 @@ __noinline int exh_walk_step(uint32_t index)
 				slot->walk.incomplete = 1;
 			return 1;
 		}
-		slot->walk.dentry = READ(mount, mnt_mountpoint);
+		READ_INTO(&slot->walk.dentry, mount, mnt_mountpoint);
 		slot->walk.mount = above;
-		slot->walk.root = READ(above, mnt.mnt_root);
+		READ_INTO(&slot->walk.root, above, mnt.mnt_root);
 		return 0;
 	}
 	parent = READ(dentry, d_parent);

@@ -83,8 +83,17 @@ static __always_inline uint32_t truncates(long nr, bool compat, struct pt_regs *
 #error "system call numbers of this architecture are not listed yet"
 #endif
 
-static __always_inline void accept_body(struct task_struct *task, long fd, uint32_t flags)
+/* Each of the two with a stack of its own: together, and with the walk below, they would pass 512
+ * bytes. */
+static __noinline int open_body(long fd, uint32_t truncated, uint32_t flags)
 {
+	file_open_body(CURRENT_TASK(), fd, truncated, flags);
+	return 0;
+}
+
+static __noinline int accept_body(long fd, uint32_t flags)
+{
+	struct task_struct *task = CURRENT_TASK();
 	struct file *file = file_of_fd(task, fd);
 	struct socket *socket = READ(file, private_data);
 	struct sock *sk = READ(socket, sk);
@@ -92,9 +101,10 @@ static __always_inline void accept_body(struct task_struct *task, long fd, uint3
 	COUNT(REC_CLASS_TCP_ACCEPT, seen);
 	if (!sk || !is_tcp(sk)) {
 		COUNT(REC_CLASS_TCP_ACCEPT, filtered);
-		return;
+		return 0;
 	}
 	tcp_call_body(sk, task, REC_TCP_ACCEPT, REC_ROLE_ACCEPTER, REC_CLASS_TCP_ACCEPT, flags);
+	return 0;
 }
 
 static __always_inline void sys_exit_body(struct pt_regs *regs, long nr, long ret)
@@ -116,9 +126,9 @@ static __always_inline void sys_exit_body(struct pt_regs *regs, long nr, long re
 	if (is_off(action == SYS_OPEN ? REC_CLASS_FILE_OPEN : REC_CLASS_TCP_ACCEPT))
 		return;
 	if (action == SYS_OPEN)
-		file_open_body(task, ret, truncates(nr, compat, regs), flags);
+		open_body(ret, truncates(nr, compat, regs), flags);
 	else
-		accept_body(task, ret, flags);
+		accept_body(ret, flags);
 }
 
 #endif

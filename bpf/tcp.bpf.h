@@ -32,10 +32,18 @@ static __always_inline void fill_tcp(struct rec_tcp *rec, struct sock *sk)
 	rec->h.actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
+/* By the record's pid: before 6.10 sockops may not ask which process runs. */
+static __always_inline bool is_own_record(const struct rec_header *h)
+{
+	uint32_t tgid = h->actor.image.pid;
+
+	return bpf_map_lookup_elem(&exh_own, &tgid) != NULL;
+}
+
 static __always_inline void send_call(struct rec_tcp *rec, struct sock *sk, uint32_t class)
 {
 	fill_tcp(rec, sk);
-	if (is_own())
+	if (is_own_record(&rec->h))
 		COUNT(class, filtered);
 	else
 		emit(&rec->h, sizeof(*rec), class, REC_RING_BULK);
@@ -106,7 +114,6 @@ static __always_inline void tcp_close_body(struct sock *sk, int old_state)
 	uint64_t key = (uint64_t)sk;
 	struct owner *owner = bpf_map_lookup_elem(&exh_owners, &key);
 	struct rec_tcp rec;
-	uint32_t tgid;
 
 	if (old_state == TCP_LISTEN || old_state == TCP_SYN_RECV || old_state == TCP_CLOSE) {
 		COUNT(REC_CLASS_TCP, filtered);
@@ -125,8 +132,7 @@ static __always_inline void tcp_close_body(struct sock *sk, int old_state)
 		rec.role = owner->role;
 		bpf_map_delete_elem(&exh_owners, &key);
 	}
-	tgid = rec.h.actor.image.pid;
-	if (bpf_map_lookup_elem(&exh_own, &tgid)) {
+	if (is_own_record(&rec.h)) {
 		COUNT(REC_CLASS_TCP, filtered);
 		return;
 	}
