@@ -2,7 +2,6 @@
 """Activity of this host that a test can find again, and what the record says of it."""
 import collections
 import os
-import random
 import subprocess
 import threading
 import time
@@ -10,15 +9,19 @@ import time
 from basics import until
 from daemons import field
 
+# An agent sees the whole host, other runs of these tests included: ours carry this.
+TOKEN = os.urandom(6).hex()
+
 
 def run(marker):
     """One exec with this argument, run to its end."""
-    subprocess.run(["/bin/true", marker], check=True, timeout=10)
+    subprocess.run(["/bin/true", marker, TOKEN], check=True, timeout=10)
 
 
 def execs_with(cli, text, seconds=60):
     """Execs of /bin/true, or of a test's own client, with text; our questions are execs with it, too."""
-    return cli.events("--action", "exec", "--process", "true", "--process", "probe", "--text", text, seconds=seconds)
+    rows = cli.events("--action", "exec", "--process", "true", "--process", "probe", "--text", text, seconds=seconds)
+    return [row for row in rows if row["process"]["name"] == "probe" or TOKEN in row["process"]["args"]]
 
 
 def markers(cli, marker, seconds=120):
@@ -36,7 +39,7 @@ def arrive(cli, marker, seconds=60):
 
 
 def settle(cli, marker="settled", seconds=60):
-    arrive(cli, f"{marker}-{random.getrandbits(48):x}", seconds)
+    arrive(cli, f"{marker}-{os.urandom(6).hex()}", seconds)
 
 
 class Execs(threading.Thread):
@@ -51,7 +54,7 @@ class Execs(threading.Thread):
     def run(self):
         while not self.stopping:
             began = time.time()
-            pid = os.posix_spawn("/bin/true", ["true", f"{self.marker}-{len(self.times)}"], {})
+            pid = os.posix_spawn("/bin/true", ["true", f"{self.marker}-{len(self.times)}", TOKEN], {})
             os.waitpid(pid, 0)
             self.times.append((began, time.time()))
             if self.pause:

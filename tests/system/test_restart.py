@@ -5,12 +5,11 @@ import calendar
 import os
 import random
 import signal
-import subprocess
 import time
 
 import pytest
 
-from activity import Execs, markers, settle
+from activity import Execs, markers, run, settle
 from basics import count, until
 from daemons import field
 from proxy import Proxy
@@ -133,7 +132,7 @@ def test_agent_first(need_bpf, lab):
     port = collector.port
     collector.stop()
     agent = lab.agent(collector)
-    subprocess.run(["/bin/true", "before-collector"], check=True)
+    run("before-collector")
     time.sleep(1)
     assert agent.running() and collector.port == port
     collector.start()
@@ -169,7 +168,7 @@ def test_stop_delivers_the_last_batch(need_bpf, lab):
     collector = lab.collector()
     agent, cli = lab.agent(collector), lab.cli(collector)
     settle(cli, "begin")
-    subprocess.run(["/bin/true", "last-words"], check=True)
+    run("last-words")
     assert agent.stop() == 0
     assert markers(cli, "last") == {"last-words": 1}
     assert cli.events("--action", "agent_stop")
