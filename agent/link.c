@@ -108,7 +108,11 @@ static bool message_allowed(const struct link_message *m, enum link_side from)
 	bool lane_ok = rule->lane ? (m->lane == BATCH_LANE_CRITICAL || m->lane == BATCH_LANE_BULK) :
 				    m->lane == 0;
 
-	return rule->from == from && lane_ok && m->len >= rule->min && m->len <= rule->max;
+	bool round_ok = m->round == 0 || m->kind == LINK_WANT || m->kind == LINK_BATCH ||
+			m->kind == LINK_TOMBSTONE;
+
+	return rule->from == from && lane_ok && round_ok && m->len >= rule->min &&
+	       m->len <= rule->max;
 }
 
 int link_send(struct link *l, const struct link_message *m)
@@ -126,7 +130,7 @@ int link_send(struct link *l, const struct link_message *m)
 	writer_u32(&w, (uint32_t)m->len);
 	writer_u8(&w, (uint8_t)m->kind);
 	writer_u8(&w, m->lane);
-	writer_u16(&w, 0);
+	writer_u16(&w, m->round);
 	writer_u64(&w, m->position);
 	writer_bytes(&w, m->body, m->len);
 	l->out.end += w.done;
@@ -163,10 +167,10 @@ static int parse_front(struct link *l, struct link_message *ret_m, size_t *ret_n
 
 	m.kind = (enum link_kind)reader_u8(&r);
 	m.lane = reader_u8(&r);
-	bool padded = reader_u16(&r) == 0;
+	m.round = reader_u16(&r);
 
 	m.position = reader_u64(&r);
-	if (!padded || !message_allowed(&m, l->side == LINK_SENSE ? LINK_UPLINK : LINK_SENSE))
+	if (!message_allowed(&m, l->side == LINK_SENSE ? LINK_UPLINK : LINK_SENSE))
 		return -EBADMSG;
 	*ret_need = HEAD_LEN + m.len;
 	if (r.left < m.len)

@@ -3,7 +3,7 @@
  * socketpair with framed messages. The table in link.c is the whole interface: which side may send
  * what, and how long it may be. Each end is owned by one thread.
  *
- * Frame, little-endian: u32 length of body, u8 kind, u8 lane (0: none), u16 zero, u64 position; body. */
+ * Frame, little-endian: u32 length of body, u8 kind, u8 lane (0: none), u16 round, u64 position; body. */
 #ifndef AGENT_LINK_H
 #define AGENT_LINK_H
 
@@ -29,6 +29,7 @@ enum link_side { LINK_SENSE, LINK_UPLINK };
 struct link_message {
 	enum link_kind kind;
 	uint8_t lane; /* enum batch_lane, 0: none */
+	uint16_t round; /* LINK_WANT: any; LINK_BATCH, LINK_TOMBSTONE: of the question they answer; else 0 */
 	uint64_t position;
 	const uint8_t *body; /* borrowed: when received, until the next link_receive */
 	size_t len;

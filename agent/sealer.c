@@ -33,6 +33,7 @@ struct lane_state {
 	uint64_t sealed_ns, idle_ns; /* when we last sealed, and last told */
 	bool wanted; /* the uplink waits for a frame */
 	uint64_t want; /* its position; 0: the oldest */
+	uint16_t round; /* of that question, for the answer */
 };
 
 struct sealer {
@@ -284,6 +285,7 @@ static void serve(struct sealer *s, uint8_t lane)
 									       LINK_BATCH :
 									       LINK_TOMBSTONE,
 							       .lane = lane,
+							       .round = l->round,
 							       .position = position,
 							       .body = bytes,
 							       .len = len });
@@ -396,6 +398,7 @@ static void receive_link(struct sealer *s)
 		else {
 			s->lane[m.lane].wanted = true;
 			s->lane[m.lane].want = m.position;
+			s->lane[m.lane].round = m.round;
 		}
 	}
 	if (r == -EBADMSG)

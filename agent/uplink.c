@@ -210,6 +210,7 @@ static void ask(struct uplink *u)
 		if (!u->greeted || u->held[lane].data != NULL || !window_wants(w))
 			continue;
 		w->asked = link_send(u->link, &(struct link_message){ .kind = LINK_WANT,
+								      .round = w->round,
 								      .lane = lane,
 								      .position = w->next }) == 0;
 	}
@@ -253,11 +254,8 @@ static void take_frame(struct uplink *u, const struct link_message *m)
 {
 	struct held *h = &u->held[m->lane];
 
-	if (!window_accepts(&u->lane[m->lane]) || u->stream == NULL || h->data != NULL) {
-		/* The answer to a question of the stream before: this one has yet to be asked. */
-		ask(u);
+	if (!window_accepts(&u->lane[m->lane], m->round) || u->stream == NULL || h->data != NULL)
 		return;
-	}
 	if (frame_id(u, m, &h->id) < 0)
 		return;
 	uint32_t field = m->kind == LINK_BATCH ? ENVELOPE_BATCH : ENVELOPE_TOMBSTONE;

@@ -4,7 +4,8 @@
 void window_reset(struct window *w)
 {
 	w->next = 0;
-	w->stale = w->asked;
+	w->asked = false;
+	w->round++;
 	w->head = w->n = 0;
 }
 
@@ -13,12 +14,12 @@ bool window_wants(const struct window *w)
 	return !w->asked && w->n < WINDOW_MAX;
 }
 
-bool window_accepts(struct window *w)
+bool window_accepts(struct window *w, uint16_t round)
 {
-	bool fresh = w->asked && !w->stale;
-
-	w->asked = w->stale = false;
-	return fresh;
+	if (!w->asked || round != w->round)
+		return false;
+	w->asked = false;
+	return true;
 }
 
 void window_sent(struct window *w, uint64_t position, const struct window_id *id)

@@ -18,8 +18,8 @@ struct window_id {
 
 struct window {
 	uint64_t next; /* position to ask for; 0: the oldest that is not acknowledged */
-	bool asked; /* an answer is under way from sense */
-	bool stale; /* ... to a question asked before the last reset: throw it away */
+	bool asked; /* an answer to a question of this round is under way from sense */
+	uint16_t round; /* counts resets: an answer to an earlier round's question is thrown away */
 	size_t head, n;
 	struct {
 		uint64_t position;
@@ -31,8 +31,8 @@ struct window {
 void window_reset(struct window *w);
 /* Whether to ask sense for a frame now. */
 bool window_wants(const struct window *w);
-/* A frame came from sense. false: it answers an old question, drop it. */
-MUST_CHECK bool window_accepts(struct window *w);
+/* A frame came from sense, for the question of this round. false: nobody asks that any more, drop it. */
+MUST_CHECK bool window_accepts(struct window *w, uint16_t round);
 /* It was handed to the connection. */
 void window_sent(struct window *w, uint64_t position, const struct window_id *id);
 /* The collector has everything up to id. ret_position: to tell sense. false: not one of ours. */

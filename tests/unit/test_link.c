@@ -145,7 +145,7 @@ static const struct hostile_row {
 	{ "kind 0", { 0 }, 16, -EBADMSG },
 	{ "a batch from the uplink", { 1, 0, 0, 0, LINK_BATCH, 1 }, 17, -EBADMSG },
 	{ "4 GiB", { 0xff, 0xff, 0xff, 0xff, LINK_STATE }, 16, -EBADMSG },
-	{ "padding used", { 0, 0, 0, 0, LINK_WANT, 1, 1 }, 16, -EBADMSG },
+	{ "an acknowledgement with a round", { 32, 0, 0, 0, LINK_ACK, 1, 1 }, 16, -EBADMSG },
 	{ "good", { 0, 0, 0, 0, LINK_WANT, 1 }, 16, 1 },
 };
 
