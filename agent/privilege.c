@@ -140,8 +140,7 @@ static int resolve_user(const char *user, uid_t *ret_uid, gid_t *ret_gid, struct
 	}
 	const struct passwd *p = getpwnam(user);
 
-	if (p == NULL) {
-		log_warn("uplink.user does not exist, using 65534 instead", KV_STR("user", user));
+	if (p == NULL) { /* the uplink says so when it starts */
 		*ret_uid = *ret_gid = NOBODY;
 		return 0;
 	}
@@ -243,6 +242,14 @@ static void drop_bounding_set(void)
 			    0); /* EPERM without SETPCAP: there is none to keep */
 }
 
+int privilege_check_user(const char *user, struct error *e)
+{
+	uid_t uid;
+	gid_t gid;
+
+	return resolve_user(user, &uid, &gid, e);
+}
+
 int privilege_drop_uplink(const char *user, struct error *e)
 {
 	uid_t uid = NOBODY;
@@ -251,6 +258,8 @@ int privilege_drop_uplink(const char *user, struct error *e)
 
 	if (r < 0)
 		return r;
+	if (uid == NOBODY && strcmp(user, "nobody") != 0 && strcmp(user, "65534") != 0)
+		log_warn("uplink.user does not exist, using 65534 instead", KV_STR("user", user));
 	drop_bounding_set();
 	if (getuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
 			      setresuid(uid, uid, uid) < 0))

@@ -6,6 +6,8 @@
 #include "proto/base/base.h"
 #include "proto/base/error.h"
 
+/* -EINVAL: user is root, who would keep what the uplink must not have. */
+MUST_CHECK int privilege_check_user(const char *user, struct error *e);
 /* The process with the network socket: another uid without groups, no capability in any set, no new
  * privileges, and a seccomp filter that allows only what gRPC over TLS needs (no exec, no ptrace, no
  * file created or written: everything else fails with EPERM). user: name or number; an unknown name

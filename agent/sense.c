@@ -12,6 +12,7 @@
 
 #include "agent/bootid.h"
 #include "agent/drain.h"
+#include "agent/introduction.h"
 #include "agent/launch.h"
 #include "agent/notify.h"
 #include "agent/privilege.h"
@@ -22,7 +23,6 @@
 #include "proto/base/files.h"
 #include "proto/base/log.h"
 
-#define HOST_RECORD_FILE_MAX KiB(64)
 #define MACHINE_ID_FILE "/etc/machine-id"
 
 struct sense {
@@ -243,21 +243,28 @@ static int open_signals(struct sense *s, struct error *e)
 	return s->signals < 0 ? error_set(e, -errno, "cannot listen for signals: %m") : 0;
 }
 
-/* A file that is missing is told once, here, before the uplink stumbles over it as well. */
-static int check_files(const struct agent_config *c, struct error *e)
+/* What is missing or does not fit is told once, here, before the uplink or the collector stumbles over it
+ * again and again. */
+static int check_papers(const struct agent_config *c, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *record = NULL;
+	uint8_t sealing_key[SEAL_PUBLIC_LEN];
 	struct sealer_config who = { 0 };
 	struct seal_key *key = NULL;
 	size_t len;
-	int r = take_identity(c, &who, e);
+	int r = privilege_check_user(c->uplink_user, e);
 
 	if (r == 0)
+		r = take_identity(c, &who, e);
+	if (r == 0)
 		r = seal_key_load(c->seal_key, &key, e);
-	seal_key_free(key);
 	if (r < 0)
 		return r;
-	r = files_read(c->host_record, HOST_RECORD_FILE_MAX, &record, &len, e);
+	seal_key_public(key, sealing_key);
+	seal_key_free(key);
+	r = files_read(c->host_record, INTRODUCTION_RECORD_MAX, &record, &len, e);
+	if (r == 0)
+		r = introduction_check(record, len, &who.tenant, &who.host_id, sealing_key, e);
 	return r < 0 ? error_wrap(e, r, "cannot introduce this host") : 0;
 }
 
@@ -265,7 +272,7 @@ static int open_parts(struct sense *s, char **argv, struct error *e)
 {
 	struct drain_config d = { .own = &s->own, .next_sequence = { 1, 1, 1 } };
 	struct journal_recovery found = { 0 };
-	int r = check_files(s->config, e);
+	int r = check_papers(s->config, e);
 
 	if (r == 0)
 		r = launch_start(argv, &s->control, &s->launcher, e);
