@@ -139,7 +139,7 @@ struct token_log_reader *token_log_read(int dirfd, const struct segment_id *id)
 		return NULL;
 	r->id = *id;
 	r->offset = UINT64_MAX;
-	r->tokens = malloc(STORE_TOKENS_MAX * sizeof(uint32_t));
+	r->tokens = malloc((size_t)STORE_TOKENS_MAX * 4);
 	r->fd = openat(dirfd, name_of(id, name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (!r->tokens || r->fd < 0) {
 		token_log_read_end(r);

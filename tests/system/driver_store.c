@@ -435,7 +435,7 @@ static int dump(struct driver *d, struct error *e)
 	for (size_t i = 0; i < ARRAY_LEN(d->chains) && !r; i++)
 		resume_chain(d, &d->chains[i]);
 	/* Host records may not have got through; a duplicate otherwise. */
-	d->now_ns += 3600000000000ll;
+	d->now_ns += 3600000000000LL;
 	if (!r)
 		r = put_records(d, e);
 	for (uint8_t i = 0; i < ARRAY_LEN(d->chains) && !r; i++) {

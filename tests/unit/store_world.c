@@ -93,7 +93,7 @@ struct world *world_new(void)
 		.on_stored = count_stored,
 		.ctx = w,
 	};
-	w->now_ns = 5000ll * 1000000000;
+	w->now_ns = 5000LL * 1000000000;
 	return w;
 }
 
