@@ -9,7 +9,7 @@
 #include "proto/base/base.h"
 #include "proto/rpc_sockets.h"
 
-#define RPC_PROBE_EVERY_NS (5 * NSEC_PER_SEC)
+#define RPC_PROBE_EVERY_NS (10 * NSEC_PER_SEC)
 #define RPC_PROBE_TIMEOUT_NS (6 * NSEC_PER_SEC)
 #define RPC_PROBE_FAILURES 3 /* in a row */
 
