@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libbpf's own messages: debug lines of our log, and the first complaint kept as a reason
+/* libbpf's own messages: debug lines of our log (of the verifier's log its end), and the first complaint kept as a reason
  * (those after it only repeat that loading failed). libbpf has one
  * printer per process, without a context; what it keeps here is therefore per thread. */
 #ifndef AGENT_HOOKS_LOG_H
