@@ -20,7 +20,7 @@ BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpf
 MAKEFLAGS += --no-builtin-rules
 
 # Goals that must work before a compiler is installed; what they need built they ask a second make for.
-FRONT := help deps test-deps lint-deps bench-deps run test test-full asan fuzz coverage bench lint format clean
+FRONT := help deps test-deps lint-deps bench-deps kernel-deps kernels run test test-full asan fuzz coverage bench lint format clean
 BUILDING := $(filter-out $(FRONT),$(or $(MAKECMDGOALS),all))
 
 # ---- what there is -------------------------------------------------------------------------------
@@ -253,9 +253,14 @@ endif
 
 bench-build: all $(BENCHES)
 
+# Runs in guests: no library of this machine.
+$(B)/kernels/workload: tests/kernels/workload.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static -o $@ $<
+
 # ---- what people type ----------------------------------------------------------------------------
 
-.PHONY: help run test test-full asan fuzz coverage bench lint lint-text lint-format lint-tidy format clean install deps test-deps lint-deps bench-deps
+.PHONY: help run test test-full asan fuzz coverage bench lint lint-text lint-format lint-tidy format clean install deps test-deps lint-deps bench-deps kernel-deps kernels
 help:
 	@sed -n 's/^#: //p' Makefile
 
@@ -266,6 +271,7 @@ help:
 #: make unit         unit tests alone (T="reader writer": only these; also for fuzz-replay)
 #: make fuzz-replay  every fuzz target over its corpus
 #: make system       system tests alone (PYTEST="-k name": more arguments)
+#: make kernels      Debian's kernels 5.10 to the newest in QEMU: what runs there (PYTEST="-k 6.1": one)
 #: make asan         unit tests and fuzz corpora under AddressSanitizer and UBSan
 #: make fuzz         libFuzzer, SECONDS_EACH=20 per target; finds go to build/fuzz/found
 #: make coverage     line coverage of the unit tests
@@ -288,6 +294,13 @@ test: deps test-deps
 
 test-full:
 	@EXHIBIT_FULL=1 $(MAKE) --no-print-directory B=$(B) test
+	@EXHIBIT_FULL=1 $(MAKE) --no-print-directory B=$(B) kernels
+
+# Kernels come from Debian's archive, by an apt whose lists and cache lie in the build folder.
+kernels: deps kernel-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B) all $(B)/kernels/workload
+	PYTHONDONTWRITEBYTECODE=1 EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) -m pytest -p no:cacheprovider \
+		--timeout=1200 -q tests/kernels $(PYTEST)
 
 asan:
 	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B)-asan SAN=1 unit-build fuzz-build
@@ -352,6 +365,7 @@ DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libpr
 TEST_DEPS := libcmocka-dev python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
 	python3-cryptography python3-zstandard python3-yaml libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
+KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd python3-pytest python3-pytest-timeout
 BENCH_DEPS := python3-yaml iproute2 ripgrep util-linux
 
 # Says nothing when all is there.
@@ -375,5 +389,7 @@ lint-deps: deps
 	$(call apt,$(LINT_DEPS))
 bench-deps: deps
 	$(call apt,$(BENCH_DEPS))
+kernel-deps: deps
+	$(call apt,$(KERNEL_DEPS))
 
 -include $(shell find $(B)/obj $(B)/bpf $(B)/tests -name '*.d' 2>/dev/null)

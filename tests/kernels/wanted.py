@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each kernel can: (class, events) to (state, tier, hook), as `exhibit-agent --probe` prints it."""
+
+FULL = {
+    ("exec", "exec"): ("attached", "T1", "tp_btf/sched_process_exec"),
+    ("fork", "fork"): ("attached", "T1", "tp_btf/sched_process_fork"),
+    ("exit", "exit"): ("attached", "T1", "tp_btf/sched_process_exit"),
+    ("file_open", "create, open_write"): ("partial", "T1", "tp_btf/sys_exit"),
+    ("tcp", "connect, listen, disconnect"): ("attached", "T1", "tp_btf/inet_sock_set_state"),
+    ("tcp", "accept"): ("partial", "T1", "tp_btf/sys_exit"),
+    ("udp", "udp_flow"): ("attached", "T1", "cgroup_skb"),
+    ("exec", "existing processes"): ("attached", "T1", "iter.s/task"),
+    ("tcp", "existing sockets"): ("attached", "T1", "iter/task_file"),
+    # What is mounted in other namespaces has no mark.
+    ("file_change", "modify, rename, unlink"): ("partial", "T0", "fanotify"),
+}
+
+# Before 5.12 no atomic returns the old value: the plain objects, which try raw_tp first. No sleepable
+# iterator; the registers of the current task are from 5.15.
+PLAIN = {
+    **FULL,
+    ("exec", "exec"): ("attached", "T1", "raw_tp/sched_process_exec"),
+    ("fork", "fork"): ("attached", "T1", "raw_tp/sched_process_fork"),
+    ("exit", "exit"): ("attached", "T1", "raw_tp/sched_process_exit"),
+    ("file_open", "create, open_write"): ("partial", "T1", "raw_tp/sys_exit"),
+    ("tcp", "connect, listen, disconnect"): ("partial", "T1", "tp_btf/inet_sock_set_state"),
+    ("tcp", "accept"): ("partial", "T1", "raw_tp/sys_exit"),
+    ("exec", "existing processes"): ("partial", "T1", "iter/task"),
+}
+
+COVERAGE = {"6.1": FULL, "6.12": FULL, "5.10": PLAIN, "newest": FULL}
