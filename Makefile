@@ -271,7 +271,7 @@ help:
 #: make unit         unit tests alone (T="reader writer": only these; also for fuzz-replay)
 #: make fuzz-replay  every fuzz target over its corpus
 #: make system       system tests alone (PYTEST="-k name": more arguments)
-#: make kernels      Debian's kernels 5.10 to the newest in QEMU: what runs there (PYTEST="-k 6.1": one)
+#: make kernels      Debian's kernels 5.10 to the newest in QEMU: what runs there (PYTEST="-k 5.10": one)
 #: make asan         unit tests and fuzz corpora under AddressSanitizer and UBSan
 #: make fuzz         libFuzzer, SECONDS_EACH=20 per target; finds go to build/fuzz/found
 #: make coverage     line coverage of the unit tests

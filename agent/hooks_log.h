@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libbpf's own messages: debug lines of our log (of the verifier's log its end), and the first complaint kept as a reason
- * (those after it only repeat that loading failed). libbpf has one
- * printer per process, without a context; what it keeps here is therefore per thread. */
+/* libbpf's own messages: debug lines of our log (of the verifier's, its end), and the first complaint
+ * kept as a reason (those after it only repeat that loading failed). libbpf has one printer per
+ * process, without a context; what it keeps here is therefore per thread. */
 #ifndef AGENT_HOOKS_LOG_H
 #define AGENT_HOOKS_LOG_H
 
