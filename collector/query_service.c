@@ -69,25 +69,29 @@ static int answer_status(const struct query *q, const ProtobufCMessage *m, struc
 	return query_status(q, (const Exhibit__V1__StatusRequest *)m, e);
 }
 
-/* Method x role. Every responder may ask; hosts and collectors may not. */
+/* Whoever may do something with evidence may look at it. A certificate without one of these roles may not. */
+static const char *const readers[] = { "viewer", "acquirer", "approver", NULL };
+
+/* Method x role; hosts and collectors may not ask. */
 struct query_method {
 	const char *path;
 	unsigned int allow;
+	const char *const *roles; /* one of these is needed; NULL ends */
 	const ProtobufCMessageDescriptor *request;
 	int (*answer)(const struct query *q, const ProtobufCMessage *m, struct error *e);
 };
 
 static const struct query_method methods[] = {
-	{ "/exhibit.v1.Query/Hosts", RPC_ALLOW_RESPONDER, &exhibit__v1__hosts_request__descriptor,
-	  answer_hosts },
-	{ "/exhibit.v1.Query/Events", RPC_ALLOW_RESPONDER, &exhibit__v1__events_query__descriptor,
-	  answer_events },
-	{ "/exhibit.v1.Query/Tree", RPC_ALLOW_RESPONDER, &exhibit__v1__tree_query__descriptor,
-	  answer_tree },
-	{ "/exhibit.v1.Query/Coverage", RPC_ALLOW_RESPONDER,
+	{ "/exhibit.v1.Query/Hosts", RPC_ALLOW_RESPONDER, readers,
+	  &exhibit__v1__hosts_request__descriptor, answer_hosts },
+	{ "/exhibit.v1.Query/Events", RPC_ALLOW_RESPONDER, readers,
+	  &exhibit__v1__events_query__descriptor, answer_events },
+	{ "/exhibit.v1.Query/Tree", RPC_ALLOW_RESPONDER, readers,
+	  &exhibit__v1__tree_query__descriptor, answer_tree },
+	{ "/exhibit.v1.Query/Coverage", RPC_ALLOW_RESPONDER, readers,
 	  &exhibit__v1__coverage_request__descriptor, answer_coverage },
-	{ "/exhibit.v1.Query/Status", RPC_ALLOW_RESPONDER, &exhibit__v1__status_request__descriptor,
-	  answer_status },
+	{ "/exhibit.v1.Query/Status", RPC_ALLOW_RESPONDER, readers,
+	  &exhibit__v1__status_request__descriptor, answer_status },
 };
 
 const char *query_method_path(size_t i)
@@ -338,11 +342,30 @@ static struct call *call_new(struct query_service *s, const struct query_method 
 	return c;
 }
 
+static bool has_role(const struct identity *who, const char *const *roles)
+{
+	for (; *roles != NULL; roles++)
+		if (identity_has_role(who, *roles))
+			return true;
+	return false;
+}
+
 static void on_open(struct rpc_stream *stream, void *ctx)
 {
 	const struct method_slot *slot = ctx;
 	struct call *c;
 
+	if (!has_role(rpc_stream_peer(stream), slot->method->roles)) {
+		static const char why[] =
+			"the certificate holds no role that may ask: viewer, acquirer or approver";
+
+		log_warn("refused a call", KV_STR("why", why),
+			 KV_STR("peer", rpc_stream_peer(stream)->name),
+			 KV_STR("remote", rpc_stream_remote(stream)),
+			 KV_STR("method", slot->method->path));
+		refuse(stream, RPC_PERMISSION_DENIED, why);
+		return;
+	}
 	if (atomic_load(&slot->service->closing)) {
 		refuse(stream, RPC_UNAVAILABLE, "the collector is stopping");
 		return;

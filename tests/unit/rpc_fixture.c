@@ -68,6 +68,10 @@ void pki_issue(const struct pki *p, const char *authority, enum identity_kind ki
 	(void)snprintf(leaf.id.name, sizeof(leaf.id.name), "%s", id);
 	if (kind == IDENTITY_COLLECTOR)
 		leaf.sans = "localhost,127.0.0.1";
+	if (kind == IDENTITY_RESPONDER) {
+		leaf.id.n_roles = 1;
+		(void)snprintf(leaf.id.roles[0], sizeof(leaf.id.roles[0]), "viewer");
+	}
 	if (certs_authority_load(pki_path(p, authority, ""), &a, &e) < 0 ||
 	    certs_issue(a, &leaf, now, pki_path(p, name, ""), &e) < 0)
 		fail_msg("%s", e.text);
