@@ -93,6 +93,13 @@ static int check_op(const struct filter_value *v, enum value_type type, const ch
 	return -EINVAL;
 }
 
+static bool is_port(const char *field)
+{
+	size_t n = strlen(field);
+
+	return n >= 5 && strcmp(field + n - 5, ".port") == 0;
+}
+
 int filter_value_parse(struct filter_value *v, enum value_type type, const char *field,
 		       struct error *e)
 {
@@ -107,6 +114,8 @@ int filter_value_parse(struct filter_value *v, enum value_type type, const char 
 	case VALUE_NUMBER:
 		if (!fits || !parse_u64(text, UINT64_MAX, &v->number))
 			return parse_error(e, v, field, "a decimal number");
+		if (v->number > UINT16_MAX && is_port(field))
+			return parse_error(e, v, field, "a port up to 65535");
 		return 0;
 	case VALUE_IP:
 		if (!fits || !parse_ip(v, text))

@@ -13,8 +13,8 @@ struct coverage {
 	struct table *table;
 };
 
-static const char *const headers[] = { "HOST", "CLASS", "STATE", "TIER",   "HOOK",
-				       "SEEN", "SENT",  "LOST",  "REASON", NULL };
+static const char *const headers[] = { "HOST",     "CLASS",      "STATE", "TIER", "HOOK",   "SEEN",
+				       "FILTERED", "AGGREGATED", "SENT",  "LOST", "REASON", NULL };
 
 static const struct {
 	const char *name;
@@ -43,11 +43,13 @@ static void add_row(struct table *t, const Exhibit__V1__HostCoverage *h,
 	table_add_bytes(t, COLOR_NONE, row->hook.data, row->hook.len);
 	if (row->counters) {
 		table_add(t, COLOR_NONE, "%" PRIu64, row->counters->seen);
+		table_add(t, COLOR_NONE, "%" PRIu64, row->counters->filtered);
+		table_add(t, COLOR_NONE, "%" PRIu64, row->counters->aggregated);
 		table_add(t, COLOR_NONE, "%" PRIu64, row->counters->sent);
 		table_add(t, row->counters->lost ? COLOR_RED : COLOR_NONE, "%" PRIu64,
 			  row->counters->lost);
 	} else {
-		for (int i = 0; i < 3; i++)
+		for (int i = 0; i < 5; i++)
 			table_add(t, COLOR_NONE, "-");
 	}
 	table_add_bytes(t, COLOR_NONE, row->reason.data, row->reason.len);

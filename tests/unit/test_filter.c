@@ -34,6 +34,8 @@ static const struct row {
 	{ "address that is none", "any.ip", EQUALS, "10.0.0", .error = "give an address" },
 	{ "network too long", "any.ip", CIDR, "10.0.0.0/33", .error = "give an address" },
 	{ "network of nothing", "any.ip", CIDR, "/8", .error = "give an address" },
+	{ "port beyond 65535", "destination.port", EQUALS, "65536",
+	  .error = "give a port up to 65535" },
 	{ "number with a sign", "process.pid", EQUALS, "-1", .error = "give a decimal number" },
 	{ "number above 64 bits", "process.pid", EQUALS, "18446744073709551616",
 	  .error = "give a decimal number" },
