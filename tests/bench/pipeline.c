@@ -62,9 +62,9 @@ static void feed(struct bench *b, const void *record, size_t len)
 }
 
 static const char exec_tail[] = "/usr/bin/git"
-				"/home/user/src"
+				"/srv/team/src"
 				"git\0status\0--porcelain\0";
-static const char file_tail[] = "/home/user/src/project/build/object.o";
+static const char file_tail[] = "/srv/team/src/project/build/object.o";
 
 static void feed_exec(struct bench *b, uint32_t i)
 {
