@@ -70,7 +70,8 @@ struct event {
 		struct event_net net;
 		struct event_gap gap;
 	} u;
-	const struct image_facts *facts; /* exec, fork, stock-taking: the image described; else NULL */
+	const struct image_facts
+		*facts; /* exec, fork, stock-taking: the image described; else NULL */
 };
 
 #endif

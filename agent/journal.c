@@ -33,9 +33,8 @@ static int open_folder(struct journal *j, struct error *e)
 	if (flock(j->lock_fd, LOCK_EX | LOCK_NB) < 0) {
 		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
 		(void)error_set(e, r, "cannot lock the journal '%s': %m", j->dir);
-		error_hint(
-			e,
-			"another agent uses it; stop that, or give this one another state.dir");
+		error_hint(e,
+			   "another agent uses it; stop that, or give this one another state.dir");
 		return r;
 	}
 	return 0;

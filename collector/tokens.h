@@ -22,7 +22,8 @@ enum token_family {
 uint64_t token_hash(enum token_family family, const void *value, size_t len);
 /* All tokens of an opened batch, sorted, without duplicates, in arena a; store_config.tokenize.
  * -EBADMSG: an entry that does not parse as Entry, more than STORE_TOKENS_MAX. */
-MUST_CHECK int tokens_extract(const struct batch_header *h, const uint8_t *raw, size_t raw_len, struct arena *a,
-			      uint64_t **ret_tokens, size_t *ret_n, struct error *e);
+MUST_CHECK int tokens_extract(const struct batch_header *h, const uint8_t *raw, size_t raw_len,
+			      struct arena *a, uint64_t **ret_tokens, size_t *ret_n,
+			      struct error *e);
 
 #endif

@@ -203,12 +203,9 @@ static const struct level_row {
 	int want;
 	enum log_level level;
 } level_rows[] = {
-	{ "", -EINVAL, LOG_LEVEL_DEBUG },
-	{ "Info", -EINVAL, LOG_LEVEL_DEBUG },
-	{ "warning", -EINVAL, LOG_LEVEL_DEBUG },
-	{ "debug", 0, LOG_LEVEL_DEBUG },
-	{ "info", 0, LOG_LEVEL_INFO },
-	{ "warn", 0, LOG_LEVEL_WARN },
+	{ "", -EINVAL, LOG_LEVEL_DEBUG },        { "Info", -EINVAL, LOG_LEVEL_DEBUG },
+	{ "warning", -EINVAL, LOG_LEVEL_DEBUG }, { "debug", 0, LOG_LEVEL_DEBUG },
+	{ "info", 0, LOG_LEVEL_INFO },           { "warn", 0, LOG_LEVEL_WARN },
 	{ "error", 0, LOG_LEVEL_ERROR },
 };
 
