@@ -10,7 +10,7 @@
 static void fill_segments(struct world *w, struct world_stream *s, unsigned int segments)
 {
 	for (unsigned int i = 0; i < segments; i++) {
-		w->now_ns += 10000000000ll;
+		w->now_ns += 10000000000LL;
 		world_store(w, s, 10 + i, "word");
 		world_store(w, s, 10 + i, "word");
 		assert_int_equal(store_retain(w->store, w->now_ns + 2000000000, &w->error), 0);
@@ -81,7 +81,7 @@ static void what_was_removed_is_summed(struct world *w)
 	assert_int_equal(first.events + kept, world_view(w, &s).events);
 	assert_string_equal(first.reason, "age");
 	assert_true(first.first_wall_ns <= first.last_wall_ns);
-	assert_true(first.last_wall_ns < w->now_ns - 35000000000ll + 10000000000ll);
+	assert_true(first.last_wall_ns < w->now_ns - 35000000000LL + 10000000000LL);
 	for (int restarts = 0; restarts < 4; restarts++) {
 		world_close(w);
 		if (restarts == 1)
@@ -106,7 +106,7 @@ static void removed_whole_the_host_goes_on(struct world *w)
 	(void)world_host_record(w, "acme", "a", 1);
 	world_put_all(w, STORE_STORED);
 	fill_segments(w, &s, 3);
-	assert_int_equal(store_retain(w->store, w->now_ns + 100000000000ll, &w->error), 0);
+	assert_int_equal(store_retain(w->store, w->now_ns + 100000000000LL, &w->error), 0);
 	assert_int_equal(world_files(w, "acme", ".idx"), 0);
 	world_close(w);
 	assert_int_equal(store_reindex(&w->config, &w->error), 0);
