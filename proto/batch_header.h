@@ -10,7 +10,7 @@
 #define BATCH_HEADER_MAX KiB(32)
 /* Times beyond it would overflow when wall and boot time are combined (2^61 ns: 73 years). */
 #define BATCH_BOOTTIME_MAX (1ull << 61)
-#define BATCH_WALL_MAX (1ll << 62)
+#define BATCH_WALL_MAX (1LL << 62)
 
 /* Ranges and inner consistency. -EINVAL with one sentence naming the field. */
 MUST_CHECK int batch_header_check(const struct batch_header *h, struct error *e);

@@ -22,7 +22,7 @@
 #define ENTRIES_MAX 40
 #define GROUP_MAX 6
 #define RETAIN_BYTES KiB(250)
-#define START_NS 1700000000000000000ll
+#define START_NS 1700000000000000000LL
 
 struct chain {
 	uint8_t host, lane;

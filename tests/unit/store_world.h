@@ -7,7 +7,7 @@
 #include "collector/store.h"
 
 #define WORLD_ITEMS_MAX 64
-#define WORLD_OFFSET 1000000000000ll /* wall minus boottime */
+#define WORLD_OFFSET 1000000000000LL /* wall minus boottime */
 
 /* One chain of one host. */
 struct world_stream {

@@ -325,7 +325,7 @@ static void idle_moves_the_watermark(struct world *w)
 	assert_int_equal(store_idle(w->store, &idle, 1), -ESTALE);
 	idle.header_hash = s.previous;
 	assert_int_equal(store_idle(w->store, &idle, w->now_ns + 5), 0);
-	assert_int_equal(world_view(w, &s).watermark_wall_ns, 99000000000ll + WORLD_OFFSET);
+	assert_int_equal(world_view(w, &s).watermark_wall_ns, 99000000000LL + WORLD_OFFSET);
 	assert_int_equal(world_view(w, &s).received_ns, w->now_ns + 5);
 }
 
