@@ -31,7 +31,8 @@ static void put_char(struct json *j, uint32_t code, const uint8_t *at, size_t n)
 			return;
 		}
 	}
-	if (code < 0x20 || (code >= 0x7f && code <= 0x9f)) {
+	/* U+2028 and U+2029 end a line for some readers: a name with one would break a line of JSON in two. */
+	if (code < 0x20 || (code >= 0x7f && code <= 0x9f) || code == 0x2028 || code == 0x2029) {
 		(void)snprintf(escape, sizeof(escape), "\\u%04x", (unsigned int)code);
 		put(j, escape, 6);
 		return;

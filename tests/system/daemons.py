@@ -200,7 +200,7 @@ class Answer:
 
     @property
     def rows(self):
-        return [json.loads(line) for line in self.out.splitlines()]
+        return [json.loads(line) for line in self.out.split("\n") if line]
 
 
 class Cli:

@@ -28,6 +28,7 @@ static const struct row {
 	  S("\xc2\x9b"
 	    "2J"),
 	  "\"k\":\"\\u009b2J\"" },
+	{ "line and paragraph separators", S("a\u2028b\u2029c"), "\"k\":\"a\\u2028b\\u2029c\"" },
 	{ "NUL inside", S("a\0b"), "\"k\":\"a\\u0000b\"" },
 	{ "quote and backslash", S("\"\\"), "\"k\":\"\\\"\\\\\"" },
 	{ "empty", S(""), "\"k\":\"\"" },
