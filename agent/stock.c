@@ -51,7 +51,8 @@ int stock_split(const uint8_t *bytes, size_t len, ring_fn fn, void *ctx, size_t 
 uint64_t stock_start_ticks(const void *stat, size_t len)
 {
 	const char *text = stat;
-	const char *at = memrchr(text, ')', len); /* the name before it may hold anything */
+	/* The name before it may hold anything. */
+	const char *at = len > 0 ? memrchr(text, ')', len) : NULL;
 	size_t left = at ? len - (size_t)(at - text) : 0;
 	uint64_t ticks = 0;
 

@@ -162,9 +162,12 @@ static void fill_journal(struct world *w)
 	static uint8_t noise[KiB(48)];
 	struct sealer_losses lost;
 	uint32_t sequence = 1;
+	uint32_t state = 1; /* of a linear congruential generator: noise does not compress */
 
-	for (size_t i = 0; i < sizeof(noise); i++)
-		noise[i] = (uint8_t)(rand() & 0xff);
+	for (size_t i = 0; i < sizeof(noise); i++) {
+		state = state * 1664525 + 1013904223;
+		noise[i] = (uint8_t)(state >> 24);
+	}
 	for (uint32_t n = sizeof(noise) / 128; n > 0; n /= 4) {
 		bool full = false;
 

@@ -232,6 +232,7 @@ static void a_refused_connect(void **state)
 	int status;
 	pid_t pid = sensors_child(client, &x, &status);
 
+	assert_true(fd >= 0); /* bound, and not listening */
 	assert_int_equal(WEXITSTATUS(status), ECONNREFUSED);
 	const struct rec_tcp *tried = op(s, pid, REC_TCP_CONNECT, 0);
 	const struct rec_tcp *refused = op(s, pid, REC_TCP_DISCONNECT, 0);
@@ -304,6 +305,7 @@ static void without_cgroup_v2(void **state)
 	const struct rec_tcp *tried = op(s, pid, REC_TCP_CONNECT, 0);
 	size_t partial = 0, failed = 0;
 
+	assert_true(fd >= 0);
 	assert_int_equal(tried->remote_port, x.port);
 	assert_int_equal(tried->local_port, 0);
 	for (size_t i = 0; i < c->n; i++) {
