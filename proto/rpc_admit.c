@@ -72,6 +72,21 @@ static bool identify(struct rpc_server *server, struct rpc_stream *s, const stru
 	return true;
 }
 
+/* Health is asked for just when nothing else is served. */
+static bool is_served(const struct rpc_server *server, const struct rpc_method *row,
+		      struct rpc_refusal *ret)
+{
+	int phase = atomic_load(&server->phase);
+
+	if (phase == RPC_SERVING || rpc_health_is_ours(row))
+		return true;
+	ret->status = RPC_UNAVAILABLE;
+	error_set(&ret->why, -EAGAIN,
+		  phase == RPC_STARTING ? "the server is starting, it cannot serve this yet" :
+					  "the server is stopping");
+	return false;
+}
+
 static bool find_method(struct rpc_server *server, struct rpc_stream *s,
 			const struct rpc_method **ret_row, struct rpc_refusal *ret)
 {
@@ -86,8 +101,11 @@ static bool find_method(struct rpc_server *server, struct rpc_stream *s,
 			return refuse(ret, RPC_PERMISSION_DENIED, &server->count.refused_identity);
 		}
 		*ret_row = row;
-		return true;
+		return is_served(server, row, ret);
 	}
+	/* It may be one that is not there yet. */
+	if (atomic_load(&server->phase) == RPC_STARTING)
+		return is_served(server, &(const struct rpc_method){ 0 }, ret);
 	error_set(&ret->why, -ENOSYS, "there is no method '%s'", s->path);
 	return refuse(ret, RPC_UNIMPLEMENTED, &server->count.unimplemented);
 }
@@ -111,7 +129,9 @@ static void log_refusal(struct rpc_server *server, const struct rpc_stream *s,
 {
 	uint64_t held;
 
-	if (!rpc_gate_pass(&server->refusals, LINES_PER_SECOND, clock_monotonic_ns(), &held))
+	/* Whoever comes while we start or stop did nothing wrong. */
+	if (refusal->status == RPC_UNAVAILABLE ||
+	    !rpc_gate_pass(&server->refusals, LINES_PER_SECOND, clock_monotonic_ns(), &held))
 		return;
 	log_warn("refused a call", KV_STR("why", refusal->why.text),
 		 KV_BYTES("peer", shown->spiffe != NULL ? shown->spiffe->value : "",

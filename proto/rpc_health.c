@@ -5,10 +5,30 @@
 #include "proto/base/reader.h"
 #include "proto/rpc_server_core.h"
 
+#include <errno.h>
+
 #define SERVICE_FIELD 1 /* HealthCheckRequest.service, a string */
 #define STATUS_TAG 0x08 /* HealthCheckResponse.status, a varint */
 
-enum health { SERVING = 1, SERVICE_UNKNOWN = 3 };
+#define NAME_MAX_LEN 128 /* of a service that could be ours */
+
+enum health { SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3 };
+
+/* One Watch. Listed from its question to its end. */
+struct watch {
+	struct rpc_server *server;
+	struct rpc_stream *stream; /* the library's reference holds it until on_closed */
+	struct watch *next;
+	bool asked;
+	size_t name_len;
+	char name[NAME_MAX_LEN];
+};
+
+struct rpc_health {
+	pthread_mutex_t lock; /* before a stream's */
+	struct watch *watches;
+	size_t n;
+};
 
 bool rpc_health_parse(const uint8_t *data, size_t len, const char **ret_name, size_t *ret_len)
 {
@@ -33,23 +53,22 @@ static void reply(struct rpc_stream *s, enum health status)
 		rpc_stream_finish(s, RPC_UNAVAILABLE, "the answer cannot be sent");
 }
 
-static enum health look_up(const struct rpc_server *server, const uint8_t *data, size_t len,
-			   bool *ret_good)
+/* Until all methods are there nobody can say which services are not. */
+static enum health look_up(const struct rpc_server *server, const char *name, size_t len)
 {
-	const char *name;
-	size_t name_len;
+	int phase = atomic_load(&server->phase);
 
-	*ret_good = rpc_health_parse(data, len, &name, &name_len);
-	if (!*ret_good)
+	if (phase != RPC_STARTING && len > 0 && !rpc_server_has_service(server, name, len))
 		return SERVICE_UNKNOWN;
-	return name_len == 0 || rpc_server_has_service(server, name, name_len) ? SERVING :
-										 SERVICE_UNKNOWN;
+	return phase == RPC_SERVING ? SERVING : NOT_SERVING;
 }
 
 static void check(struct rpc_stream *s, uint8_t *data, size_t len, void *ctx)
 {
-	bool good;
-	enum health status = look_up(ctx, data, len, &good);
+	const char *name;
+	size_t name_len;
+	bool good = rpc_health_parse(data, len, &name, &name_len);
+	enum health status = good ? look_up(ctx, name, name_len) : SERVICE_UNKNOWN;
 
 	free(data);
 	rpc_stream_want_read(s, false);
@@ -63,18 +82,82 @@ static void check(struct rpc_stream *s, uint8_t *data, size_t len, void *ctx)
 	}
 }
 
-/* The end comes with the server's drain, which cancels it. */
+/* What was asked is kept: the answer changes with the server's phase. */
 static void watch(struct rpc_stream *s, uint8_t *data, size_t len, void *ctx)
 {
-	bool good;
-	enum health status = look_up(ctx, data, len, &good);
+	struct watch *w = ctx;
+	struct rpc_health *h = w->server->health;
+	const char *name;
+	size_t name_len;
+	bool good = rpc_health_parse(data, len, &name, &name_len);
 
-	free(data);
 	rpc_stream_want_read(s, false);
-	if (good)
-		reply(s, status);
-	else
+	if (!good || name_len > sizeof(w->name)) {
 		rpc_stream_finish(s, RPC_INVALID_ARGUMENT, "not a HealthCheckRequest");
+		free(data);
+		return;
+	}
+	if (name_len > 0)
+		memcpy(w->name, name, name_len);
+	free(data);
+	pthread_mutex_lock(&h->lock);
+	w->name_len = name_len;
+	w->asked = true;
+	reply(s, look_up(w->server, w->name, w->name_len));
+	pthread_mutex_unlock(&h->lock);
+}
+
+static void watch_closed(struct rpc_stream *s, enum rpc_status status, const char *text, void *ctx)
+{
+	struct watch *w = ctx;
+	struct rpc_health *h = w->server->health;
+
+	(void)s;
+	(void)status;
+	(void)text;
+	pthread_mutex_lock(&h->lock);
+	for (struct watch **at = &h->watches; *at != NULL; at = &(*at)->next) {
+		if (*at == w) {
+			*at = w->next;
+			h->n--;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&h->lock);
+	free(w);
+}
+
+void rpc_health_changed(struct rpc_server *server)
+{
+	struct rpc_health *h = server->health;
+
+	pthread_mutex_lock(&h->lock);
+	for (const struct watch *w = h->watches; w != NULL; w = w->next) {
+		if (w->asked)
+			reply(w->stream, look_up(server, w->name, w->name_len));
+	}
+	pthread_mutex_unlock(&h->lock);
+}
+
+size_t rpc_health_watchers(struct rpc_server *server)
+{
+	struct rpc_health *h = server->health;
+	size_t n;
+
+	pthread_mutex_lock(&h->lock);
+	n = h->n;
+	pthread_mutex_unlock(&h->lock);
+	return n;
+}
+
+void rpc_health_end(struct rpc_server *server)
+{
+	struct rpc_health *h = server->health;
+
+	pthread_mutex_lock(&h->lock);
+	for (const struct watch *w = h->watches; w != NULL; w = w->next)
+		rpc_stream_finish(w->stream, RPC_UNAVAILABLE, "the server ends");
+	pthread_mutex_unlock(&h->lock);
 }
 
 static void open_check(struct rpc_stream *s, void *ctx)
@@ -87,10 +170,36 @@ static void open_check(struct rpc_stream *s, void *ctx)
 
 static void open_watch(struct rpc_stream *s, void *ctx)
 {
-	static const struct rpc_stream_ops ops = { .on_message = watch };
+	static const struct rpc_stream_ops ops = { .on_message = watch, .on_closed = watch_closed };
+	struct rpc_server *server = ctx;
+	struct rpc_health *h = server->health;
+	struct watch *w = calloc(1, sizeof(*w));
 
-	rpc_stream_serve(s, &ops, ctx);
+	if (w == NULL) {
+		rpc_stream_finish(s, RPC_RESOURCE_EXHAUSTED, "the server is out of memory");
+		return;
+	}
+	*w = (struct watch){ .server = server, .stream = s };
+	pthread_mutex_lock(&h->lock);
+	w->next = h->watches;
+	h->watches = w;
+	h->n++;
+	pthread_mutex_unlock(&h->lock);
+	rpc_stream_serve(s, &ops, w);
 	rpc_stream_want_read(s, true);
+}
+
+bool rpc_health_is_ours(const struct rpc_method *row)
+{
+	return row->on_open == open_check || row->on_open == open_watch;
+}
+
+void rpc_health_free(struct rpc_health *h)
+{
+	if (h == NULL)
+		return;
+	(void)pthread_mutex_destroy(&h->lock);
+	free(h);
 }
 
 int rpc_health_add(struct rpc_server *server, struct error *e)
@@ -102,6 +211,11 @@ int rpc_health_add(struct rpc_server *server, struct error *e)
 		.ctx = server,
 		.first_message_ms = 10000,
 	};
+
+	server->health = calloc(1, sizeof(*server->health));
+	if (server->health == NULL)
+		return error_set(e, -ENOMEM, "cannot answer for the server's health: %m");
+	(void)pthread_mutex_init(&server->health->lock, NULL);
 	int r = rpc_server_method(server, &row, e);
 
 	if (r < 0)

@@ -15,13 +15,13 @@ void rpc_registry_init(struct rpc_registry *r, size_t max)
 	(void)pthread_mutex_init(&r->lock, NULL);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&r->emptied, &attr);
+	(void)pthread_cond_init(&r->fewer, &attr);
 	(void)pthread_condattr_destroy(&attr);
 }
 
 void rpc_registry_release(struct rpc_registry *r)
 {
-	(void)pthread_cond_destroy(&r->emptied);
+	(void)pthread_cond_destroy(&r->fewer);
 	(void)pthread_mutex_destroy(&r->lock);
 }
 
@@ -47,8 +47,8 @@ void rpc_registry_remove(struct rpc_registry *r, struct rpc_link *link)
 	link->prev->next = link->next;
 	link->next->prev = link->prev;
 	/* Signalled with the lock held: the waiter may free the registry as soon as it has the lock. */
-	if (--r->n == 0)
-		(void)pthread_cond_broadcast(&r->emptied);
+	r->n--;
+	(void)pthread_cond_broadcast(&r->fewer);
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -69,22 +69,27 @@ static struct timespec deadline_after(uint64_t ms)
 				  .tv_nsec = (long)(ns % NSEC_PER_SEC) };
 }
 
-bool rpc_registry_wait_empty(struct rpc_registry *r, uint64_t ms)
+bool rpc_registry_wait(struct rpc_registry *r, size_t n, uint64_t ms)
 {
 	struct timespec until = deadline_after(ms != UINT64_MAX ? ms : 0);
-	bool empty;
+	bool few;
 	int rc = 0;
 
 	pthread_mutex_lock(&r->lock);
-	while (r->n > 0 && rc != ETIMEDOUT) {
+	while (r->n > n && rc != ETIMEDOUT) {
 		if (ms == UINT64_MAX)
-			rc = pthread_cond_wait(&r->emptied, &r->lock);
+			rc = pthread_cond_wait(&r->fewer, &r->lock);
 		else
-			rc = pthread_cond_timedwait(&r->emptied, &r->lock, &until);
+			rc = pthread_cond_timedwait(&r->fewer, &r->lock, &until);
 	}
-	empty = r->n == 0;
+	few = r->n <= n;
 	pthread_mutex_unlock(&r->lock);
-	return empty;
+	return few;
+}
+
+bool rpc_registry_wait_empty(struct rpc_registry *r, uint64_t ms)
+{
+	return rpc_registry_wait(r, 0, ms);
 }
 
 size_t rpc_registry_count(struct rpc_registry *r)

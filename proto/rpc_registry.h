@@ -18,7 +18,7 @@ struct rpc_link {
 
 struct rpc_registry {
 	pthread_mutex_t lock;
-	pthread_cond_t emptied;
+	pthread_cond_t fewer;
 	struct rpc_link head;
 	size_t n, max;
 };
@@ -32,7 +32,8 @@ void rpc_registry_remove(struct rpc_registry *r, struct rpc_link *link);
 /* fn is called with the lock held: it may use the stream, not the registry. */
 void rpc_registry_each(struct rpc_registry *r, void (*fn)(struct rpc_stream *s, void *arg),
 		       void *arg);
-/* Wait until no stream is open, at most ms (UINT64_MAX: for ever). false: some still are. */
+/* Wait until at most n streams are open, at most ms (UINT64_MAX: for ever). false: more still are. */
+bool rpc_registry_wait(struct rpc_registry *r, size_t n, uint64_t ms);
 bool rpc_registry_wait_empty(struct rpc_registry *r, uint64_t ms);
 size_t rpc_registry_count(struct rpc_registry *r);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/rpc_server.h"
 
+#include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/rpc_guard.h"
 #include "proto/rpc_server_core.h"
@@ -11,6 +12,8 @@
 #include <time.h>
 
 #define CALLS_REQUESTED 16 /* asked of core ahead */
+#define WAIT_SLICE_MS 20
+#define WATCHERS_END_MS 200 /* to tell those who watch health that it is over */
 #define MEMORY_LIMIT_DEFAULT MiB(512)
 #define QUOTA_MIN MiB(64)
 #define HOST_TEXT_MAX 256
@@ -102,6 +105,7 @@ static void release(struct rpc_server *s)
 {
 	for (size_t i = 0; i < s->n_methods; i++)
 		free((char *)(uintptr_t)s->method[i].path);
+	rpc_health_free(s->health);
 	rpc_tls_free(s->tls);
 	rpc_limit_free(s->limit);
 	rpc_limit_free(s->cuts);
@@ -139,6 +143,7 @@ int rpc_server_new(struct rpc_loop *l, const struct rpc_server_config *config,
 
 int rpc_server_method(struct rpc_server *s, const struct rpc_method *row, struct error *e)
 {
+	size_t n = atomic_load(&s->n_methods);
 	char *path;
 
 	for (size_t i = 0; i < s->n_methods; i++) {
@@ -146,13 +151,14 @@ int rpc_server_method(struct rpc_server *s, const struct rpc_method *row, struct
 			return error_set(e, -EEXIST, "the method '%s' is served already",
 					 row->path);
 	}
-	if (s->n_methods == RPC_METHODS_MAX || strlen(row->path) >= RPC_PATH_MAX)
+	if (n == RPC_METHODS_MAX || strlen(row->path) >= RPC_PATH_MAX)
 		return error_set(e, -ENOSPC, "there is no room for the method '%s'", row->path);
 	path = strdup(row->path);
 	if (path == NULL)
 		return error_set(e, -ENOMEM, "cannot serve the method '%s': %m", row->path);
-	s->method[s->n_methods] = *row;
-	s->method[s->n_methods++].path = path;
+	s->method[n] = *row;
+	s->method[n].path = path;
+	atomic_store(&s->n_methods, n + 1); /* from now on threads look at it */
 	return 0;
 }
 
@@ -389,10 +395,23 @@ int rpc_server_start(struct rpc_server *s, uint16_t *ret_port, struct error *e)
 		s->core = NULL;
 		return r;
 	}
+	if (!s->config.hold)
+		atomic_store(&s->phase, RPC_SERVING);
 	grpc_server_start(s->core);
 	request_calls(s);
 	*ret_port = s->port;
 	return start_governor(s, e);
+}
+
+static void enter(struct rpc_server *s, enum rpc_phase phase)
+{
+	atomic_store(&s->phase, phase);
+	rpc_health_changed(s);
+}
+
+void rpc_server_open(struct rpc_server *s)
+{
+	enter(s, RPC_SERVING);
 }
 
 static void cancel_denied(struct rpc_stream *stream, void *arg)
@@ -472,13 +491,30 @@ static void cut_one(int fd, uint64_t inode, const struct rpc_endpoint *peer, voi
 	(void)shutdown(fd, SHUT_RDWR);
 }
 
+/* Others than those who only watch us go. More of them may come and go. */
+static bool wait_for_calls(struct rpc_server *s, uint64_t ms)
+{
+	uint64_t until = clock_monotonic_ns() + ms * NSEC_PER_MSEC;
+
+	while (!rpc_registry_wait(&s->streams, rpc_health_watchers(s), WAIT_SLICE_MS)) {
+		if (clock_monotonic_ns() >= until)
+			return false;
+	}
+	return true;
+}
+
 /* Core's shutdown waits for live streams for ever, and a peer need not let go of its connection. */
 void rpc_server_drain(struct rpc_server *s, uint64_t ms)
 {
 	if (s->core == NULL)
 		return;
+	if (atomic_load(&s->phase) != RPC_DRAINING)
+		enter(s, RPC_DRAINING);
+	bool done = wait_for_calls(s, ms);
+
 	begin_shutdown(s);
-	if (!rpc_registry_wait_empty(&s->streams, ms))
+	rpc_health_end(s);
+	if (!done || !rpc_registry_wait_empty(&s->streams, WATCHERS_END_MS))
 		grpc_server_cancel_all_calls(s->core);
 	while (!wait_shut_down(s, 2)) {
 		grpc_server_cancel_all_calls(s->core);

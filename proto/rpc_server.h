@@ -3,7 +3,8 @@
  * Before a method's on_open: exactly one SPIFFE name, leaf in date, issued by the authority that may
  * issue this kind (host: fleet; responder, collector: order), not denied, kind allowed by the
  * method's row. Everything else is refused with one sentence to the peer and one in the log.
- * grpc.health.v1.Health/Check and Watch are answered for any authenticated peer; unknown methods with
+ * grpc.health.v1.Health/Check and Watch are answered for any authenticated peer, also while the server
+ * starts (hold) and drains; unknown methods with
  * UNIMPLEMENTED. The guards of rpc_guard.h run while the server does. */
 #ifndef PROTO_RPC_SERVER_H
 #define PROTO_RPC_SERVER_H
@@ -29,6 +30,7 @@ struct rpc_server_config {
 	uint64_t memory_limit_bytes; /* of the process; a quarter is gRPC's quota, at least 64 MiB */
 	unsigned int streams_per_connection; /* 8 */
 	unsigned int calls_per_second; /* per identity; above: the connection is cut. 100 */
+	bool hold; /* only health is answered, with NOT_SERVING, until rpc_server_open */
 	/* The port no longer accepts (transport.md fact 1): the process should exit non-zero so that
 	 * its supervisor starts it anew. Once, from the guard's thread; may be NULL. */
 	void (*on_wedged)(const char *why, void *ctx);
@@ -61,16 +63,19 @@ void rpc_stream_serve(struct rpc_stream *s, const struct rpc_stream_ops *ops, vo
 /* Loads and checks the identity files. Does not bind yet. */
 MUST_CHECK int rpc_server_new(struct rpc_loop *l, const struct rpc_server_config *config,
 			      struct rpc_server **ret, struct error *e);
-/* Before start. -EEXIST, -ENOSPC. */
+/* Before start, or before open when the server is held. -EEXIST, -ENOSPC. One thread. */
 MUST_CHECK int rpc_server_method(struct rpc_server *s, const struct rpc_method *row,
 				 struct error *e);
 /* Bind and serve. ret_port: the actual one. The loop must have been started. */
 MUST_CHECK int rpc_server_start(struct rpc_server *s, uint16_t *ret_port, struct error *e);
+/* All methods are there: serve them. Whoever watches health is told. Once; only when it was held. */
+void rpc_server_open(struct rpc_server *s);
 /* Take certificates, authorities and deny list from their files again. All is checked first: on any
  * failure everything stays as it was. Open streams live on, except those that are now denied, which
  * are cancelled. Any thread but the loop's; reads files. */
 MUST_CHECK int rpc_server_reload(struct rpc_server *s, struct error *e);
-/* No new calls; wait up to ms for the open ones (say goodbye on them before), then cancel the rest.
+/* No new calls but health's, which say NOT_SERVING from now on; wait up to ms for the open ones (say goodbye
+ * on them before), then cancel the rest.
  * Returns when all are closed. Never from a callback. Idempotent. */
 void rpc_server_drain(struct rpc_server *s, uint64_t ms);
 /* Drains with 0 ms when that was not done. NULL allowed. Never from a callback. */

@@ -19,6 +19,12 @@ struct rpc_counters {
 		cut_rate, cut_descriptors, idle_cancelled;
 };
 
+enum rpc_phase {
+	RPC_STARTING, /* what methods need is not there yet */
+	RPC_SERVING,
+	RPC_DRAINING,
+};
+
 struct rpc_server {
 	struct rpc_loop *loop;
 	struct rpc_server_config config; /* only numbers and on_wedged: the strings below are ours */
@@ -33,8 +39,10 @@ struct rpc_server {
 	struct rpc_limit *cuts; /* per connection: one */
 	struct rpc_gate refusals; /* log lines */
 	struct rpc_counters count;
-	size_t n_methods;
-	struct rpc_method method[RPC_METHODS_MAX]; /* fixed once started */
+	atomic_int phase; /* enum rpc_phase: only health is answered but in RPC_SERVING */
+	struct rpc_health *health;
+	atomic_size_t n_methods;
+	struct rpc_method method[RPC_METHODS_MAX]; /* none changes once it counts */
 	struct rpc_tag tag_shutdown;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -54,6 +62,12 @@ MUST_CHECK bool rpc_admit(struct rpc_server *server, struct rpc_stream *s,
 			  const struct rpc_method **ret_row, struct rpc_refusal *ret);
 /* grpc.health.v1.Health: adds its two methods. */
 MUST_CHECK int rpc_health_add(struct rpc_server *server, struct error *e);
+void rpc_health_free(struct rpc_health *h); /* NULL allowed; all streams are closed */
+bool rpc_health_is_ours(const struct rpc_method *row);
+/* The phase is another: tell those who watch. */
+void rpc_health_changed(struct rpc_server *server);
+size_t rpc_health_watchers(struct rpc_server *server); /* streams that only watch */
+void rpc_health_end(struct rpc_server *server); /* finish them */
 /* Whether any method of this service ("exhibit.v1.Agent") is registered. */
 bool rpc_server_has_service(const struct rpc_server *server, const char *name, size_t len);
 

@@ -385,6 +385,109 @@ static void drain_ends_live_streams(void **state)
 	caller_release(&c);
 }
 
+/* ---- health ------------------------------------------------------------------------------------ */
+
+enum { HEALTH_SERVING = 1, HEALTH_NOT_SERVING = 2, HEALTH_UNKNOWN = 3 };
+
+static void hold(struct rpc_server_config *config, struct world *w)
+{
+	(void)w;
+	config->hold = true;
+}
+
+static void ask_health(struct caller *c, struct world *w, const char *method, const char *service)
+{
+	uint8_t question[64] = { 0x0a, (uint8_t)strlen(service) };
+
+	memcpy(question + 2, service, strlen(service));
+	caller_connect(c, w, "host", method);
+	caller_send(c, question, 2 + strlen(service));
+}
+
+static void assert_health(struct caller *c, unsigned int n, int want)
+{
+	caller_wait_messages(c, n);
+	assert_int_equal(c->last_len, 2);
+	assert_int_equal(c->last[0], 0x08);
+	assert_int_equal(c->last[1], want);
+}
+
+static void check_health(struct world *w, const char *service, int want)
+{
+	struct caller c = { 0 };
+
+	ask_health(&c, w, "/grpc.health.v1.Health/Check", service);
+	assert_health(&c, 1, want);
+	caller_wait_closed(&c);
+	caller_release(&c);
+}
+
+static void held_server_answers_health_alone(void **state)
+{
+	struct caller watch = { 0 };
+	struct world w;
+	char text[RAW_TEXT_MAX];
+
+	(void)state;
+	world_start(&w, hold);
+	check_health(&w, "", HEALTH_NOT_SERVING);
+	check_health(&w, "test.T", HEALTH_NOT_SERVING);
+	assert_int_equal(raw_call(&w, "host", "/test.T/Echo", text), RPC_UNAVAILABLE);
+	assert_non_null(strstr(text, "starting"));
+	assert_int_equal(raw_call(&w, "host", "/later.T/Echo", text), RPC_UNAVAILABLE);
+	ask_health(&watch, &w, "/grpc.health.v1.Health/Watch", "test.T");
+	assert_health(&watch, 1, HEALTH_NOT_SERVING);
+	rpc_server_open(w.server);
+	assert_health(&watch, 2, HEALTH_SERVING);
+	check_health(&w, "test.T", HEALTH_SERVING);
+	assert_int_equal(raw_call(&w, "host", "/test.T/Echo", text), RPC_OK);
+	assert_int_equal(raw_call(&w, "host", "/later.T/Echo", text), RPC_UNIMPLEMENTED);
+	caller_release(&watch);
+	world_stop(&w);
+}
+
+static void *drain(void *server)
+{
+	rpc_server_drain(server, WAIT_S * 1000);
+	return NULL;
+}
+
+/* As long as one call is open. */
+static void draining_server_says_so(void **state)
+{
+	struct caller live = { 0 }, watch = { 0 }, unknown = { 0 };
+	struct world w;
+	char text[RAW_TEXT_MAX];
+	pthread_t thread;
+
+	(void)state;
+	world_start(&w, NULL);
+	caller_connect(&live, &w, "host", "/test.T/Echo");
+	caller_send(&live, "x", 1);
+	caller_wait_messages(&live, 1);
+	ask_health(&watch, &w, "/grpc.health.v1.Health/Watch", "");
+	assert_health(&watch, 1, HEALTH_SERVING);
+	ask_health(&unknown, &w, "/grpc.health.v1.Health/Watch", "none.T");
+	assert_health(&unknown, 1, HEALTH_UNKNOWN);
+	assert_int_equal(pthread_create(&thread, NULL, drain, w.server), 0);
+	assert_health(&watch, 2, HEALTH_NOT_SERVING);
+	assert_health(&unknown, 2, HEALTH_UNKNOWN);
+	check_health(&w, "test.T", HEALTH_NOT_SERVING);
+	assert_int_equal(raw_call(&w, "host", "/test.T/Echo", text), RPC_UNAVAILABLE);
+	assert_non_null(strstr(text, "stopping"));
+	caller_send(&live, "y", 1);
+	caller_wait_messages(&live, 2);
+	rpc_stream_close_send(live.stream);
+	caller_wait_closed(&live);
+	assert_int_equal(live.status, RPC_OK);
+	caller_wait_closed(&watch);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	caller_release(&live);
+	caller_release(&watch);
+	caller_release(&unknown);
+	world_stop(&w);
+}
+
 int main(void)
 {
 	static struct tests t;
@@ -405,6 +508,8 @@ int main(void)
 		  collector_with_a_wrong_name_is_refused, ".elsewhere");
 	tests_add(&t, "collector without the name dialled is refused",
 		  collector_with_a_wrong_name_is_refused, "c9");
+	ADD_TEST(&t, held_server_answers_health_alone);
+	ADD_TEST(&t, draining_server_says_so);
 	ADD_TEST(&t, drain_ends_live_streams);
 	world_start(&world, configure);
 	issue_all(&world.pki);
