@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A server's guard: one thread that once a second runs its owner's tick, frees descriptors before they run
- * out, gives memory back, and dials the own port. Core 1.51 never accepts again once accept(2) has failed
- * for want of a descriptor, even after all are closed (transport.md fact 1): above 80 % of the limit,
- * connections older than 10 s without a stream are cut, above 90 % those older than 1 s; and when dialling
- * shows that the port is dead, on_wedged is told. */
+ * out, gives memory back, and looks whether the own port still accepts (rpc_probe.h). Core 1.51 never
+ * accepts again once accept(2) has failed for want of a descriptor, even after all are closed
+ * (transport.md fact 1): above 80 % of the limit, connections older than 10 s without a stream are cut,
+ * above 90 % those older than 1 s; and when the port turns out dead, on_wedged is told. */
 #ifndef PROTO_RPC_GOVERNOR_H
 #define PROTO_RPC_GOVERNOR_H
 

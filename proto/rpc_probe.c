@@ -93,11 +93,20 @@ static void listen_for_end(struct rpc_probe *p, uint64_t now_ns)
 		answered(p, rpc_sockets_accepted(ntohs(p->to.sin6_port), p->fd), now_ns);
 }
 
+/* A port that accepts keeps nobody waiting. Each dial makes events on a host that is traced: an idle one must
+ * stay quiet, so there has to be a reason. */
+static bool is_suspicious(const struct rpc_probe *p)
+{
+	return p->failures > 0 || rpc_sockets_waiting(ntohs(p->to.sin6_port));
+}
+
 bool rpc_probe_step(struct rpc_probe *p, uint64_t now_ns)
 {
 	if (p->fd >= 0)
 		listen_for_end(p, now_ns);
-	else if (now_ns >= p->next_ns)
+	else if (now_ns >= p->next_ns && is_suspicious(p))
 		dial(p, now_ns);
+	else if (now_ns >= p->next_ns)
+		p->next_ns = now_ns + RPC_PROBE_EVERY_NS;
 	return p->failures >= RPC_PROBE_FAILURES;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does the own port still accept? Connects, closes its half, and waits for the server to close the other, or at
- * least to have accepted (a busy server may take its time for the rest): the kernel's backlog alone would
- * answer for a server that never accepts. Core logs nothing of that. Never blocks; holds one descriptor
- * in reserve, so that it can dial when there are none left. One thread. */
+/* Does the own port still accept? While no connection waits to be accepted there is nothing to find out, and
+ * nothing is done that a tracer could see. Else it connects, closes its half, and waits for the server to
+ * close the other, or at least to have accepted (a busy server may take its time for the rest): the
+ * kernel's backlog alone would answer for a server that never accepts. Core logs nothing of that. Never
+ * blocks; holds one descriptor in reserve, so that it can dial when there are none left. One thread. */
 #ifndef PROTO_RPC_PROBE_H
 #define PROTO_RPC_PROBE_H
 

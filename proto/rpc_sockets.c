@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <strings.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -243,6 +244,38 @@ bool rpc_sockets_accepted(uint16_t local_port, int client_fd)
 
 	return getsockname(client_fd, (struct sockaddr *)&a, &len) == 0 && endpoint_of(&a, &own) &&
 	       rpc_sockets_each(local_port, find_if, &f) >= 0 && f.found;
+}
+
+struct backlog {
+	uint16_t port;
+	bool found;
+	uint64_t waiting;
+};
+
+/* Of a listening socket tcpi_unacked is the length of its accept queue (tcp_get_info in Linux). */
+static void add_waiting(int fd, void *arg)
+{
+	struct backlog *b = arg;
+	struct sockaddr_storage a = { 0 };
+	socklen_t len = sizeof(a), int_len = sizeof(int), info_len = sizeof(struct tcp_info);
+	struct rpc_endpoint own;
+	struct tcp_info info = { 0 };
+	int listening = 0;
+
+	if (getsockname(fd, (struct sockaddr *)&a, &len) < 0 || !endpoint_of(&a, &own) ||
+	    own.port != b->port ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &int_len) < 0 || listening == 0 ||
+	    getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_len) < 0)
+		return;
+	b->found = true;
+	b->waiting += info.tcpi_unacked;
+}
+
+bool rpc_sockets_waiting(uint16_t local_port)
+{
+	struct backlog b = { .port = local_port };
+
+	return each_fd(add_waiting, &b) < 0 || !b.found || b.waiting > 0;
 }
 
 static void count_one(int fd, void *arg)

@@ -31,6 +31,9 @@ MUST_CHECK int rpc_sockets_each(uint16_t local_port,
 bool rpc_sockets_cut(uint16_t local_port, const struct rpc_endpoint *peer);
 /* Whether client_fd, a socket of this same process that is connected to local_port, was accepted. */
 bool rpc_sockets_accepted(uint16_t local_port, int client_fd);
+/* Whether a connection to local_port waits to be accepted by this process. Also true when that cannot be told, or
+ * when nothing listens. */
+bool rpc_sockets_waiting(uint16_t local_port);
 /* Open descriptors of this process; -errno. */
 MUST_CHECK int rpc_sockets_count_fds(void);
 
