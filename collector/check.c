@@ -115,6 +115,8 @@ static int list_files(struct check *k, struct files *f, struct error *e)
 		else if (name_is(entry->d_name, "", ".idx", &id))
 			r = add_index(f, &id);
 	}
+	if (!r)
+		r = -errno;
 	(void)closedir(d);
 	if (f->n > 0)
 		qsort(f->all, f->n, sizeof(*f->all), by_id);
