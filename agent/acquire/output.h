@@ -14,7 +14,11 @@
 
 #define OUTPUT_CHUNK_BYTES MiB(1)
 #define OUTPUT_ITEMS_MAX 256
+#define OUTPUT_OPEN_MAX 16 /* items that are begun and not ended */
 #define OUTPUT_NAME_MAX 128 /* [A-Za-z0-9._-], no leading dot */
+#define OUTPUT_CLOSING_BYTES MiB(4) /* see output_write */
+#define OUTPUT_NOTES_MAX 256 /* keys */
+#define OUTPUT_NOTE_MAX KiB(4)
 
 struct output;
 
@@ -23,8 +27,10 @@ struct output;
 MUST_CHECK int output_begin(struct output *o, const char *name, const char *format,
 			    uint64_t expected_bytes, uint32_t *ret_item, struct error *e);
 /* The next bytes of an item. Blocks while the way to the collector is full (back-pressure) or the rate limit
- * says so. -ECANCELED: the order's limit of bytes or time is used up, or it was told to stop: end the item,
- * and finish with what there is; -EPIPE: the other side is gone, give up. */
+ * says so. -ECANCELED: the order's limit of bytes or time is used up, or it was told to stop: what fitted was
+ * taken; end the item, and finish with what there is. So that formats can be closed (a tar's end, a side
+ * table), OUTPUT_CLOSING_BYTES more are taken in all after the first -ECANCELED. -EPIPE: the other side is
+ * gone, give up. */
 MUST_CHECK int output_write(struct output *o, uint32_t item, const void *data, size_t len,
 			    struct error *e);
 /* len zero bytes, without sending them. */

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <linux/capability.h>
+
+#include "agent/acquire/acquire.h"
+
+#define CAP(name) (1ULL << CAP_##name)
+
+/* One row for each kind of order that this agent can do. The row of a kind that is missing here is a
+ * refusal. */
+static const struct acquire_kind kinds[] = {
+	{ .name = NULL }, /* the end */
+};
+
+const struct acquire_kind *acquire_at(size_t i)
+{
+	return i < ARRAY_LEN(kinds) && kinds[i].name != NULL ? &kinds[i] : NULL;
+}
+
+const struct acquire_kind *acquire_by_kind(Exhibit__V1__OrderKind kind)
+{
+	for (const struct acquire_kind *k = kinds; k->name != NULL; k++)
+		if (k->kind == kind)
+			return k;
+	return NULL;
+}
