@@ -217,7 +217,7 @@ $(B)/tests/shim_%.so: tests/system/shim_%.c $(B)/obj/command
 	$(call say,CC,$@)$(CC) $(CPPFLAGS_ALL) $(filter-out -fPIE,$(CFLAGS_ALL)) -fPIC -shared -MMD -MP -MF $(@:.so=.d) $< -o $@ -ldl -lpthread
 
 # Drivers do one module's work under a shim.
-$(DRIVERS): $(B)/tests/%: $(B)/obj/tests/system/%.o $(ARCHIVES)
+$(DRIVERS): $(B)/tests/%: $(B)/obj/tests/system/%.o $(B)/obj/tests/system/marks.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link) $(LIBS_ALL)
 
@@ -246,7 +246,7 @@ system-build: all $(SHIMS) $(DRIVERS) $(PB_PY)
 system: system-build
 ifneq ($(wildcard tests/system/test_*.py),)
 	PYTHONDONTWRITEBYTECODE=1 EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) -m pytest -p no:cacheprovider \
-		--timeout=$(if $(EXHIBIT_FULL),3600,300) -q tests/system $(PYTEST)
+		--timeout=$(if $(EXHIBIT_FULL),900,300) -q tests/system $(PYTEST)
 else
 	@echo "system tests: none here yet"
 endif

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: an authority folder, daemons that end with their test, and the CLI."""
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +83,16 @@ def module_lab(site, responder, tmp_path_factory, request):
     lab = Lab(site, responder, tmp_path_factory.mktemp(request.module.__name__))
     yield lab
     lab.end()
+
+
+@pytest.fixture
+def ram_path(tmp_path):
+    """A folder in memory where there is one: thousands of small stores need no disk."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="exhibit-test-", dir="/dev/shm") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -11,14 +11,13 @@
  * An error is one sentence on standard error and exit status 1. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/journal.h"
-#include "proto/base/files.h"
 #include "proto/base/reader.h"
 #include "proto/base/writer.h"
+#include "tests/system/marks.h"
 
 #define ENTRIES_MAX 64
 
@@ -35,16 +34,6 @@ struct driver {
 	bool failed; /* an append failed and was reported: the program goes on */
 };
 
-/* splitmix64 */
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	return z ^ z >> 31;
-}
-
 /* Bytes that differ from run to run of one test, and stay the same for one seed. */
 static int fill(void *ctx, void *buf, size_t len)
 {
@@ -53,33 +42,6 @@ static int fill(void *ctx, void *buf, size_t len)
 	for (size_t i = 0; i < len; i++)
 		p[i] = (uint8_t)next_random(ctx);
 	return 0;
-}
-
-PRINTF(1, 2)
-static void say(const char *fmt, ...)
-{
-	char line[512];
-	va_list args;
-	int n;
-
-	va_start(args, fmt);
-	n = vsnprintf(line, sizeof(line), fmt, args);
-	va_end(args);
-	if (n < 0 || files_write_all(STDOUT_FILENO, line, (size_t)n, NULL) < 0)
-		exit(3);
-}
-
-struct hex {
-	char text[2 * SEAL_HASH_LEN + 1];
-};
-
-static struct hex hex(const struct seal_hash *h)
-{
-	struct hex x;
-
-	for (size_t i = 0; i < SEAL_HASH_LEN; i++)
-		(void)snprintf(x.text + 2 * i, 3, "%02x", h->b[i]);
-	return x;
 }
 
 static const char *lane_text(enum batch_lane lane)
@@ -237,17 +199,6 @@ static int acknowledge(struct driver *d, enum batch_lane lane, struct error *e)
 	return journal_ack(d->j, lane, position, &hash, e);
 }
 
-/* An error of one step is reported; the next one may work. */
-static void report(struct driver *d, int r, const struct error *e)
-{
-	char text[ERROR_TEXT_MAX + ERROR_HINT_MAX];
-
-	if (r >= 0)
-		return;
-	d->failed = true;
-	(void)fprintf(stderr, "driver_journal: %s\n", error_format(e, text, sizeof(text)));
-}
-
 static void append_all(struct driver *d, unsigned long count)
 {
 	/* One seed in three has a collector that never answers, so that frames have to be dropped. */
@@ -258,9 +209,9 @@ static void append_all(struct driver *d, unsigned long count)
 		enum batch_lane lane = dice & 1 ? BATCH_LANE_BULK : BATCH_LANE_CRITICAL;
 		struct error step = { 0 };
 
-		report(d, append_one(d, lane, &step), &step);
+		report(append_one(d, lane, &step), &step, &d->failed);
 		if (answers && dice % 7 == 0)
-			report(d, acknowledge(d, lane, &step), &step);
+			report(acknowledge(d, lane, &step), &step, &d->failed);
 	}
 }
 
@@ -334,8 +285,8 @@ static int drive(struct driver *d, int argc, char **argv, struct error *e)
 	if (r < 0)
 		return r;
 	c.max_bytes = strtoul(argv[4], NULL, 10);
+	count_from_here();
 	d->rng = argc > 6 ? strtoul(argv[6], NULL, 10) : (unsigned long)getpid();
-	(void)!write(-1, "failnth", 7); /* the shim counts from here on */
 	r = journal_open(&c, &d->j, &d->recovery, e);
 	if (r < 0)
 		return r;
@@ -353,7 +304,7 @@ int main(int argc, char **argv)
 
 	if (!d || argc < 5 || (strcmp(argv[1], "append") == 0 && argc < 7))
 		return 2;
-	report(d, drive(d, argc, argv, &e), &e);
+	report(drive(d, argc, argv, &e), &e, &d->failed);
 	failed = d->failed;
 	release(d);
 	return failed ? 1 : 0;

@@ -5,18 +5,18 @@
  *	lanes, sealing and removing now and then. Marks: "try HASH" before the put, "ack HASH STREAM NUMBER
  *	KIND" after it returned; STREAM is host and lane, KIND batch or tombstone.
  * driver_store dump DIR KEY: opens, prints "batch HASH STREAM NUMBER" of all that is found and read,
- *	"stream STREAM CONTIGUOUS REMOVED", puts one more batch into every stream, closes, checks: "faults N".
+ *	"unfound STREAM NUMBER" of what its token does not find, "stream STREAM CONTIGUOUS REMOVED", puts
+ *	one more batch into every stream, closes, checks: "faults N".
  * An error is one sentence on standard error and exit status 1. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "batch.pb-c.h"
 #include "collector/store_internal.h"
-#include "proto/base/files.h"
 #include "proto/base/writer.h"
+#include "tests/system/marks.h"
 
 #define HOSTS 3
 #define ENTRIES_MAX 40
@@ -55,52 +55,6 @@ struct driver {
 	int64_t now_ns;
 	bool failed;
 };
-
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	return z ^ z >> 31;
-}
-
-PRINTF(1, 2)
-static void say(const char *fmt, ...)
-{
-	char line[512];
-	va_list args;
-	int n;
-
-	va_start(args, fmt);
-	n = vsnprintf(line, sizeof(line), fmt, args);
-	va_end(args);
-	if (n < 0 || files_write_all(STDOUT_FILENO, line, (size_t)n, NULL) < 0)
-		exit(3);
-}
-
-static void report(struct driver *d, int r, const struct error *e)
-{
-	char text[ERROR_TEXT_MAX + ERROR_HINT_MAX];
-
-	if (r >= 0)
-		return;
-	d->failed = true;
-	(void)fprintf(stderr, "driver_store: %s\n", error_format(e, text, sizeof(text)));
-}
-
-struct hex {
-	char text[2 * SEAL_HASH_LEN + 1];
-};
-
-static struct hex hex(const struct seal_hash *h)
-{
-	struct hex x;
-
-	for (size_t i = 0; i < SEAL_HASH_LEN; i++)
-		(void)snprintf(x.text + 2 * i, 3, "%02x", h->b[i]);
-	return x;
-}
 
 static struct batch_name host_name(uint8_t host)
 {
@@ -355,12 +309,12 @@ static void put_all(struct driver *d, unsigned long count)
 			uint64_t rng = d->rng;
 			int r = i == 0 ? put_records(d, &e) : one_group(d, &e);
 
-			report(d, r, &e);
+			report(r, &e, &d->failed);
 			if (!r)
 				break;
 			d->rng = rng;
 		}
-		report(d, store_retain(d->s, d->now_ns, &e), &e);
+		report(store_retain(d->s, d->now_ns, &e), &e, &d->failed);
 	}
 }
 
@@ -387,17 +341,55 @@ static int print_batch(struct driver *d, const struct store_ref *ref, struct err
 	return r;
 }
 
+static bool among(const struct store_ref *one, const struct store_ref *refs, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (refs[i].kind == one->kind && refs[i].number == one->number &&
+		    refs[i].lane == one->lane && refs[i].host_id.b[1] == one->host_id.b[1])
+			return true;
+	return false;
+}
+
+/* Whatever is there is found by its token, too, wherever the index took that from. */
+static int find_number(struct driver *d, uint64_t number, const struct store_ref *refs, size_t n,
+		       struct error *e)
+{
+	uint64_t token = number << 40;
+	struct store_group group = { .tokens = &token, .n = 1 };
+	struct store_question q = { .tenant = &tenant,
+				    .since_ns = INT64_MIN,
+				    .until_ns = INT64_MAX,
+				    .groups = &group,
+				    .n_groups = 1,
+				    .max = 1000000 };
+	AUTO(free_ptr) struct store_ref *found = NULL;
+	size_t n_found = 0;
+	int r = store_find(d->s, &q, &found, &n_found, e);
+
+	for (size_t i = 0; i < n && !r; i++)
+		if (refs[i].number == number && !among(&refs[i], found, n_found))
+			say("unfound %c.%d %" PRIu64 "\n", refs[i].host_id.b[1], (int)refs[i].lane,
+			    number);
+	return r;
+}
+
 static int print_all(struct driver *d, struct error *e)
 {
 	struct store_question q = {
 		.tenant = &tenant, .since_ns = INT64_MIN, .until_ns = INT64_MAX, .max = 1000000
 	};
 	AUTO(free_ptr) struct store_ref *refs = NULL;
+	uint64_t newest = 0;
 	size_t n = 0;
 	int r = store_find(d->s, &q, &refs, &n, e);
 
-	for (size_t i = 0; i < n && !r; i++)
+	for (size_t i = 0; i < n && !r; i++) {
+		if (refs[i].number > newest)
+			newest = refs[i].number;
 		r = print_batch(d, &refs[i], e);
+	}
+	for (uint64_t number = 1; number <= newest && !r; number++)
+		r = find_number(d, number, refs, n, e);
 	return r;
 }
 
@@ -463,7 +455,6 @@ static int drive(struct driver *d, int argc, char **argv, struct error *e)
 		return r;
 	for (uint8_t i = 0; i < 2 * HOSTS; i++)
 		d->chains[i] = (struct chain){ .host = i / 2, .lane = (uint8_t)(1 + i % 2) };
-	d->rng = argc > 5 ? strtoul(argv[5], NULL, 10) : (unsigned long)getpid();
 	d->now_ns = START_NS;
 	d->c = (struct store_config){ .dir = argv[2],
 				      .segment_bytes = KiB(64),
@@ -471,7 +462,8 @@ static int drive(struct driver *d, int argc, char **argv, struct error *e)
 				      .retain_bytes = RETAIN_BYTES,
 				      .ledger_key = d->key,
 				      .tokenize = tokenize };
-	(void)!write(-1, "failnth", 7); /* the shim counts from here on */
+	count_from_here();
+	d->rng = argc > 5 ? strtoul(argv[5], NULL, 10) : (unsigned long)getpid();
 	r = store_open(&d->c, &d->s, e);
 	if (r)
 		return r;
@@ -489,7 +481,7 @@ int main(int argc, char **argv)
 
 	if (!d || argc < 4 || (strcmp(argv[1], "put") == 0 && argc < 6))
 		return 2;
-	report(d, drive(d, argc, argv, &e), &e);
+	report(drive(d, argc, argv, &e), &e, &d->failed);
 	store_close(d->s);
 	batch_sealer_free(d->sealer);
 	seal_key_free(d->key);

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LD_PRELOAD: lets one call fail. FAILNTH_KIND=malloc: the FAILNTH_N-th allocation returns NULL.
- * FAILNTH_KIND=file: the FAILNTH_N-th operation on files under FAILNTH_DIR fails with FAILNTH_ERRNO
- * (a number; 5: EIO, 28: ENOSPC). FAILNTH_FOREVER=1: and every one after it. Counting starts when the
- * program calls write(-1, "failnth", 7), so that what runs before main is left alone. The failure is
- * reported as one line in FAILNTH_REPORT; no file there: the program made fewer calls. */
+/* LD_PRELOAD: lets one call fail, once for each line that is asked for, without starting the program
+ * anew. FAILNTH_KIND=malloc: an allocation returns NULL. FAILNTH_KIND=file: an operation on a file under
+ * the working folder fails with FAILNTH_ERRNO (a number; 5: EIO, 28: ENOSPC).
+ *
+ * When the program calls write(-1, "failnth", 7), it becomes a server: for each line "N FOLDER" on
+ * standard input it forks. The child goes on as the program, in FOLDER, and its N-th call from here on
+ * fails (0: none); standard output, standard error and the name of the call that failed go to FOLDER.out,
+ * .err and .failed (absent: it made fewer calls). The parent waits and answers with the wait status in a
+ * line; a child that takes a minute dies of SIGALRM. At the end of its input the server ends. */
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,13 +20,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
 #define FDS 4096
+#define SECONDS_MAX 60
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
@@ -28,64 +37,106 @@ void *__libc_realloc(void *p, size_t size);
 void *__libc_memalign(size_t align, size_t size);
 
 static struct {
-	bool malloc, file, forever;
+	bool malloc, file;
 	long n;
 	int error;
-	char dir[PATH_MAX], report[PATH_MAX];
+	char dir[PATH_MAX], failed[PATH_MAX + 8];
 	size_t dir_len;
 	atomic_bool counting;
 	atomic_long calls;
 	atomic_bool mine[FDS];
 } shim;
 
-static long number(const char *name, long otherwise)
-{
-	const char *text = getenv(name);
-
-	return text ? strtol(text, NULL, 10) : otherwise;
-}
-
 __attribute__((constructor)) static void begin(void)
 {
-	const char *kind = getenv("FAILNTH_KIND"), *dir = getenv("FAILNTH_DIR"),
-		   *report = getenv("FAILNTH_REPORT");
+	const char *kind = getenv("FAILNTH_KIND"), *error = getenv("FAILNTH_ERRNO");
 
-	if (!kind)
-		return;
-	shim.malloc = strcmp(kind, "malloc") == 0;
-	shim.file = strcmp(kind, "file") == 0;
-	shim.n = number("FAILNTH_N", 0);
-	shim.error = (int)number("FAILNTH_ERRNO", EIO);
-	shim.forever = number("FAILNTH_FOREVER", 0) == 1;
-	if (dir && realpath(dir, shim.dir))
-		shim.dir_len = strlen(shim.dir);
-	(void)snprintf(shim.report, sizeof(shim.report), "%s", report ? report : "/dev/null");
+	shim.malloc = kind && strcmp(kind, "malloc") == 0;
+	shim.file = kind && strcmp(kind, "file") == 0;
+	shim.error = error ? (int)strtol(error, NULL, 10) : EIO;
+}
+
+static int create(const char *path)
+{
+	int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	if (fd < 0)
+		abort();
+	return fd;
 }
 
 static void report(const char *what)
 {
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, shim.report, O_WRONLY | O_CREAT | O_APPEND,
-			      0600);
+	int fd = create(shim.failed);
 
-	if (fd < 0)
-		abort();
 	(void)!syscall(SYS_write, fd, what, strlen(what));
-	(void)!syscall(SYS_write, fd, "\n", 1);
 	(void)syscall(SYS_close, fd);
 }
 
 static bool due(const char *what)
 {
-	long call;
-
-	if (!shim.counting)
+	if (!shim.counting || ++shim.calls != shim.n)
 		return false;
-	call = ++shim.calls;
-	if (call != shim.n && !(shim.forever && call > shim.n))
-		return false;
-	if (call == shim.n)
-		report(what);
+	report(what);
 	return true;
+}
+
+/* ---- one child for each line ---- */
+
+static bool read_line(char *line, size_t size)
+{
+	size_t len = 0;
+
+	while (len + 1 < size && syscall(SYS_read, STDIN_FILENO, line + len, 1) == 1)
+		if (line[len++] == '\n') {
+			line[len - 1] = '\0';
+			return true;
+		}
+	return false;
+}
+
+static void redirect(int fd, const char *suffix)
+{
+	char path[PATH_MAX + 8];
+
+	(void)snprintf(path, sizeof(path), "%s%s", shim.dir, suffix);
+	if (dup2(create(path), fd) < 0)
+		abort();
+}
+
+static void go_on(long n, const char *dir)
+{
+	if (!realpath(dir, shim.dir) || chdir(shim.dir) < 0)
+		abort();
+	shim.dir_len = strlen(shim.dir);
+	(void)snprintf(shim.failed, sizeof(shim.failed), "%s.failed", shim.dir);
+	redirect(STDOUT_FILENO, ".out");
+	redirect(STDERR_FILENO, ".err");
+	(void)alarm(SECONDS_MAX);
+	shim.n = n;
+	shim.counting = true;
+}
+
+/* Returns in each child; the parent ends here. */
+static void serve(void)
+{
+	char line[PATH_MAX + 32], *dir;
+	int status;
+
+	while (read_line(line, sizeof(line))) {
+		long n = strtol(line, &dir, 10);
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			go_on(n, dir + 1);
+			return;
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			abort();
+		(void)snprintf(line, sizeof(line), "%d\n", status);
+		(void)!syscall(SYS_write, STDOUT_FILENO, line, strlen(line));
+	}
+	_exit(0);
 }
 
 static bool malloc_fails(const char *what)
@@ -226,16 +277,19 @@ int mkostemp(char *template, int flags)
 	return do_open("mkostemp", AT_FDCWD, template, O_RDWR | O_CREAT | O_EXCL | flags, 0600);
 }
 
+/* A close that fails has closed. */
 int close(int fd)
 {
+	bool fails = file_fails("close", fd_ours(fd));
+
 	(void)remember(fd, false);
-	return (int)syscall(SYS_close, fd);
+	return (int)syscall(SYS_close, fd) < 0 || fails ? -1 : 0;
 }
 
 ssize_t write(int fd, const void *data, size_t len)
 {
 	if (fd == -1 && len == 7 && memcmp(data, "failnth", 7) == 0) {
-		shim.counting = true;
+		serve();
 		return 7;
 	}
 	return file_fails("write", fd_ours(fd)) ? -1 : syscall(SYS_write, fd, data, len);
@@ -325,9 +379,44 @@ int unlink(const char *path)
 {
 	return unlinkat(AT_FDCWD, path, 0);
 }
+int mkdirat(int dir, const char *path, mode_t mode)
+{
+	return file_fails("mkdirat", path_ours(dir, path)) ?
+		       -1 :
+		       (int)syscall(SYS_mkdirat, dir, path, mode);
+}
 int mkdir(const char *path, mode_t mode)
 {
-	return file_fails("mkdir", path_ours(AT_FDCWD, path)) ?
-		       -1 :
-		       (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+	return mkdirat(AT_FDCWD, path, mode);
 }
+
+/* ---- what is asked of a file: the C library's own, found once ---- */
+
+static void *next(const char *name)
+{
+	void *p = dlsym(RTLD_NEXT, name);
+
+	if (!p)
+		abort();
+	return p;
+}
+
+#define ASKS(type, otherwise, name, args, given, ours)                                             \
+	type name args                                                                             \
+	{                                                                                          \
+		static __typeof__(&name) real;                                                     \
+                                                                                                   \
+		if (!real)                                                                         \
+			real = (__typeof__(real))next(#name);                                      \
+		return file_fails(#name, ours) ? (otherwise) : real given;                         \
+	}
+ASKS(int, -1, stat, (const char *path, struct stat *st), (path, st), path_ours(AT_FDCWD, path))
+ASKS(int, -1, lstat, (const char *path, struct stat *st), (path, st), path_ours(AT_FDCWD, path))
+ASKS(int, -1, fstat, (int fd, struct stat *st), (fd, st), fd_ours(fd))
+ASKS(int, -1, fstatat, (int dir, const char *path, struct stat *st, int flags),
+     (dir, path, st, flags), path_ours(dir, path))
+ASKS(int, -1, fstatvfs, (int fd, struct statvfs *v), (fd, v), fd_ours(fd))
+ASKS(off_t, -1, lseek, (int fd, off_t at, int whence), (fd, at, whence), fd_ours(fd))
+ASKS(int, -1, chmod, (const char *path, mode_t mode), (path, mode), path_ours(AT_FDCWD, path))
+ASKS(DIR *, NULL, fdopendir, (int fd), (fd), fd_ours(fd))
+ASKS(struct dirent *, NULL, readdir, (DIR * dir), (dir), fd_ours(dirfd(dir)))

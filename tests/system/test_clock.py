@@ -3,8 +3,8 @@
 import datetime
 import os
 import struct
-import subprocess
 
+from activity import execs_with, run
 from basics import BUILD, until
 from daemons import field
 
@@ -29,14 +29,9 @@ def wall(row):
     return datetime.datetime.fromisoformat(text)
 
 
-def execs(cli, marker):
-    """Of /bin/true only: our own questions are execs with this text, too."""
-    return cli.events("--action", "exec", "--process", "true", "--text", marker)
-
-
 def run_marked(marker, n):
     for i in range(n):
-        subprocess.run(["/bin/true", f"{marker}-{i}"], check=True, timeout=10)
+        run(f"{marker}-{i}")
 
 
 def test_nothing_is_lost_when_the_clock_is_set_back(lab, tmp_path, need_bpf):
@@ -44,12 +39,12 @@ def test_nothing_is_lost_when_the_clock_is_set_back(lab, tmp_path, need_bpf):
     agent = lab.agent(collector, env=clock.env())
     cli = lab.cli(collector)
     run_marked("before-step", 20)
-    until(lambda: len(execs(cli, "before-step-")) == 20, 30, "the first execs")
+    until(lambda: len(execs_with(cli, "before-step-")) == 20, 30, "the first execs")
     clock.set(-3600)
     run_marked("after-step", 20)
-    until(lambda: len(execs(cli, "after-step-")) == 20, 30, "the later execs")
-    before = execs(cli, "before-step-")
-    after = execs(cli, "after-step-")
+    until(lambda: len(execs_with(cli, "after-step-")) == 20, 30, "the later execs")
+    before = execs_with(cli, "before-step-")
+    after = execs_with(cli, "after-step-")
     assert len(before) == 20, "what was stored before the step is still found"
     # The wall clock went back, the order of what happened did not.
     assert max(map(wall, after)) < min(map(wall, before))
@@ -58,7 +53,7 @@ def test_nothing_is_lost_when_the_clock_is_set_back(lab, tmp_path, need_bpf):
     # And it comes back: nothing is found twice.
     clock.set(0)
     run_marked("again-step", 5)
-    until(lambda: len(execs(cli, "again-step-")) == 5, 30, "the last execs")
+    until(lambda: len(execs_with(cli, "again-step-")) == 5, 30, "the last execs")
     agent.stop()
     numbers = [field(r, "event.sequence") for r in cli.events("--limit", "0") if field(r, "exhibit.lane") == "critical"]
     assert sorted(numbers) == list(range(1, len(numbers) + 1))

@@ -33,6 +33,8 @@ class World:
         self.honest_host = Host(lab.site.host("honest"))
         self.cli = lab.cli(self.collector)
         self.honest_sent = 0
+        with self.client():
+            pass  # known from here on, whichever tests run
 
     def client(self, **kwargs):
         return Client(Host(self.hostile), self.collector.address, self.site.order_ca, **kwargs)

@@ -3,6 +3,7 @@
 there, dropped under a tombstone, or acknowledged; nothing else is; the chain has no break."""
 import os
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -83,20 +84,20 @@ def check(truth, found):
     assert not found.new_epoch or not truth.acked
 
 
-def test_every_cut_keeps_what_was_appended(tmp_path, key):
+def test_every_cut_keeps_what_was_appended(ram_path, key):
     """Cuts of appending, then of the recovery from it, then a whole recovery."""
     rng = random.Random(1)
     cuts = 0
     for seed in range(SEEDS):
-        base = tmp_path / f"journal{seed}"
-        log = powercut.run([DRIVER, "append", base, key, BUDGET, 120, 100 + seed], base, tmp_path, check=False)
+        base = ram_path / f"journal{seed}"
+        log = powercut.run([DRIVER, "append", base, key, BUDGET, 120, 100 + seed], base, ram_path, check=False)
         assert log.marks(), log.result.stderr.decode()
         for _ in range(CUTS // SEEDS):
             cut = rng.randint(0, len(log.ops))
-            disk, again = tmp_path / f"cut{cuts}", tmp_path / f"again{cuts}"
+            disk, again = ram_path / f"cut{cuts}", ram_path / f"again{cuts}"
             log.materialise(cut, rng, disk)
             truth = Truth(log.marks(cut))
-            recovery = powercut.run([DRIVER, "dump", disk, key, BUDGET], disk, tmp_path, check=False)
+            recovery = powercut.run([DRIVER, "dump", disk, key, BUDGET], disk, ram_path, check=False)
             second = rng.randint(0, len(recovery.ops))
             recovery.materialise(second, rng, again)
             both = Truth(log.marks(cut) + [m for m in recovery.marks(second) if m.startswith(("try", "ack", "gone"))])
@@ -107,19 +108,21 @@ def test_every_cut_keeps_what_was_appended(tmp_path, key):
                 check(both, dump(again, key))
             except AssertionError as e:
                 raise AssertionError(f"seed {100 + seed} cut {cut} of {len(log.ops)}, second {second}: {e}") from e
+            shutil.rmtree(disk)
+            shutil.rmtree(again)
             cuts += 1
     assert cuts == CUTS // SEEDS * SEEDS
 
 
-def test_the_model_finds_a_journal_that_does_not_sync(tmp_path, key):
+def test_the_model_finds_a_journal_that_does_not_sync(ram_path, key):
     """The test can fail: without the syncs in the log, frames are lost."""
-    base = tmp_path / "journal"
-    log = powercut.run([DRIVER, "append", base, key, BUDGET, 60, 101], base, tmp_path, check=False)
+    base = ram_path / "journal"
+    log = powercut.run([DRIVER, "append", base, key, BUDGET, 60, 101], base, ram_path, check=False)
     log.ops = [op for op in log.ops if op.kind != powercut.SYNC]
     rng = random.Random(2)
     failures = 0
     for i in range(10):
-        disk = tmp_path / f"cut{i}"
+        disk = ram_path / f"cut{i}"
         log.materialise(len(log.ops), rng, disk)
         try:
             check(Truth(log.marks()), dump(disk, key))

@@ -193,7 +193,7 @@ def test_restarted_agent_gives_the_same_entity_ids(host):
         assert {field(row, "process.entity_id") for row in rows} == {first["process"]["entity_id"]}
     finally:
         sleeper.kill()
-        sleeper.wait()
+        sleeper.wait(10)
     assert field(of_pid(host, "exit", sleeper.pid)[-1], "process.entity_id") == first["process"]["entity_id"]
 
 

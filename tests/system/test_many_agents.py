@@ -3,8 +3,7 @@
 import time
 
 from basics import count, until
-from senders import Swarm
-from wire import Host
+from swarm import Swarm
 
 AGENTS = count(50, 500)
 SECONDS = count(3, 20)
@@ -12,18 +11,16 @@ SECONDS = count(3, 20)
 
 def test_many_agents_stream_at_once(lab):
     collector = lab.collector()
-    hosts = [Host(identity) for identity in lab.site.many_hosts([f"many-{i}" for i in range(AGENTS)])]
+    hosts = lab.site.many_hosts([f"many-{i}" for i in range(AGENTS)])
     cli = lab.cli(collector)
     with Swarm(hosts, collector.address, lab.site.order_ca, every=0.5) as swarm:
-        until(lambda: len(swarm.greeted) == AGENTS, count(60, 120), f"{AGENTS} agents, errors {swarm.errors}")
+        until(lambda: swarm.greeted == AGENTS, count(60, 120), f"{AGENTS} agents, errors {swarm.errors}")
         time.sleep(SECONDS)
-        swarm.sealing = False
-        time.sleep(0.5)  # who is just sealing finishes
-        until(lambda: swarm.acknowledged == swarm.sealed, 60, "every acknowledgement")
+        swarm.rest()
+        sent = until(swarm.delivered, 60, "every acknowledgement")
         answer = cli.run("hosts", "--json")
         assert len({row["host"]["id"] for row in answer.rows if "host" in row}) == AGENTS
         assert not swarm.errors
-        sent = dict(swarm.sealed)
     some = [f"many-{i}" for i in range(0, AGENTS, max(1, AGENTS // 20))]
     for name in some:
         rows = cli.events("--host", name, "--action", "exec")

@@ -2,21 +2,20 @@
 """A herd comes back at once after an outage, and all of it gets in."""
 from basics import count, until
 from daemons import field
-from senders import Swarm
-from wire import Host
+from swarm import Swarm
 
 AGENTS = count(100, 2000)
 
 
 def test_all_come_back(lab):
     collector = lab.collector()
-    hosts = [Host(identity) for identity in lab.site.many_hosts([f"herd-{i}" for i in range(AGENTS)])]
+    hosts = lab.site.many_hosts([f"herd-{i}" for i in range(AGENTS)])
     with Swarm(hosts, collector.address, lab.site.order_ca) as swarm:
-        until(lambda: len(swarm.greeted) == AGENTS, count(60, 240), f"{AGENTS} agents, errors {swarm.errors}")
+        until(lambda: swarm.greeted == AGENTS, count(60, 240), f"{AGENTS} agents, errors {swarm.errors}")
         collector.kill()
-        until(lambda: not swarm.greeted, 60, "the swarm to notice")
+        until(lambda: swarm.greeted == 0, 60, "the swarm to notice")
         collector.start()
-        until(lambda: len(swarm.greeted) == AGENTS, count(60, 240), f"{AGENTS} agents again, errors {swarm.errors}")
+        until(lambda: swarm.greeted == AGENTS, count(60, 240), f"{AGENTS} agents again, errors {swarm.errors}")
         assert collector.memory_peak() < 512 << 20
         answer = lab.cli(collector).run("status", "--json")
         assert answer.code in (0, 3), answer.err

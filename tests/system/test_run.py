@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from activity import run
+from activity import execs_with, run
 from basics import BUILD, until
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "run" / "run.sh"
@@ -47,16 +47,19 @@ class Run:
                 return int(pid)
         return 0
 
-    def ask(self, *args):
+    def ask(self, *args, seconds=60):
         done = subprocess.run([BUILD / "bin" / "exhibit", *args, "--config", self.build / "run" / "exhibit.yaml",
-                               "--json"], capture_output=True, text=True, timeout=60)
+                               "--json"], capture_output=True, text=True, timeout=seconds)
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def events(self, *args, seconds=60):
+        return self.ask("events", *args, seconds=seconds)
 
     def sees(self, marker, seconds=60):
         """Again and again: the script does not wait until the agent traces."""
         def asked():
             run(marker)
-            return self.ask("events", "--action", "exec", "--process", "true", "--text", marker)
+            return execs_with(self, marker)
         return until(asked, seconds, f"the exec {marker}\n{self.text[-2000:]}")
 
     def interrupt(self):
@@ -115,7 +118,7 @@ def test_run_twice_and_leave_nothing(runs, tmp_path):
     second = Run(tmp_path / "b").start()
     try:
         second.sees("run-second")
-        assert second.ask("events", "--action", "exec", "--process", "true", "--text", "run-first")
+        assert execs_with(second, "run-first")
         host = second.ask("hosts")
         assert len(host) == 1 and host[0]["exhibit"]["conflicts"] == 0
     finally:
@@ -130,7 +133,7 @@ def test_each_daemon_is_started_again(runs):
         os.kill(before, signal.SIGKILL)
         until(lambda: one.pid_of(program) not in (0, before), 30, f"another {program}")  # noqa: B023
         one.sees(f"again-{i}", 90)
-    assert one.ask("events", "--action", "exec", "--process", "true", "--text", "again-0")
+    assert execs_with(one, "again-0")
 
 
 def test_two_instances_do_not_disturb_each_other(runs):
@@ -169,6 +172,6 @@ def test_expired_certificates_are_renewed(runs, tmp_path):
     try:
         second.sees("day-two")
         assert all(crt.read_bytes() != old for crt, old in before.items())
-        assert second.ask("events", "--action", "exec", "--process", "true", "--text", "day-one")
+        assert execs_with(second, "day-one")
     finally:
         second.end()

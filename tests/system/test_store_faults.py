@@ -10,13 +10,13 @@ import subprocess
 import pytest
 
 import powercut
+from failing import Server, fail_each
 
 FULL = os.environ.get("EXHIBIT_FULL") == "1"
 CUTS = 1000 if FULL else 40
 SEEDS = 20 if FULL else 4  # runs of the driver that the cuts are spread over
 GROUPS = 150
 DRIVER = powercut.BUILD / "tests/driver_store"
-SHIM = (powercut.BUILD / "tests/shim_failnth.so").resolve()
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,7 @@ class Dump:
         self.batches, self.streams, self.tombstones, self.faults, self.sentences = [], {}, set(), None, []
         for line in lines:
             what, *rest = line.split()
+            assert what != "unfound", line
             if what == "batch":
                 self.batches.append((rest[0], rest[1], int(rest[2])))
             elif what == "tombstone":
@@ -82,20 +83,20 @@ def check(truth, found, whole=True):
         assert found.faults == 0, found.sentences
 
 
-def test_every_cut_keeps_what_was_acknowledged(tmp_path, key):
+def test_every_cut_keeps_what_was_acknowledged(ram_path, key):
     """Cuts of storing, then of the recovery from it, then a whole recovery."""
     rng = random.Random(1)
     cuts = 0
     for seed in range(SEEDS):
-        base = tmp_path / f"store{seed}"
-        log = powercut.run([DRIVER, "put", base, key, GROUPS, 100 + seed], base, tmp_path)
+        base = ram_path / f"store{seed}"
+        log = powercut.run([DRIVER, "put", base, key, GROUPS, 100 + seed], base, ram_path)
         assert len(log.marks()) > GROUPS
         for _ in range(CUTS // SEEDS):
             cut = rng.randint(0, len(log.ops))
-            disk, again = tmp_path / f"cut{cuts}", tmp_path / f"again{cuts}"
+            disk, again = ram_path / f"cut{cuts}", ram_path / f"again{cuts}"
             log.materialise(cut, rng, disk)
             truth = Truth(log.marks(cut))
-            recovery = powercut.run([DRIVER, "dump", disk, key], disk, tmp_path, check=False)
+            recovery = powercut.run([DRIVER, "dump", disk, key], disk, ram_path, check=False)
             assert recovery.result.returncode == 0, f"seed {seed} cut {cut}: {recovery.result.stderr.decode()}"
             second = rng.randint(0, len(recovery.ops))
             recovery.materialise(second, rng, again)
@@ -112,15 +113,15 @@ def test_every_cut_keeps_what_was_acknowledged(tmp_path, key):
     assert cuts == CUTS // SEEDS * SEEDS
 
 
-def test_the_model_finds_a_store_that_does_not_sync(tmp_path, key):
+def test_the_model_finds_a_store_that_does_not_sync(ram_path, key):
     """The test can fail: without the syncs in the log, batches are lost."""
-    base = tmp_path / "store"
-    log = powercut.run([DRIVER, "put", base, key, 60, 101], base, tmp_path)
+    base = ram_path / "store"
+    log = powercut.run([DRIVER, "put", base, key, 60, 101], base, ram_path)
     log.ops = [op for op in log.ops if op.kind != powercut.SYNC]
     rng = random.Random(2)
     failures = 0
     for n in range(10):
-        disk = tmp_path / f"cut{n}"
+        disk = ram_path / f"cut{n}"
         log.materialise(len(log.ops), rng, disk)
         try:
             check(Truth(log.marks()), dump(disk, key))
@@ -129,56 +130,29 @@ def test_the_model_finds_a_store_that_does_not_sync(tmp_path, key):
     assert failures > 5
 
 
-def run(folder, key, n, kind, errno, tmp_path, what, groups=40):
-    report = tmp_path / "report"
-    report.unlink(missing_ok=True)
-    folder.mkdir(exist_ok=True)
-    command = [DRIVER, what, folder, key] + ([str(groups), "101"] if what == "put" else [])
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env={
-        **os.environ, "LD_PRELOAD": str(SHIM), "FAILNTH_KIND": kind, "FAILNTH_N": str(n), "FAILNTH_ERRNO": str(errno),
-        "FAILNTH_DIR": str(folder), "FAILNTH_REPORT": str(report)})
-    failed = report.read_text().strip() if report.exists() else None
-    assert result.returncode in (0, 1), f"{kind} {n} ({failed}): status {result.returncode}: {result.stderr}"
-    return result, failed
-
-
-def steps(limit, wide):
-    """Every n in a full run; else the first 25 and a spread over the rest."""
-    n = 1
-    while n < limit:
-        yield n
-        n += 1 if n < 25 or FULL else wide
-
-
 @pytest.mark.parametrize("kind,errno", [("malloc", 12), ("file", 5), ("file", 28)])
 @pytest.mark.parametrize("what", ["put", "dump"])
-@pytest.mark.timeout(3600 if FULL else 300)
-def test_any_call_may_fail_once(tmp_path, key, kind, errno, what):
-    filled, marks = tmp_path / "filled", []
+def test_any_call_may_fail_once(ram_path, key, kind, errno, what):
     # Allocations are many: fewer groups, which still seal.
-    groups = 40 if kind == "file" else 16
+    put = [DRIVER, "put", ".", key, 40 if kind == "file" else 16, 101]
+    look = [DRIVER, "dump", ".", key]
+    filled, marks = None, []
     if what == "dump":
-        marks = run(filled, key, 0, "none", 0, tmp_path, "put", groups)[0].stdout.splitlines()
+        filled = ram_path / "filled"
+        filled.mkdir()
+        with Server(put) as server:
+            marks = server.run(filled).out.splitlines()
         # Something to recover from: a torn end, an index lost.
         newest = max(filled.glob("acme/open-*.seg"))
         newest.write_bytes(newest.read_bytes() + b"EXHFtorn")
         max(filled.glob("acme/*.idx")).unlink()
-    sentences, n = 0, 0
-    for n in steps(200000, 53 if kind == "malloc" else 7):
-        folder = tmp_path / f"store{n}"
-        if what == "dump":
-            shutil.copytree(filled, folder)
-        result, failed = run(folder, key, n, kind, errno, tmp_path, what, groups)
-        if failed is None:
-            break
-        said = result.stdout.splitlines()
-        truth = Truth(marks + [m for m in said if m.startswith(("try", "ack"))])
-        if result.returncode == 1:
-            assert "driver_store: " in result.stderr
-            sentences += 1
-        try:
-            check(truth, dump(folder, key))
-        except AssertionError as e:
-            raise AssertionError(f"{kind} {n} ({failed}), said: {result.stderr}: {e}") from e
-        shutil.rmtree(folder)
-    assert n > 20 and sentences > 0
+
+    def verify(result, seen):
+        if result.status == 1:
+            assert "driver_store: " in result.err
+        said = [m for m in result.out.splitlines() if m.startswith(("try", "ack"))]
+        check(Truth(marks + said), Dump(seen.out.splitlines()))
+
+    done, errors = fail_each(look if what == "dump" else put, look, kind, errno, 53 if kind == "malloc" else 7,
+                             ram_path, verify, filled)
+    assert done > 20 and errors > 0
