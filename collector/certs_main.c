@@ -64,7 +64,8 @@ static const struct option responder_rows[] = {
 	ROW_DOMAIN,
 	ROW_TENANT,
 	{ "name", OPT_STRING, AT(name), 1, IDENTITY_PART_MAX, NULL, "the person's name", "NAME" },
-	{ "roles", OPT_STRING, AT(roles), 1, 300, "viewer", "separated by commas", "LIST" },
+	{ "roles", OPT_STRING, AT(roles), 1, 300, "viewer",
+	  IDENTITY_ROLES_TEXT "; separated by commas", "LIST" },
 	{ "hours", OPT_U64, AT(hours), 1, 12, "12", "life of the certificate", "N" },
 };
 
@@ -242,6 +243,16 @@ static int verb_host(const struct certs_options *o, struct error *e)
 	return r < 0 ? r : renew_record(o, &leaf.id, public, new_key, e);
 }
 
+/* A role that nothing grants anything to would only be found out when it is needed. */
+static int check_role(const char *role, struct error *e)
+{
+	if (identity_role_known(role))
+		return 0;
+	(void)error_set(e, -EINVAL, "--roles: there is no role '%s'", role);
+	error_hint(e, "the roles are %s", IDENTITY_ROLES_TEXT);
+	return -EINVAL;
+}
+
 static int parse_roles(const char *list, struct identity *id, struct error *e)
 {
 	const char *at = list;
@@ -256,6 +267,10 @@ static int parse_roles(const char *list, struct identity *id, struct error *e)
 				"separated by commas",
 				list, IDENTITY_ROLES_MAX);
 		memcpy(id->roles[id->n_roles++], at, len);
+		int r = check_role(id->roles[id->n_roles - 1], e);
+
+		if (r < 0)
+			return r;
 		if (at[len] == '\0')
 			return 0;
 		at += len + 1;

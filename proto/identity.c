@@ -142,3 +142,14 @@ bool identity_role_valid(const char *role, size_t len)
 	}
 	return true;
 }
+
+bool identity_role_known(const char *role)
+{
+	static const char *const roles[] = { "viewer", "acquirer", "approver" };
+
+	for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+		if (strcmp(roles[i], role) == 0)
+			return true;
+	}
+	return false;
+}

@@ -47,5 +47,8 @@ bool identity_same_name(const struct identity *a, const struct identity *b);
 bool identity_has_role(const struct identity *id, const char *role);
 /* 1..IDENTITY_ROLE_MAX of [a-z0-9-]. */
 MUST_CHECK bool identity_role_valid(const char *role, size_t len);
+/* The roles that exist. A certificate may hold others, from a later version; they grant nothing here. */
+#define IDENTITY_ROLES_TEXT "viewer, acquirer, approver"
+MUST_CHECK bool identity_role_known(const char *role);
 
 #endif

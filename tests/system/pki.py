@@ -16,6 +16,7 @@ import batch_pb2
 
 DOMAIN = "exhibit.internal"
 TENANT = "acme"
+ROLES_OID = x509.ObjectIdentifier("1.3.6.1.4.1.58888.1.1")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Authority:
                 .sign(key, hashes.SHA256()))
         return cls(cert, key)
 
-    def issue(self, uris, key=None, begins=-300, ends=3600, sans=(), server=False, seconds=None):
+    def issue(self, uris, key=None, begins=-300, ends=3600, sans=(), server=False, roles=()):
         """A certificate with these URI names, valid from begins to ends seconds from now."""
         key = key or ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.utcnow()
@@ -97,6 +98,9 @@ class Authority:
                    .add_extension(x509.ExtendedKeyUsage(use), critical=False))
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if roles:
+            builder = builder.add_extension(x509.UnrecognizedExtension(ROLES_OID, roles_value(roles)),
+                                            critical=False)
         return builder.sign(self.key, hashes.SHA256()), key
 
     def issue_files(self, base, uris, **kwargs):
@@ -105,6 +109,12 @@ class Authority:
         write_cert(identity.cert, cert)
         write_key(identity.key, key)
         return identity
+
+
+def roles_value(roles):
+    """ExhibitRoles of proto/certs.h as DER: a SEQUENCE of UTF8Strings."""
+    words = b"".join(b"\x0c" + bytes([len(role)]) + role.encode() for role in roles)
+    return b"\x30" + bytes([len(words)]) + words
 
 
 def rsa_key():

@@ -94,8 +94,9 @@ BY_NAME = {
                                "the fleet authority may not issue a certificate for a collector"),
     "order-issued host": (lambda site, base: site.order().issue_files(base, [spiffe("host", "h1")]),
                           EVENTS, "UNAUTHENTICATED", "the order authority may not issue a certificate for a host"),
-    "responder without a role that may ask": (lambda site, base: site.responder("jan", roles="janitor"), HOSTS,
-                                              "PERMISSION_DENIED", "no role that may ask: viewer, acquirer or approver"),
+    "responder without a role that may ask": (
+        lambda site, base: site.order().issue_files(base, [spiffe("responder", "jan")], roles=["janitor"]), HOSTS,
+        "PERMISSION_DENIED", "no role that may ask: viewer, acquirer or approver"),
     "responder as agent": (lambda site, base: site.responder("bob"), EVENTS, "PERMISSION_DENIED",
                            "a responder may not call /exhibit.v1.Agent/Events"),
     "host as responder": (lambda site, base: site.host("asks"), HOSTS, "PERMISSION_DENIED",

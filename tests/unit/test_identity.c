@@ -128,6 +128,23 @@ static void role_is_checked(void **state)
 	assert_int_equal(identity_role_valid(row->role, strlen(row->role)), row->want);
 }
 
+static const struct role_row known_rows[] = {
+	{ "empty", "", false },           { "a word", "janitor", false },
+	{ "begin", "view", false },       { "more", "viewers", false },
+	{ "capital", "Viewer", false },   { "viewer", "viewer", true },
+	{ "acquirer", "acquirer", true }, { "approver", "approver", true },
+};
+
+/* The sentence that lists them lists all of them. */
+static void role_is_known_or_not(void **state)
+{
+	const struct role_row *row = *state;
+
+	assert_int_equal(identity_role_known(row->role), row->want);
+	if (row->want)
+		assert_non_null(strstr(IDENTITY_ROLES_TEXT, row->role));
+}
+
 static void role_is_held_or_not(void **state)
 {
 	struct identity id = { .n_roles = 1, .roles = { "viewer", "approver" } };
@@ -146,6 +163,7 @@ int main(void)
 	ADD_ROWS(&t, is_taken_and_written_back, good_rows);
 	ADD_TEST(&t, names_differ_by_each_part);
 	ADD_ROWS(&t, role_is_checked, role_rows);
+	ADD_ROWS(&t, role_is_known_or_not, known_rows);
 	ADD_TEST(&t, role_is_held_or_not);
 	return tests_run(&t, "identity");
 }
