@@ -19,6 +19,7 @@ struct key {
 
 struct host {
 	struct host_info info;
+	bool unreadable; /* what the store has of it cannot be read: nothing may be added */
 	unsigned int streams; /* open Events streams */
 	size_t n_keys;
 	struct key keys[HOST_KEYS_MAX];
@@ -176,31 +177,76 @@ static int parse_record(const struct authorities *a, const void *bytes, size_t l
 	return code;
 }
 
+/* The host, made when it is new. NULL: -errno in *ret. Under the lock. */
+static struct host *find_or_add(struct hosts *h, const struct host_info *info, int *ret)
+{
+	size_t at;
+	struct host *host = find(h, &info->tenant, &info->host_id, &at);
+
+	*ret = 0;
+	if (host != NULL)
+		return host;
+	host = calloc(1, sizeof(*host));
+	*ret = host == NULL ? -ENOMEM : insert(h, at, host);
+	if (*ret < 0) {
+		free(host);
+		return NULL;
+	}
+	host->info = *info;
+	return host;
+}
+
+static int unreadable(const struct batch_name *tenant, const struct batch_name *host,
+		      struct error *e)
+{
+	(void)error_set(e, -EUCLEAN,
+			"the collector cannot read the record it stored of host %.*s of %.*s",
+			(int)host->len, (const char *)host->b, (int)tenant->len,
+			(const char *)tenant->b);
+	error_hint(
+		e,
+		"stop the collector, run 'exhibit-collector check' and 'exhibit-collector reindex'");
+	return -EUCLEAN;
+}
+
+int hosts_unreadable(struct hosts *h, const struct batch_name *tenant,
+		     const struct batch_name *host_id, struct error *e)
+{
+	const struct host_info info = {
+		.tenant = *tenant, .host_id = *host_id, .host_name = *host_id, .registered = true
+	};
+	int r;
+
+	(void)pthread_mutex_lock(&h->lock);
+	struct host *host = find_or_add(h, &info, &r);
+
+	if (host != NULL)
+		host->unreadable = true;
+	(void)pthread_mutex_unlock(&h->lock);
+	return r < 0 ? error_set(e, r, "cannot register another host: %m") :
+		       unreadable(tenant, host_id, e);
+}
+
 int hosts_register(struct hosts *h, const struct authorities *a, const void *record, size_t len,
 		   bool *ret_new, struct batch_name *ret_tenant, struct batch_name *ret_host,
 		   struct error *e)
 {
 	struct host_info info = { .registered = true };
 	struct key key = { .stored = false };
-	size_t at;
 	int r = parse_record(a, record, len, &info, &key, e);
 
 	if (r < 0)
 		return r;
 	(void)pthread_mutex_lock(&h->lock);
-	struct host *host = find(h, &info.tenant, &info.host_id, &at);
+	struct host *host = find_or_add(h, &info, &r);
 
-	if (host == NULL) {
-		host = calloc(1, sizeof(*host));
-		r = host == NULL ? -ENOMEM : insert(h, at, host);
-		if (r < 0)
-			free(host);
-		else
-			host->info = info;
-	}
-	if (r == 0)
+	if (host != NULL && host->unreadable)
+		r = -EUCLEAN;
+	else if (host != NULL)
 		*ret_new = add_key(host, &key);
 	(void)pthread_mutex_unlock(&h->lock);
+	if (r == -EUCLEAN)
+		return unreadable(&info.tenant, &info.host_id, e);
 	if (r < 0)
 		return error_set(e, r, "cannot register another host: %m");
 	*ret_tenant = info.tenant;

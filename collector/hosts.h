@@ -36,6 +36,11 @@ void hosts_free(struct hosts *h); /* NULL allowed */
 MUST_CHECK int hosts_register(struct hosts *h, const struct authorities *a, const void *record,
 			      size_t len, bool *ret_new, struct batch_name *ret_tenant,
 			      struct batch_name *ret_host, struct error *e);
+/* What the store has of this host cannot be read: it counts as registered, and hosts_register refuses whatever
+ * it brings with -EUCLEAN until the collector starts anew. Returns -EUCLEAN with the sentence for the log, or
+ * another error: no room for it. */
+MUST_CHECK int hosts_unreadable(struct hosts *h, const struct batch_name *tenant,
+				const struct batch_name *host_id, struct error *e);
 /* A record that was registered is durable now: it is not new any more. */
 void hosts_stored(struct hosts *h, const void *record, size_t len);
 /* Every DIR/NAME.record; each new one is handed to store (which may be NULL). A bad file is logged and

@@ -21,6 +21,7 @@ static void *run_worker(void *arg)
 		struct message *m = queue_pop(k->in, 1000);
 		struct error e = { 0 };
 
+		ingest_tell_held(k->ingest);
 		if (m == NULL && last)
 			return NULL;
 		if (m == NULL)
@@ -84,6 +85,9 @@ void ingest_free(struct ingest *i)
 		queue_free(i->worker[k].in);
 		verify_free(i->worker[k].verify);
 	}
+	ingest_log_free(i->refusals);
+	ingest_log_free(i->alarms);
+	(void)pthread_rwlock_destroy(&i->trust);
 	(void)pthread_mutex_destroy(&i->lock);
 	free(i);
 }
@@ -113,6 +117,13 @@ int ingest_start(const struct ingest_config *c, struct ingest **ret_i, struct er
 		return error_set(e, -ENOMEM, "cannot start ingest: out of memory");
 	i->c = *c;
 	(void)pthread_mutex_init(&i->lock, NULL);
+	(void)pthread_rwlock_init(&i->trust, NULL);
+	i->refusals = ingest_log_new();
+	i->alarms = ingest_log_new();
+	if (i->refusals == NULL || i->alarms == NULL) {
+		ingest_free(i);
+		return error_set(e, -ENOMEM, "cannot start ingest: out of memory");
+	}
 	for (unsigned int k = 0; k < c->workers; k++) {
 		int r = start_worker(i, &i->worker[k], e);
 
@@ -130,6 +141,13 @@ void ingest_stop(struct ingest *i)
 {
 	if (i != NULL)
 		join_workers(i, i->c.workers);
+}
+
+void ingest_trust(struct ingest *i, const struct authorities *a)
+{
+	(void)pthread_rwlock_wrlock(&i->trust);
+	i->c.authorities = a;
+	(void)pthread_rwlock_unlock(&i->trust);
 }
 
 uint64_t ingest_rejected(const struct ingest *i)

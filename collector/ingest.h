@@ -17,7 +17,7 @@
 #define INGEST_STREAMS_PER_HOST 4 /* an old one may linger while the new one begins */
 
 struct ingest_config {
-	struct hosts *hosts; /* borrowed, as are the next two */
+	struct hosts *hosts; /* borrowed, as are the next two; authorities until ingest_trust */
 	struct writer *writer;
 	const struct authorities *authorities;
 	unsigned int workers; /* 1..INGEST_WORKERS_MAX */
@@ -29,6 +29,9 @@ struct ingest;
 MUST_CHECK int ingest_start(const struct ingest_config *c, struct ingest **ret_i, struct error *e);
 /* The row for rpc_server_method. */
 struct rpc_method ingest_method(struct ingest *i);
+/* From now on host records are checked against these; once this returns nobody uses those before. Any
+ * thread. */
+void ingest_trust(struct ingest *i, const struct authorities *a);
 /* Say goodbye on every stream, so that agents come back elsewhere or later. Any thread. */
 void ingest_goodbye(struct ingest *i);
 /* After the server has drained: end the workers. What they gave to the writer still refers to i: stop the

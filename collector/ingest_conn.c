@@ -8,8 +8,6 @@
 #include "proto/identity.h"
 #include "service.pb-c.h"
 
-#define LOG_EVERY_NS NSEC_PER_SEC
-
 void conn_ref(struct conn *c)
 {
 	(void)atomic_fetch_add(&c->refs, 1);
@@ -25,12 +23,26 @@ void conn_unref(struct conn *c)
 	free(c);
 }
 
-bool ingest_may_log(atomic_uint_fast64_t *last_ns)
+static void tell_held(struct ingest_log *l, uint64_t now_ns, const char *what)
+{
+	struct batch_name tenant, host;
+	uint64_t held;
+
+	while (ingest_log_take(l, now_ns, &tenant, &host, &held))
+		log_warn(what, KV_BYTES("tenant", tenant.b, tenant.len),
+			 KV_BYTES("host", host.b, host.len), KV_U64("held_back", held));
+}
+
+void ingest_tell_held(struct ingest *i)
 {
 	uint64_t now = clock_monotonic_ns();
-	uint64_t last = atomic_load(last_ns);
+	uint64_t last = atomic_load(&i->told_ns);
 
-	return now - last > LOG_EVERY_NS && atomic_compare_exchange_strong(last_ns, &last, now);
+	if (now - last < INGEST_LOG_EVERY_NS ||
+	    !atomic_compare_exchange_strong(&i->told_ns, &last, now))
+		return;
+	tell_held(i->refusals, now, "more of a host's messages were refused");
+	tell_held(i->alarms, now, "ALARM more batches of a host carry a number that another has");
 }
 
 static enum rpc_status status_of(int code)
@@ -42,6 +54,7 @@ static enum rpc_status status_of(int code)
 		{ -EACCES, RPC_PERMISSION_DENIED },
 		{ -EBADMSG, RPC_INVALID_ARGUMENT },
 		{ -EPROTONOSUPPORT, RPC_FAILED_PRECONDITION },
+		{ -EUCLEAN, RPC_FAILED_PRECONDITION },
 		{ -ENOSPC, RPC_RESOURCE_EXHAUSTED },
 		{ -ENOMEM, RPC_RESOURCE_EXHAUSTED },
 	};
@@ -56,14 +69,17 @@ void conn_refuse(struct conn *c, int code, const struct error *e)
 {
 	char sentence[ERROR_TEXT_MAX + ERROR_HINT_MAX];
 	struct ingest *i = c->ingest;
+	uint64_t held;
 
 	(void)atomic_fetch_add(&i->rejected, 1);
 	(void)error_format(e, sentence, sizeof(sentence));
-	if (ingest_may_log(&i->logged_ns))
+	if (ingest_log_may(i->refusals, &c->peer.tenant, &c->peer.host_id, clock_monotonic_ns(),
+			   &held))
 		log_warn("an agent's message is refused",
 			 KV_STR("from", rpc_stream_remote(c->stream)),
 			 KV_STR("host", rpc_stream_peer(c->stream)->name),
-			 KV_STR("error", sentence), KV_U64("refused", atomic_load(&i->rejected)));
+			 KV_STR("error", sentence), KV_U64("held_back", held),
+			 KV_U64("refused", atomic_load(&i->rejected)));
 	rpc_stream_finish(c->stream, status_of(code), sentence);
 }
 

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "collector/ingest.h"
+#include "collector/ingest_log.h"
 #include "collector/verify.h"
 #include "proto/base/queue.h"
 
@@ -52,8 +53,9 @@ struct worker {
 struct ingest {
 	struct ingest_config c;
 	atomic_uint_fast64_t bytes, rejected, opened;
-	atomic_uint_fast64_t logged_ns; /* last refusal that was logged */
-	atomic_uint_fast64_t alarmed_ns; /* last conflict that was logged */
+	struct ingest_log *refusals, *alarms; /* what was logged of whom */
+	atomic_uint_fast64_t told_ns; /* when held back lines were looked for last */
+	pthread_rwlock_t trust; /* of c.authorities */
 	pthread_mutex_t lock; /* of conns: opened and closed by rpc threads */
 	struct conn *conns;
 	struct worker worker[INGEST_WORKERS_MAX];
@@ -63,8 +65,8 @@ struct ingest {
 void conn_open(struct rpc_stream *s, void *ctx); /* on_open of the method; ctx: struct ingest */
 void conn_ref(struct conn *c);
 void conn_unref(struct conn *c);
-/* End the stream with one sentence for the agent, and say it here, at most once a second. code: negative
- * errno. */
+/* End the stream with one sentence for the agent, and say it here, at most once a second and host. code:
+ * negative errno. */
 void conn_refuse(struct conn *c, int code, const struct error *e);
 /* One message, for which cost bytes were counted, less under way; reading goes on. */
 void conn_message_done(struct conn *c, size_t cost);
@@ -72,8 +74,8 @@ void conn_message_done(struct conn *c, size_t cost);
 void conn_acknowledge(struct conn *c, const struct writer_item *w);
 /* Count this stream as its host's connection, unless it closed while its hello waited. */
 void conn_greeted(struct conn *c, const char *version);
-/* Whether something that is said at most once a second may be said now. */
-bool ingest_may_log(atomic_uint_fast64_t *last_ns);
+/* Once a second: say how many lines of whom were held back. */
+void ingest_tell_held(struct ingest *i);
 
 /* ingest_message.c: 0: the message is with the writer now, m->data with it. 1: it is done with. Negative:
  * refuse it. */

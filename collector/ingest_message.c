@@ -3,6 +3,7 @@
 
 #include "collector/ingest_internal.h"
 #include "proto/authorities.h"
+#include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/version.h"
 #include "proto/envelope.h"
@@ -39,11 +40,13 @@ static bool is_kept(struct conn *c, const struct writer_item *w, int result,
 
 static void alarm_conflict(struct ingest *i, const struct writer_item *w)
 {
-	if (ingest_may_log(&i->alarmed_ns))
+	uint64_t held;
+
+	if (ingest_log_may(i->alarms, &w->tenant, &w->host_id, clock_monotonic_ns(), &held))
 		log_error(
 			"ALARM two different batches carry one number: a host's journal was copied or "
 			"forged; both are kept",
-			KV_BYTES("host", w->host_id.b, w->host_id.len),
+			KV_BYTES("host", w->host_id.b, w->host_id.len), KV_U64("held_back", held),
 			KV_U64("batch", w->item.kind == STORE_BATCH ? w->view.header.number : 0));
 }
 
@@ -114,8 +117,10 @@ static int take_record(struct conn *c, const Exhibit__V1__Hello *hello, int64_t 
 
 	if (r == 0) {
 		(void)exhibit__v1__signed_host_record__pack(hello->host_record, w->data);
+		(void)pthread_rwlock_rdlock(&i->trust);
 		r = hosts_register(i->c.hosts, i->c.authorities, w->data, w->item.len, &new,
 				   &tenant, &host, e);
+		(void)pthread_rwlock_unlock(&i->trust);
 	}
 	if (r == 0 && (tenant.len != c->peer.tenant.len || host.len != c->peer.host_id.len ||
 		       memcmp(tenant.b, c->peer.tenant.b, tenant.len) != 0 ||

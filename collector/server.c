@@ -12,6 +12,8 @@
 #include "collector/ingest.h"
 #include "collector/live.h"
 #include "collector/query_service.h"
+#include "collector/retention_record.h"
+#include "collector/row.h"
 #include "collector/tokens.h"
 #include "proto/authorities.h"
 #include "proto/base/clock.h"
@@ -38,6 +40,7 @@ struct server {
 	struct query_service *query;
 	struct rpc_loop *loop;
 	struct rpc_server *rpc;
+	uint16_t port;
 	sd_event *event;
 	atomic_bool wedged; /* the port accepts nobody any more */
 	int64_t started_ns;
@@ -112,6 +115,35 @@ static void store_record(void *ctx, const struct batch_name *tenant, const struc
 		writer_item_free(w);
 }
 
+static int host_from_store(struct server *s, const struct store_host *stored, struct error *e)
+{
+	struct host_record_info info;
+	struct batch_name tenant, host;
+	bool new;
+	int r = host_record_open(stored->record, stored->record_len, &info);
+
+	if (r == 0 && batch_name_equal(&info.tenant, &stored->tenant) &&
+	    batch_name_equal(&info.host_id, &stored->host_id)) {
+		/* Checked before it was stored; an authority may have been replaced since. */
+		r = hosts_register(s->hosts, NULL, stored->record, stored->record_len, &new,
+				   &tenant, &host, e);
+		if (r == 0) {
+			hosts_stored(s->hosts, stored->record, stored->record_len);
+			hosts_seen(s->hosts, &tenant, &host, stored->received_ns, NULL);
+		}
+		return r;
+	}
+	if (r < 0 && r != -EBADMSG)
+		return error_set(e, r, "cannot read the stored hosts: %m");
+	/* One host's damage must not keep the others out. */
+	r = hosts_unreadable(s->hosts, &stored->tenant, &stored->host_id, e);
+	if (r != -EUCLEAN)
+		return r;
+	log_failure(LOG_LEVEL_ERROR, "a host is refused", e);
+	*e = (struct error){ 0 };
+	return 0;
+}
+
 /* Hosts as the store remembers them. */
 static int hosts_from_store(struct server *s, struct error *e)
 {
@@ -119,18 +151,8 @@ static int hosts_from_store(struct server *s, struct error *e)
 	size_t n = 0;
 	int r = store_hosts(s->store, &stored, &n, e);
 
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		struct batch_name tenant, host;
-		bool new;
-
-		/* Checked before it was stored; an authority may have been replaced since. */
-		r = hosts_register(s->hosts, NULL, stored[i].record, stored[i].record_len, &new,
-				   &tenant, &host, e);
-		if (r == 0) {
-			hosts_stored(s->hosts, stored[i].record, stored[i].record_len);
-			hosts_seen(s->hosts, &tenant, &host, stored[i].received_ns, NULL);
-		}
-	}
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = host_from_store(s, &stored[i], e);
 	store_hosts_free(stored, n);
 	return r;
 }
@@ -199,16 +221,23 @@ static int open_rpc(struct server *s, struct error *e)
 						     .order_ca_file = c->tls_order_ca,
 						     .deny_file = path_or_null(c->deny_file),
 						     .memory_limit_bytes = c->memory_bytes,
+						     .hold = true,
 						     .on_wedged = on_wedged,
 						     .on_wedged_ctx = s },
 			&s->rpc, e);
-	if (r == 0) {
-		struct rpc_method method = ingest_method(s->ingest);
+	return r == 0 ? rpc_server_start(s->rpc, &s->port, e) : r;
+}
 
-		r = rpc_server_method(s->rpc, &method, e);
-	}
+/* The store is there, and all who work on it. */
+static int open_methods(struct server *s, struct error *e)
+{
+	struct rpc_method method = ingest_method(s->ingest);
+	int r = rpc_server_method(s->rpc, &method, e);
+
 	if (r == 0)
 		r = query_service_register(s->query, s->rpc, e);
+	if (r == 0)
+		rpc_server_open(s->rpc);
 	return r;
 }
 
@@ -223,6 +252,9 @@ static int open_parts(struct server *s, struct error *e)
 		r = certs_sealing_key(c->ledger_key, public, e);
 	if (r == 0)
 		r = seal_key_load(c->ledger_key, &s->key, e);
+	/* To read a large store takes its time: health says so meanwhile, everything else comes back. */
+	if (r == 0)
+		r = open_rpc(s, e);
 	if (r == 0)
 		r = hosts_new(&s->hosts, e);
 	if (r == 0)
@@ -254,7 +286,7 @@ static int open_parts(struct server *s, struct error *e)
 							.deadline_ms = QUERY_DEADLINE_MS,
 							.stall_ms = QUERY_STALL_MS },
 			&s->query, e);
-	return r == 0 ? open_rpc(s, e) : r;
+	return r == 0 ? open_methods(s, e) : r;
 }
 
 /* In the reverse of the data's way: nobody comes in, what is here is stored, then all is closed. */
@@ -289,6 +321,24 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
 	return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
+/* Handshakes and host records are checked against the same authorities: both are taken, or neither. */
+static int reload_trust(struct server *s, struct error *e)
+{
+	AUTO(authorities_free_ptr) struct authorities *other = NULL;
+	int r = authorities_load(s->c->tls_fleet_ca, s->c->tls_order_ca, &other, e);
+
+	if (r == 0)
+		r = rpc_server_reload(s->rpc, e);
+	if (r < 0)
+		return r;
+	ingest_trust(s->ingest, other);
+	struct authorities *old = s->authorities;
+
+	s->authorities = other;
+	other = old;
+	return 0;
+}
+
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *ctx)
 {
 	struct server *s = ctx;
@@ -296,13 +346,14 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 
 	(void)source;
 	(void)info;
-	if (rpc_server_reload(s->rpc, &e) < 0)
+	if (reload_trust(s, &e) < 0)
 		log_failure(LOG_LEVEL_ERROR, "nothing is read again", &e);
 	else if (load_records(s, &e) < 0)
-		log_failure(LOG_LEVEL_ERROR, "certificates are read again, host records are not",
+		log_failure(LOG_LEVEL_ERROR,
+			    "certificates and authorities are read again, host records are not",
 			    &e);
 	else
-		log_info("certificates, deny list and host records are read again");
+		log_info("certificates, authorities, deny list and host records are read again");
 	return 0;
 }
 
@@ -329,13 +380,13 @@ static int open_event(struct server *s, struct error *e)
 	return r < 0 ? error_set(e, r, "cannot make an event loop: %m") : 0;
 }
 
-static int tell_ready(const struct server *s, uint16_t port, struct error *e)
+static int tell_ready(const struct server *s, struct error *e)
 {
 	const char *file = path_or_null(s->c->ready_file);
 	char text[16];
-	int n = snprintf(text, sizeof(text), "%u\n", port);
+	int n = snprintf(text, sizeof(text), "%u\n", s->port);
 
-	log_info("serving", KV_STR("listen", s->c->listen), KV_U64("port", port));
+	log_info("serving", KV_STR("listen", s->c->listen), KV_U64("port", s->port));
 	(void)sd_notify(0, "READY=1");
 	return file == NULL ? 0 : files_replace(file, text, (size_t)n, 0644, e);
 }
@@ -343,7 +394,6 @@ static int tell_ready(const struct server *s, uint16_t port, struct error *e)
 int server_run(const struct collector_config *c, struct error *e)
 {
 	struct server s = { .c = c, .started_ns = clock_wall_ns(), .version = VERSION };
-	uint16_t port = 0;
 
 	raise_descriptors();
 	int r = open_event(&s, e);
@@ -351,9 +401,7 @@ int server_run(const struct collector_config *c, struct error *e)
 	if (r == 0)
 		r = open_parts(&s, e);
 	if (r == 0)
-		r = rpc_server_start(s.rpc, &port, e);
-	if (r == 0)
-		r = tell_ready(&s, port, e);
+		r = tell_ready(&s, e);
 	if (r == 0) {
 		r = sd_event_loop(s.event);
 		if (r < 0)

@@ -97,6 +97,31 @@ static void refuses_what_is_no_record(void **state)
 	hosts_free(h);
 }
 
+/* Whatever it brings; and no other host is touched by it. */
+static void refuses_a_host_whose_stored_record_is_damaged(void **state)
+{
+	struct batch_name tenant = name("t"), host = name("h");
+	struct hosts *h = new_hosts();
+	struct error e = { 0 };
+	struct host_info *all;
+	bool new = false;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(hosts_unreadable(h, &tenant, &host, &e), -EUCLEAN);
+	assert_non_null(strstr(e.text, "host h of t"));
+	assert_int_equal(add(h, "t", "h", 1, &new), -EUCLEAN);
+	assert_false(new);
+	assert_int_equal(add(h, "t", "i", 1, &new), 0);
+	assert_true(new);
+	assert_int_equal(add(h, "u", "h", 1, &new), 0);
+	/* It counts: completeness is over what is registered. */
+	assert_int_equal(hosts_snapshot(h, &tenant, &all, &n, NULL), 0);
+	assert_int_equal(n, 2);
+	free(all);
+	hosts_free(h);
+}
+
 /* A store that failed must get the record again with the next hello. */
 static void is_new_until_stored(void **state)
 {
@@ -220,6 +245,7 @@ int main(void)
 
 	ADD_ROWS(&t, refuses_bad_records, bad_rows);
 	ADD_TEST(&t, refuses_what_is_no_record);
+	ADD_TEST(&t, refuses_a_host_whose_stored_record_is_damaged);
 	ADD_TEST(&t, is_new_until_stored);
 	ADD_TEST(&t, forgets_the_oldest_key);
 	ADD_TEST(&t, counts_streams);
