@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Re-read everything. Per tenant twice: once for who signs (a record may stand behind what it signs,
  * when retention moved it), once for all bytes. */
+#include "collector/check_hosts.h"
 #include "collector/check_internal.h"
 
 #include "proto/base/log.h"
@@ -15,18 +16,34 @@
 #define ARENA_MAX MiB(64)
 #define SENTENCE_MAX 1024
 
-void check_fault(struct check *k, const char *name, const char *fmt, ...)
+PRINTF(3, 0)
+static void say(struct check *k, const char *name, const char *fmt, va_list args)
 {
 	char what[SENTENCE_MAX], sentence[SENTENCE_MAX + 600];
+
+	(void)vsnprintf(what, sizeof(what), fmt, args);
+	(void)snprintf(sentence, sizeof(sentence), "'%s/%.*s/%s': %s", k->s->dir,
+		       k->tenant->name.len, (const char *)k->tenant->name.b, name, what);
+	k->report(k->ctx, sentence);
+}
+
+void check_fault(struct check *k, const char *name, const char *fmt, ...)
+{
 	va_list args;
 
 	va_start(args, fmt);
-	(void)vsnprintf(what, sizeof(what), fmt, args);
+	say(k, name, fmt, args);
 	va_end(args);
-	(void)snprintf(sentence, sizeof(sentence), "'%s/%.*s/%s': %s", k->s->dir,
-		       k->tenant->name.len, (const char *)k->tenant->name.b, name, what);
 	k->faults++;
-	k->report(k->ctx, sentence);
+}
+
+void check_note(struct check *k, const char *name, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	say(k, name, fmt, args);
+	va_end(args);
 }
 
 /* ---- files of a tenant ---- */
@@ -218,6 +235,21 @@ static void check_witnesses(struct check *k, const struct files *f)
 		missing(k, f, &f->indexes[i], "its index");
 }
 
+/* ---- what starts cut off ---- */
+
+static void say_cut_off(void *ctx, const char *name, const struct segment_id *id, uint64_t offset,
+			uint64_t bytes)
+{
+	char segment[SEGMENT_ID_TEXT];
+
+	check_note(
+		ctx, name,
+		"%llu bytes that a start cut off segment %s at byte %llu; nothing of them is known to "
+		"have been acknowledged",
+		(unsigned long long)bytes, segment_id_text(id, segment),
+		(unsigned long long)offset);
+}
+
 /* ---- a tenant ---- */
 
 static void tenant_begin(struct check *k, struct tenant *t)
@@ -263,6 +295,8 @@ static int check_tenant(void *ctx, struct tenant *t, struct error *e)
 		if (!r && !f.all[i].open)
 			check_index(k, &f.all[i].id);
 	}
+	if (!r && cut_off_each(t->dirfd, say_cut_off, k))
+		r = error_set(e, -EIO, "cannot list a tenant's folder");
 	return r;
 }
 
@@ -308,6 +342,8 @@ int store_check(const struct store_config *c, void (*report)(void *ctx, const ch
 	AUTO(check_release) struct check k = { .c = c, .report = report, .ctx = ctx };
 	int r = prepare(&k, e);
 
+	if (!r)
+		r = check_hosts(&k, e);
 	if (!r)
 		r = store_each_tenant(k.s, check_tenant, &k, e);
 	*ret_faults = k.faults;

@@ -41,6 +41,9 @@ struct check {
 /* One fault: "segment 'TENANT/NAME': ..." */
 PRINTF(3, 4)
 void check_fault(struct check *k, const char *name, const char *fmt, ...);
+/* The same, of something that is no fault. */
+PRINTF(3, 4)
+void check_note(struct check *k, const char *name, const char *fmt, ...);
 /* First pass: host records and retention records of one file. */
 MUST_CHECK int check_collect(struct check *k, const char *name, const struct segment_id *id,
 			     struct error *e);

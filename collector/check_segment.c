@@ -131,6 +131,7 @@ struct pass {
 	const struct segment_id *id;
 	int fd;
 	bool open;
+	struct durable_mark durable; /* of an open one */
 	EVP_MD_CTX *sha;
 	uint64_t hashed; /* bytes of the file that are in sha */
 	bool damaged;
@@ -453,7 +454,12 @@ static int check_scan(struct pass *p, struct segment_scan *scan, struct error *e
 			return r;
 		}
 		/* A torn end of the segment being written was never acknowledged. */
-		r = p->open ? segment_scan_judge(scan, &fault, e) : 0;
+		r = p->open ? segment_scan_judge(scan, p->durable.length, &fault, e) : 0;
+		if (!r && fault == SEGMENT_TORN)
+			check_note(p->k, p->name,
+				   "%s: a torn end, of which nothing is known to have been "
+				   "acknowledged; the next start cuts it off and keeps it aside",
+				   why.text);
 		if (r || fault == SEGMENT_TORN)
 			return r;
 		check_fault(p->k, p->name, "%s", why.text);
@@ -494,6 +500,8 @@ int check_segment(struct check *k, const char *name, const struct segment_id *id
 	if (!p.sha || EVP_DigestInit_ex(p.sha, EVP_sha256(), NULL) != 1)
 		return error_set(e, -ENOMEM, "cannot hash a segment");
 	merkle_reset(k->merkle);
+	if (open)
+		durable_mark_read(k->tenant->dirfd, id, &p.durable);
 	r = segment_scan_new(segment_pread, &p.fd, id,
 			     open && length ? length : (uint64_t)st.st_size, &scan, e);
 	if (!r)
@@ -502,6 +510,9 @@ int check_segment(struct check *k, const char *name, const struct segment_id *id
 		return r;
 	if (!open)
 		check_trailer(&p, (uint64_t)st.st_size);
+	else if ((uint64_t)st.st_size < p.durable.length)
+		fault_at(&p, (uint64_t)st.st_size,
+			 "the file ends here, though more of it was acknowledged");
 	k->last_id = *id;
 	k->last_root = p.has_end && !p.damaged ? p.root : (struct seal_hash){ 0 };
 	return 0;

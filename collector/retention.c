@@ -352,6 +352,9 @@ static void unlink_segment(struct store *s, struct segment *g)
 		log_info("segment removed", KV_STR("segment", name),
 			 KV_U64("events", g->summary.events));
 	(void)unlinkat(t->dirfd, segment_name_index(&g->id, name), 0);
+	(void)pthread_rwlock_wrlock(&s->lock);
+	cut_off_remove(t->dirfd, g->sequence, &t->cut_off);
+	(void)pthread_rwlock_unlock(&s->lock);
 	if (fsync(t->dirfd) < 0)
 		log_error("folder of segments not synced", KV_STR("error", strerror(errno)));
 	segment_free(g);

@@ -369,7 +369,7 @@ static int find_frame(struct segment_scan *s, uint64_t *at, uint32_t ordinal, st
 int segment_scan_skip(struct segment_scan *s, struct error *e)
 {
 	struct frame f = { .ordinal = s->ordinal };
-	uint64_t at = s->at + 1;
+	uint64_t at = s->at;
 	int r = find_frame(s, &at, s->ordinal, &f);
 
 	if (r < 0)
@@ -379,13 +379,16 @@ int segment_scan_skip(struct segment_scan *s, struct error *e)
 	return 0;
 }
 
-int segment_scan_judge(struct segment_scan *s, enum segment_fault *ret_fault, struct error *e)
+int segment_scan_judge(struct segment_scan *s, uint64_t durable, enum segment_fault *ret_fault,
+		       struct error *e)
 {
-	uint64_t at = s->at + 1;
+	uint64_t at = s->at;
 	struct frame f = { 0 };
 	int r;
 
-	*ret_fault = SEGMENT_TORN;
+	*ret_fault = s->at < durable ? SEGMENT_DAMAGED : SEGMENT_TORN;
+	if (s->at < durable)
+		return 0;
 	/* A group that began behind the bad frame was begun only after the bad frame's own was durable. */
 	while ((r = find_frame(s, &at, s->ordinal, &f)) == 1) {
 		if (f.group > s->ordinal) {

@@ -78,16 +78,17 @@ static inline void segment_scan_free_ptr(struct segment_scan **s)
  * segment_scan_offset is no frame, e says why. -EIO, -ENOMEM. */
 MUST_CHECK int segment_scan_next(struct segment_scan *s, struct frame *ret_f, struct error *e);
 uint64_t segment_scan_offset(const struct segment_scan *s);
-/* Go to the next whole frame behind the bad place, or to the end. */
+/* Go to the next whole frame at the bad place (one that is out of turn) or behind it, or to the end. */
 MUST_CHECK int segment_scan_skip(struct segment_scan *s, struct error *e);
 void segment_scan_seek(struct segment_scan *s, uint64_t offset, uint32_t ordinal);
 
 enum segment_fault { SEGMENT_INTACT, SEGMENT_TORN, SEGMENT_DAMAGED };
 
-/* After -EBADMSG: TORN when nothing behind it can have been acknowledged (it belongs to the last group
- * commit), DAMAGED otherwise. The scan stays where it is. */
-MUST_CHECK int segment_scan_judge(struct segment_scan *s, enum segment_fault *ret_fault,
-				  struct error *e);
+/* After -EBADMSG: DAMAGED when the place was durable: it lies below durable (bytes that are known to have been
+ * synced, 0: none), or a later group follows. Else TORN: nothing from there on is known to have been
+ * acknowledged. The scan stays where it is. */
+MUST_CHECK int segment_scan_judge(struct segment_scan *s, uint64_t durable,
+				  enum segment_fault *ret_fault, struct error *e);
 
 /* Body of FRAME_BEGIN. */
 struct segment_begin {

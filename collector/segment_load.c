@@ -198,7 +198,7 @@ static int get_past(struct segment_load *l, struct segment_scan *scan, const str
 {
 	enum segment_fault fault = SEGMENT_DAMAGED;
 	char text[SEGMENT_ID_TEXT];
-	int r = l->open ? segment_scan_judge(scan, &fault, e) : 0;
+	int r = l->open ? segment_scan_judge(scan, l->durable.length, &fault, e) : 0;
 
 	if (r || fault == SEGMENT_TORN)
 		return r;
@@ -233,6 +233,30 @@ static int scan_all(struct loader *d, struct segment_scan *scan, struct error *e
 	}
 }
 
+/* The last group was durable, and no whole frame follows the damage in it, or the file is shorter than it was:
+ * its bytes keep their place, so that they are never overwritten and every check names them. */
+static int keep_durable(struct segment_load *l, uint64_t size, struct error *e)
+{
+	uint64_t end = l->durable.length < size ? l->durable.length : size;
+	char text[SEGMENT_ID_TEXT];
+	int r = 0;
+
+	if (l->end_offset || l->length >= l->durable.length)
+		return 0;
+	if (size < l->durable.length) {
+		log_error("stored segment is shorter than it was",
+			  KV_STR("segment", segment_id_text(&l->id, text)), KV_U64("bytes", size),
+			  KV_U64("acknowledged", l->durable.length));
+		l->damaged++;
+	}
+	if (l->frames == 0)
+		r = take_begin(l, NULL, e);
+	l->length = end;
+	if (l->ordinal < l->durable.ordinal)
+		l->ordinal = l->durable.ordinal;
+	return r;
+}
+
 static bool trailer_matches(const struct segment_load *l, uint64_t size)
 {
 	uint8_t trailer[SEGMENT_TRAILER];
@@ -258,10 +282,14 @@ int segment_load(struct segment_load *l, uint64_t size, struct error *e)
 	if (!d.arena)
 		return error_set(e, -ENOMEM, "cannot allocate memory to read a segment");
 	r = batch_opener_new(&d.opener, e);
-	if (l->open && l->writer_dirfd >= 0)
+	if (l->open && l->writer_dirfd >= 0) {
 		d.log = token_log_read(l->writer_dirfd, &l->id);
+		durable_mark_read(l->writer_dirfd, &l->id, &l->durable);
+	}
 	if (!r)
 		r = scan_all(&d, scan, e);
+	if (!r)
+		r = keep_durable(l, size, e);
 	l->complete = !r && trailer_matches(l, size);
 	return r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collector/segment_writer.h"
 
+#include "collector/durable_mark.h"
 #include "collector/token_log.h"
 #include "proto/base/writer.h"
 #include "proto/merkle.h"
@@ -26,6 +27,7 @@ struct segment_writer {
 	struct merkle *merkle; /* over all durable bodies */
 	struct segment_table table;
 	struct token_log *log; /* NULL: there is none */
+	struct durable_marker *marker; /* likewise */
 };
 
 static const char *name_make(const struct segment_id *id, char buf[static SEGMENT_NAME_MAX],
@@ -60,6 +62,7 @@ void segment_writer_free(struct segment_writer *w)
 	EVP_MD_CTX_free(w->sha);
 	merkle_free(w->merkle);
 	token_log_free(w->log);
+	durable_marker_free(w->marker);
 	segment_table_release(&w->table);
 	free(w);
 }
@@ -168,6 +171,11 @@ static int append(struct segment_writer *w, struct iovec *iov, size_t n, struct 
 	return 0;
 }
 
+static void mark(struct segment_writer *w)
+{
+	durable_marker_set(w->marker, &(struct durable_mark){ w->durable, w->ordinal });
+}
+
 static int hash_frames(struct segment_writer *w, const struct frame *frames,
 		       uint8_t heads[][SEGMENT_HEAD], size_t n)
 {
@@ -207,6 +215,7 @@ int segment_writer_put(struct segment_writer *w, struct frame *frames, size_t n,
 	w->durable = at;
 	w->frames += (uint32_t)n;
 	w->ordinal += (uint32_t)n;
+	mark(w);
 	/* Durable in any case; a segment that lost its hashes is sealed from its bytes at the next start. */
 	if (hash_frames(w, frames, heads, n))
 		w->frozen = true;
@@ -241,6 +250,8 @@ int segment_writer_create(int dirfd, const struct segment_begin *b, struct segme
 		return r;
 	}
 	w->log = token_log_new(dirfd, &b->id);
+	w->marker = durable_marker_new(dirfd, &b->id);
+	mark(w);
 	*ret_w = TAKE(w);
 	return 0;
 }
@@ -290,6 +301,8 @@ int segment_writer_resumed(struct segment_writer *w, uint64_t length, uint32_t o
 	w->table = *table;
 	segment_table_init(table);
 	w->log = token_log_new(w->dirfd, &w->begin.id);
+	w->marker = durable_marker_new(w->dirfd, &w->begin.id);
+	mark(w);
 	segment_writer_note(w, 0);
 	return 0;
 }
@@ -476,9 +489,11 @@ int segment_writer_seal(struct segment_writer *w, struct index_summary *ret_summ
 	}
 	if (!r)
 		r = publish(w, name, e);
-	if (r)
+	if (r) {
 		(void)unlinkat(w->dirfd, name, 0);
-	else
-		token_log_remove(w->dirfd, &w->begin.id);
-	return r;
+		return r;
+	}
+	token_log_remove(w->dirfd, &w->begin.id);
+	durable_mark_remove(w->dirfd, &w->begin.id);
+	return 0;
 }

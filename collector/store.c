@@ -496,9 +496,15 @@ void store_totals(struct store *s, struct store_totals *ret)
 
 	*ret = (struct store_totals){ .oldest_ns = INT64_MAX, .newest_ns = INT64_MIN };
 	(void)pthread_rwlock_rdlock(&s->lock);
-	for (size_t i = 0; i < s->n_tenants; i++)
-		for (size_t k = 0; k < s->tenants[i]->n_segments; k++)
-			add_segment(ret, s->tenants[i]->segments[k]);
+	for (size_t i = 0; i < s->n_tenants; i++) {
+		const struct tenant *t = s->tenants[i];
+
+		ret->cut_files += t->cut_off.files;
+		ret->cut_bytes += t->cut_off.bytes;
+		ret->damaged += t->damaged;
+		for (size_t k = 0; k < t->n_segments; k++)
+			add_segment(ret, t->segments[k]);
+	}
 	(void)pthread_rwlock_unlock(&s->lock);
 	if (ret->batches == 0)
 		ret->oldest_ns = ret->newest_ns = 0;

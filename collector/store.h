@@ -183,6 +183,8 @@ void store_hosts_free(struct store_host *h, size_t n);
 
 struct store_totals {
 	uint64_t segments, segment_bytes, index_bytes, batches, events, free_bytes;
+	uint64_t cut_files, cut_bytes; /* torn ends that starts cut off and kept aside */
+	uint64_t damaged; /* places that the last start found damaged in what was acknowledged */
 	int64_t oldest_ns, newest_ns;
 };
 void store_totals(struct store *s, struct store_totals *ret);
@@ -190,7 +192,8 @@ void store_totals(struct store *s, struct store_totals *ret);
 /* Offline, nobody else may have the folder open (it locks). Rebuild catalog and indexes. */
 MUST_CHECK int store_reindex(const struct store_config *c, struct error *e);
 /* Re-read everything: frames, checksums, signatures (by the stored host records), hashes, chains,
- * retention records. Calls report once per fault, first byte named. ret_faults: 0 intact. */
+ * retention records. Calls report once per fault, first byte named, and once for each torn
+ * end and for what was kept of one, which are no faults. ret_faults: 0 intact. */
 MUST_CHECK int store_check(const struct store_config *c,
 			   void (*report)(void *ctx, const char *sentence), void *ctx,
 			   uint64_t *ret_faults, struct error *e);

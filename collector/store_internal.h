@@ -6,6 +6,8 @@
 #define COLLECTOR_STORE_INTERNAL_H
 
 #include "collector/catalog.h"
+#include "collector/cut_off.h"
+#include "collector/durable_mark.h"
 #include "collector/segment_writer.h"
 #include "collector/store.h"
 #include "collector/streams.h"
@@ -52,6 +54,8 @@ struct tenant {
 	struct seal_hash last_root; /* zero: not known */
 	uint64_t last_length; /* of an abandoned one; else 0 */
 	bool seal_now; /* sealing failed or is due */
+	struct cut_off_totals cut_off; /* changed under the lock */
+	uint64_t damaged; /* places of open segments that the start found damaged */
 	struct store_removed removed;
 };
 
@@ -120,7 +124,9 @@ struct segment_load {
 	struct segment_begin begin;
 	struct segment_writer *writer; /* when writer_dirfd >= 0: it has seen all leaves */
 	int writer_dirfd;
-	uint64_t length; /* up to the last whole frame before FRAME_END, or before the torn tail */
+	uint64_t length; /* up to the last whole frame before FRAME_END, or before the torn tail; what is
+			  * damaged there and was durable is kept in its place */
+	struct durable_mark durable; /* of an open one */
 	uint64_t end_offset; /* of FRAME_END; 0: none */
 	struct segment_end end;
 	struct seal_hash sha256; /* of the whole file; not when open */

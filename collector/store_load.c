@@ -48,7 +48,9 @@ static int load_sealed(struct store *s, struct tenant *t, const struct segment_i
 		segment_free(g);
 		return r;
 	}
-	token_log_remove(t->dirfd, id); /* left over when the machine died while sealing */
+	/* Left over when the machine died while sealing. */
+	token_log_remove(t->dirfd, id);
+	durable_mark_remove(t->dirfd, id);
 	tenant_add(s, t, g);
 	return 0;
 }
@@ -80,19 +82,53 @@ static int listing_add(struct listing *l, const struct segment_id *id)
 	return 0;
 }
 
+/* Nothing of it was acknowledged: that it cannot be kept must not keep the collector from starting. */
+static void keep_aside(struct store *s, struct tenant *t, const struct segment_load *l,
+		       uint64_t size, const char *name)
+{
+	struct error why = { 0 };
+	uint64_t kept = 0;
+
+	log_warn("torn end of a segment cut off", KV_STR("segment", name), KV_U64("at", l->length),
+		 KV_U64("bytes", size - l->length));
+	if (cut_off_keep(t->dirfd, &l->id, l->fd, l->length, size, &kept, &why))
+		log_failure(LOG_LEVEL_WARN, "torn end of a segment not kept", &why);
+	if (!kept)
+		return;
+	(void)pthread_rwlock_wrlock(&s->lock);
+	t->cut_off.files++;
+	t->cut_off.bytes += kept;
+	(void)pthread_rwlock_unlock(&s->lock);
+}
+
 /* Cut what cannot have been acknowledged; what stays may rest in the page cache only and is synced
  * before anything is answered from it. */
-static int settle(int fd, uint64_t length, const char *name, struct error *e)
+static int settle(struct store *s, struct tenant *t, const struct segment_load *l, const char *name,
+		  struct error *e)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) < 0 ||
-	    ((uint64_t)st.st_size > length && ftruncate(fd, (off_t)length) < 0) || fsync(fd) < 0)
+	if (fstat(l->fd, &st) < 0)
 		return error_set(e, -errno, "cannot recover segment '%s': %m", name);
-	if ((uint64_t)st.st_size > length)
-		log_warn("torn end of a segment cut off", KV_STR("segment", name),
-			 KV_U64("at", length), KV_U64("bytes", (uint64_t)st.st_size - length));
+	if ((uint64_t)st.st_size > l->length)
+		keep_aside(s, t, l, (uint64_t)st.st_size, name);
+	if (((uint64_t)st.st_size > l->length && ftruncate(l->fd, (off_t)l->length) < 0) ||
+	    fsync(l->fd) < 0)
+		return error_set(e, -errno, "cannot recover segment '%s': %m", name);
 	return 0;
+}
+
+/* Made, but its first frame never became durable: nothing was acknowledged from it. */
+static int discard(struct store *s, struct tenant *t, const struct segment_load *l, uint64_t size,
+		   const char *name, struct error *e)
+{
+	if (size > 0)
+		keep_aside(s, t, l, size, name);
+	durable_mark_remove(t->dirfd, &l->id);
+	token_log_remove(t->dirfd, &l->id);
+	return unlinkat(t->dirfd, name, 0) < 0 ?
+		       error_set(e, -errno, "cannot remove '%s': %m", name) :
+		       0;
 }
 
 static int finish_seal(struct store *s, struct tenant *t, const struct segment_id *id, int fd,
@@ -169,14 +205,13 @@ static int load_open(struct store *s, struct tenant *t, const struct segment_id 
 	r = segment_load(&l, length_that_counts(t, id, opens, (uint64_t)st.st_size), e);
 	if (!r && l.complete)
 		r = finish_seal(s, t, id, fd, e);
-	else if (!r && l.frames == 0)
-		/* Made, but its first frame never became durable: nothing was acknowledged from it. */
-		r = unlinkat(t->dirfd, name, 0) < 0 ?
-			    error_set(e, -errno, "cannot remove '%s': %m", name) :
-			    0;
+	else if (!r && !l.writer)
+		r = discard(s, t, &l, (uint64_t)st.st_size, name, e);
 	else if (!r)
-		r = settle(fd, l.length, name, e);
-	if (!r && !l.complete && l.frames > 0)
+		r = settle(s, t, &l, name, e);
+	if (!r)
+		t->damaged += l.damaged;
+	if (!r && !l.complete && l.writer)
 		return adopt(s, t, &l, e);
 	if (!l.writer)
 		(void)close(fd);
@@ -251,6 +286,8 @@ static int load_all_sealed(void *s, struct tenant *t, struct error *e)
 	AUTO(listing_release) struct listing l = { 0 };
 	int r = list_segments(t->dirfd, "", &l, e);
 
+	if (!r)
+		cut_off_count(t->dirfd, &t->cut_off);
 	for (size_t i = 0; i < l.n && !r; i++)
 		r = load_sealed(s, t, &l.ids[i], e);
 	return r;

@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while ((r = segment_scan_next(s, &f, NULL)) != 0) {
 		if (r == 1)
 			parse_bodies(f.body, f.length);
-		else if (r != -EBADMSG || segment_scan_judge(s, &fault, NULL) ||
+		else if (r != -EBADMSG || segment_scan_judge(s, 0, &fault, NULL) ||
 			 segment_scan_skip(s, NULL))
 			break;
 	}

@@ -73,7 +73,7 @@ static uint32_t count(struct bytes *b, enum segment_fault *ret_fault)
 	}
 	*ret_fault = SEGMENT_INTACT;
 	if (r == -EBADMSG)
-		assert_int_equal(segment_scan_judge(s, ret_fault, NULL), 0);
+		assert_int_equal(segment_scan_judge(s, 0, ret_fault, NULL), 0);
 	else
 		assert_int_equal(r, 0);
 	segment_scan_free(s);
@@ -166,7 +166,7 @@ static void frames_of_another_segment_are_none(void **state)
 	other.b[15] ^= 1;
 	assert_int_equal(segment_scan_new(read_bytes, &b, &other, b.len, &s, NULL), 0);
 	assert_int_equal(segment_scan_next(s, &f, NULL), -EBADMSG);
-	assert_int_equal(segment_scan_judge(s, &fault, NULL), 0);
+	assert_int_equal(segment_scan_judge(s, 0, &fault, NULL), 0);
 	assert_int_equal(fault, SEGMENT_TORN);
 	segment_scan_free(s);
 }
