@@ -39,6 +39,8 @@ static int check_question(const Exhibit__V1__EventsQuery *m, struct error *e)
 	if (m->follow && m->until_ns)
 		return error_set(e, -EINVAL,
 				 "a live tail has no end time; leave out 'until' or 'follow'");
+	if (m->follow && m->no_rows)
+		return error_set(e, -EINVAL, "a live tail without rows makes no sense");
 	if (m->cursor.len && m->cursor.len != ROW_KEY_LEN)
 		return error_set(e, -EINVAL, "the cursor is not one of ours");
 	if (m->cursor.len && m->limit)
@@ -258,7 +260,8 @@ static int run(struct events *q, const struct query *query, const Exhibit__V1__E
 
 	if (r < 0)
 		return r;
-	r = m->limit ? run_newest(q, m->limit, e) : run_all(q, e);
+	if (!m->no_rows)
+		r = m->limit ? run_newest(q, m->limit, e) : run_all(q, e);
 	if (r < 0)
 		return r;
 	if (m->follow)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hosts, Coverage, Status: one row per host, then the completeness as of now. */
+/* Hosts, Coverage, Status: one row per host, then the completeness: whether each of the hosts is known up to
+ * now (or the end of the time asked for), and what is missing of them in that time. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,20 +33,39 @@ static ProtobufCBinaryData borrowed(const void *data, size_t len)
 	return (ProtobufCBinaryData){ .len = len, .data = (uint8_t *)(uintptr_t)data };
 }
 
-static int send_completeness(struct query_scope *s, unsigned int field, uint64_t rows,
-			     struct error *e)
+/* Rows are as of now; how far they can be relied on is told for a time, the last day when none is asked for:
+ * over everything that is stored a loss of long ago would make each listing incomplete for ever. */
+#define PERIOD_NS (24 * 3600 * (int64_t)NSEC_PER_SEC)
+
+struct period {
+	int64_t since_ns, until_ns; /* until exclusive; INT64_MAX: open */
+};
+
+static int period_of(const struct query_scope *s, int64_t since_ns, int64_t until_ns,
+		     struct period *ret, struct error *e)
+{
+	int64_t end = until_ns && until_ns < s->now_ns ? until_ns : s->now_ns;
+
+	ret->until_ns = until_ns ? until_ns : INT64_MAX;
+	ret->since_ns = since_ns ? since_ns : end - PERIOD_NS;
+	if (ret->since_ns >= ret->until_ns)
+		return error_set(e, -EINVAL, "the time asked for ends before it begins");
+	return 0;
+}
+
+static int send_completeness(struct query_scope *s, const struct period *period, unsigned int field,
+			     uint64_t rows, struct error *e)
 {
 	AUTO(answer_missing_release) struct answer_missing storage = { 0 };
 	Exhibit__V1__Completeness message;
 	struct completeness c;
-	int r = scope_complete(s, s->now_ns, INT64_MAX, UINT32_MAX, &c, e);
+	int r = scope_complete(s, period->since_ns, period->until_ns, UINT32_MAX, &c, e);
 
 	if (r < 0)
 		return r;
 	r = answer_completeness(&c, &s->missing, &storage, &message);
 	if (r < 0)
 		return r;
-	message.since_ns = 0;
 	message.rows = rows;
 	return send_field(s->query, field, &message.base);
 }
@@ -180,11 +200,14 @@ static int send_hosts(struct query_scope *s, unsigned int field, struct error *e
 int query_hosts(const struct query *q, const Exhibit__V1__HostsRequest *m, struct error *e)
 {
 	AUTO(scope_release) struct query_scope s = { 0 };
+	struct period period = { 0 };
 	int r = scope_init(&s, q, m->hosts, m->n_hosts, e);
 
 	if (r == 0)
+		r = period_of(&s, m->since_ns, m->until_ns, &period, e);
+	if (r == 0)
 		r = send_hosts(&s, 1, e);
-	return r < 0 ? r : send_completeness(&s, 2, s.n_hosts, e);
+	return r < 0 ? r : send_completeness(&s, &period, 2, s.n_hosts, e);
 }
 
 /* ---- coverage --------------------------------------------------------------------------------------------- */
@@ -236,6 +259,17 @@ static int newest_of_host(struct query_scope *s, const struct filter *f,
 	return r;
 }
 
+/* A host that never sent anything is named for that. */
+static void say_untold(struct query_scope *s, const struct host_info *h)
+{
+	struct missing *m = h->last_seen_ns ? missing_add(&s->missing, &h->host_id, &h->host_name) :
+					      NULL;
+
+	if (m)
+		(void)snprintf(m->reason, sizeof(m->reason),
+			       "no coverage of the host is stored: what it can see is not known");
+}
+
 static int send_coverage(struct query_scope *s, const struct filter *f, const struct host_info *h,
 			 struct error *e)
 {
@@ -253,6 +287,7 @@ static int send_coverage(struct query_scope *s, const struct filter *f, const st
 
 		none.host_id = borrowed(h->host_id.b, h->host_id.len);
 		none.host_name = borrowed(h->host_name.b, h->host_name.len);
+		say_untold(s, h);
 		r = send_field(s->query, 1, &none.base);
 	}
 	free(found.bytes);
@@ -263,13 +298,16 @@ int query_coverage(const struct query *q, const Exhibit__V1__CoverageRequest *m,
 {
 	AUTO(scope_release) struct query_scope s = { 0 };
 	AUTO(filter_free_ptr) struct filter *f = NULL;
+	struct period period = { 0 };
 	int r = scope_init(&s, q, m->hosts, m->n_hosts, e);
 
+	if (r == 0)
+		r = period_of(&s, m->since_ns, m->until_ns, &period, e);
 	if (r == 0)
 		r = compile_action("coverage", &f, e);
 	for (size_t i = 0; r == 0 && i < s.n_hosts; i++)
 		r = send_coverage(&s, f, &s.hosts[i], e);
-	return r < 0 ? r : send_completeness(&s, 2, s.n_hosts, e);
+	return r < 0 ? r : send_completeness(&s, &period, 2, s.n_hosts, e);
 }
 
 /* ---- status ------------------------------------------------------------------------------------------------ */
@@ -279,9 +317,11 @@ int query_status(const struct query *q, const Exhibit__V1__StatusRequest *m, str
 	AUTO(scope_release) struct query_scope s = { 0 };
 	Exhibit__V1__StoreStatus status = EXHIBIT__V1__STORE_STATUS__INIT;
 	struct store_totals totals;
+	struct period period = { 0 };
 	int r = scope_init(&s, q, NULL, 0, e);
 
-	(void)m;
+	if (r == 0)
+		r = period_of(&s, m->since_ns, m->until_ns, &period, e);
 	if (r < 0)
 		return r;
 	store_totals(q->env->store, &totals);
@@ -293,10 +333,13 @@ int query_status(const struct query *q, const Exhibit__V1__StatusRequest *m, str
 	status.oldest_ns = totals.oldest_ns;
 	status.newest_ns = totals.newest_ns;
 	status.free_bytes = totals.free_bytes;
+	status.cut_files = totals.cut_files;
+	status.cut_bytes = totals.cut_bytes;
+	status.damaged = totals.damaged;
 	if (q->env->status)
 		q->env->status(q->env->status_ctx, &status);
 	r = send_field(q, 1, &status.base);
 	if (r == 0)
 		r = send_hosts(&s, 2, e);
-	return r < 0 ? r : send_completeness(&s, 3, s.n_hosts, e);
+	return r < 0 ? r : send_completeness(&s, &period, 3, s.n_hosts, e);
 }

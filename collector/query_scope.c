@@ -91,6 +91,19 @@ void scope_release(struct query_scope *s)
 	free(s->ids);
 }
 
+void scope_only(struct query_scope *s, const struct batch_name *host)
+{
+	for (size_t i = 0; i < s->n_hosts; i++) {
+		if (s->hosts[i].host_id.len != host->len ||
+		    memcmp(s->hosts[i].host_id.b, host->b, host->len) != 0)
+			continue;
+		s->hosts[0] = s->hosts[i];
+		s->ids[0] = s->ids[i];
+		s->n_hosts = s->n_ids = s->reading.n_hosts = 1;
+		return;
+	}
+}
+
 struct store_question scope_question(const struct query_scope *s, int64_t since_ns,
 				     int64_t until_ns)
 {

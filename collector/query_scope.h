@@ -23,6 +23,8 @@ struct query_scope {
 MUST_CHECK int scope_init(struct query_scope *s, const struct query *q,
 			  const ProtobufCBinaryData *names, size_t n_names, struct error *e);
 void scope_release(struct query_scope *s);
+/* The question turned out to be about this host alone. */
+void scope_only(struct query_scope *s, const struct batch_name *host);
 /* A question to the store over the scope's hosts. */
 struct store_question scope_question(const struct query_scope *s, int64_t since_ns,
 				     int64_t until_ns);

@@ -14,6 +14,7 @@
 #include "proto/base/writer.h"
 
 #define ANCESTORS_MAX 1024
+#define ROOT_PID_MAX 2 /* init and kthreadd: nobody made them */
 #define ROUNDS_MAX 256
 #define ROUND_TOKENS_MAX 1024 /* in one question to the index */
 #define TREE_BATCHES_MAX 20000 /* read for one tree */
@@ -30,6 +31,8 @@ struct tree {
 	bool asked_image; /* the focus is one image, by its entity id */
 	bool cut;
 	int64_t at_ns; /* INT64_MAX: now */
+	int64_t oldest_ns; /* beginning of the oldest process shown */
+	bool rooted; /* the ancestry reached a process without a parent */
 	struct batch_name host;
 	bool has_host;
 	uint64_t tokens[ROUND_TOKENS_MAX];
@@ -324,8 +327,10 @@ static int climb(struct tree *t, struct error *e)
 		const struct entity *up = p ? graph_parent(p) : NULL;
 		int r;
 
-		if (!up)
+		if (!up) {
+			t->rooted = at.pid <= ROOT_PID_MAX;
 			return 0;
+		}
 		at = *up;
 		if (!graph_find(t->graph, &at)) {
 			r = find_one(t, &at, e);
@@ -415,6 +420,8 @@ static int emit(void *ctx, const struct graph_process *p, const struct graph_ima
 	struct tree *t = ctx;
 	struct answer_row out = { .depth = depth, .focus = focus, .exited_ns = p->exited_ns };
 
+	if (p->begin_ns < t->oldest_ns)
+		t->oldest_ns = p->begin_ns;
 	/* Asked for one image without a time: that one, though it ran another later. */
 	for (size_t i = 0; focus && t->asked_image && t->at_ns == INT64_MAX && i < p->n_images; i++)
 		if (p->images[i].id.exec_id == t->focus.exec_id && p->images[i].row)
@@ -460,10 +467,24 @@ static int begin(struct tree *t, const struct query *query, const Exhibit__V1__T
 	t->looking = t->focus;
 	t->asked_image = m->entity_id.len > 0;
 	t->at_ns = m->at_ns ? m->at_ns : INT64_MAX;
+	t->oldest_ns = INT64_MAX;
 	t->graph = graph_new();
 	if (!t->graph)
 		return error_set(e, -ENOMEM, "cannot answer: out of memory");
 	return answer_new(&query->sink, &t->answer, e);
+}
+
+/* Whatever was lost before the process began cannot have been below it, and an ancestry that reached its root has
+ * lost nothing. Nobody found: it may have been anywhere. */
+static int64_t since(struct tree *t)
+{
+	int64_t ns;
+
+	if (!t->found)
+		return 0;
+	ns = t->rooted ? graph_find(t->graph, &t->focus)->begin_ns : t->oldest_ns;
+	ns = ns < t->at_ns ? ns : t->at_ns;
+	return ns > 0 ? ns : 0;
 }
 
 static int complete(struct tree *t, struct error *e)
@@ -481,8 +502,10 @@ static int complete(struct tree *t, struct error *e)
 				"the tree has more than %d processes or lies in more than %d batches; it is cut",
 				GRAPH_PROCESSES_MAX, TREE_BATCHES_MAX);
 	}
-	r = scope_complete(&t->scope, 0, t->at_ns == INT64_MAX ? INT64_MAX : t->at_ns + 1, classes,
-			   &c, e);
+	if (t->has_host)
+		scope_only(&t->scope, &t->host);
+	r = scope_complete(&t->scope, since(t), t->at_ns == INT64_MAX ? INT64_MAX : t->at_ns + 1,
+			   classes, &c, e);
 	return r < 0 ? r : answer_complete(t->answer, &c, &t->scope.missing, t->cut);
 }
 

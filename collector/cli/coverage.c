@@ -142,6 +142,8 @@ int verb_coverage(const struct args *a)
 	memcpy(names, a->hosts, sizeof(names));
 	m.hosts = names;
 	m.n_hosts = a->n_hosts;
+	m.since_ns = a->since_ns;
+	m.until_ns = a->until_ns;
 	screen_init(&c.screen, a);
 	code = replies_run(&r, &o, &last);
 	if (code == 0 && c.screen.table && o.rows)

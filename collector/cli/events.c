@@ -79,7 +79,7 @@ static void show(const struct screen *s, struct row_view *v)
 
 static int run(const struct args *a, bool follow)
 {
-	Exhibit__V1__EventsQuery m = EXHIBIT__V1__EVENTS_QUERY__INIT;
+	Exhibit__V1__EventsQuery m = EXHIBIT__V1__EVENTS_QUERY__INIT, afterwards;
 	Exhibit__V1__FilterTerm *terms[ARGS_TERMS_MAX], all[ARGS_TERMS_MAX];
 	ProtobufCBinaryData hosts[ARGS_HOSTS_MAX];
 	struct rows_request r = { .args = a,
@@ -105,6 +105,14 @@ static int run(const struct args *a, bool follow)
 	/* A tail begins now, unless it was told how far back. */
 	if (follow && !a->since_ns && !a->has_limit)
 		m.since_ns = clock_wall_ns();
+	afterwards = m;
+	afterwards.follow = false;
+	afterwards.no_rows = true;
+	afterwards.limit = 0;
+	if (!m.since_ns)
+		afterwards.since_ns = clock_wall_ns();
+	if (follow)
+		r.afterwards = &afterwards;
 	return rows_run(&r);
 }
 

@@ -127,6 +127,9 @@ static const struct {
 	N(segment_bytes, "segments' size", true),
 	N(index_bytes, "indexes' size", true),
 	N(free_bytes, "free on the disk", true),
+	N(cut_files, "torn ends kept aside", false),
+	N(cut_bytes, "their size", true),
+	N(damaged, "damaged places found at start", false),
 #undef N
 };
 
@@ -249,6 +252,8 @@ int verb_hosts(const struct args *a)
 	memcpy(names, a->hosts, sizeof(names));
 	m.hosts = names;
 	m.n_hosts = a->n_hosts;
+	m.since_ns = a->since_ns;
+	m.until_ns = a->until_ns;
 	return run(&r, &c);
 }
 
@@ -262,5 +267,7 @@ int verb_status(const struct args *a)
 			     .reply = &exhibit__v1__status_reply__descriptor,
 			     .take = take_status_reply };
 
+	m.since_ns = a->since_ns;
+	m.until_ns = a->until_ns;
 	return run(&r, &c);
 }

@@ -15,6 +15,7 @@ struct run {
 	struct outcome outcome;
 	struct arena *arena;
 	uint64_t unreadable, more; /* more: not shown, by limit */
+	int64_t first_ns; /* of the rows shown */
 };
 
 static void show_json(struct run *r, struct row_view *v)
@@ -41,7 +42,8 @@ static void show_row(struct run *r, const Exhibit__V1__BatchContext *context,
 	}
 	if (r->screen.table && r->outcome.rows == 0 && r->request->header)
 		r->request->header(&r->screen);
-	r->outcome.rows++;
+	if (r->outcome.rows++ == 0 || v.time_ns < r->first_ns)
+		r->first_ns = v.time_ns;
 	if (r->screen.table)
 		r->request->show(&r->screen, &v);
 	else
@@ -67,10 +69,10 @@ static int show_message(struct run *r, const uint8_t *data, size_t len, struct e
 	return 0;
 }
 
-static int run(struct run *r, struct error *e)
+static int run(struct run *r, const void *question, struct error *e)
 {
 	AUTO(session_free_ptr) struct session *s = NULL;
-	int result = session_open(r->request->args, r->request->path, r->request->question, &s, e);
+	int result = session_open(r->request->args, r->request->path, question, &s, e);
 
 	if (result < 0)
 		return result;
@@ -91,6 +93,28 @@ static int run(struct run *r, struct error *e)
 	}
 }
 
+/* A live tail has no end of its own, so the collector never told how complete it was. */
+static int run_afterwards(struct run *r, struct error *e)
+{
+	Exhibit__V1__EventsQuery *m = r->request->afterwards;
+	int result;
+
+	if (!m || !session_interrupted())
+		return 0;
+	session_go_on();
+	if (r->outcome.rows && r->first_ns < m->since_ns)
+		m->since_ns = r->first_ns;
+	result = run(r, m, e);
+	if (result < 0)
+		return error_wrap(e, result, "cannot tell how complete this tail was");
+	if (session_interrupted()) {
+		(void)fprintf(stderr, "INCOMPLETE: interrupted again before the collector said how "
+				      "complete this tail was\n");
+		r->outcome.incomplete = true;
+	}
+	return 0;
+}
+
 int rows_run(const struct rows_request *request)
 {
 	struct run r = { .request = request, .arena = arena_new(ROW_ARENA_MAX, MiB(1)) };
@@ -100,7 +124,9 @@ int rows_run(const struct rows_request *request)
 	if (!r.arena)
 		return EXIT_ERROR;
 	screen_init(&r.screen, request->args);
-	result = run(&r, &e);
+	result = run(&r, request->question, &e);
+	if (result == 0)
+		result = run_afterwards(&r, &e);
 	arena_free(r.arena);
 	if (result < 0)
 		return outcome_failure(&e);

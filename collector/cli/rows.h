@@ -13,6 +13,9 @@ struct rows_request {
 	bool tree; /* JSON carries depth, focus and exit */
 	uint64_t limit; /* rows shown at most, the first; 0: all that come */
 	bool endless; /* a live tail: waiting is no news */
+	/* Asked when Ctrl-C ended a live tail: how complete it was. since_ns becomes the first row's time when
+	 * that was earlier. NULL: nothing. */
+	Exhibit__V1__EventsQuery *afterwards;
 	const char *none; /* said when there is no row; NULL: nothing */
 	void (*header)(const struct screen *s); /* before the first row; NULL: none */
 	void (*show)(const struct screen *s, struct row_view *v); /* one line of a table */

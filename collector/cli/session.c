@@ -52,6 +52,11 @@ bool session_interrupted(void)
 	return interrupted != 0;
 }
 
+void session_go_on(void)
+{
+	interrupted = 0;
+}
+
 /* ---- on the rpc thread --------------------------------------------------------------------------------- */
 
 static void on_message(struct rpc_stream *stream, uint8_t *data, size_t len, void *ctx)

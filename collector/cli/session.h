@@ -20,6 +20,8 @@ MUST_CHECK int session_next(struct session *s, uint8_t **ret_data, size_t *ret_l
 /* Say on standard error, when it is a terminal, for how long an answer is awaited already. */
 void session_show_progress(struct session *s);
 bool session_interrupted(void);
+/* What was interrupted has ended and another question follows; Ctrl-C ends that one. */
+void session_go_on(void);
 void session_free(struct session *s); /* NULL allowed */
 static inline void session_free_ptr(struct session **s)
 {

@@ -151,8 +151,8 @@ def test_check_names_a_flipped_bit(suffix, where, good_store, lab, tmp_path):
 
 
 def test_flipped_bit_in_the_newest_frame_shows(lab):
-    """The newest frame of the open segment cannot be told from a torn write, so it is cut off: the log says
-    so, and what it held is missed by its number."""
+    """The newest frame of the open segment was acknowledged, so a bit that flips in it is no torn write: the
+    check and the log name it, it keeps its place, and what it held is missed by its number."""
     collector, host = lab.collector(), lab.host()
     batches = [host.execs(5, b"newest", first=5 * i) for i in range(3)]
     with Client(host, collector.address, lab.site.order_ca) as client:
@@ -161,9 +161,12 @@ def test_flipped_bit_in_the_newest_frame_shows(lab):
     collector.stop()
     opened = next(path for path in store_files(collector.store) if path.name.startswith("open-"))
     flip(opened, opened.stat().st_size - 100)
+    done = collector.offline("check")
+    assert done.returncode == 1, done.stdout
+    assert f"{opened.name}': byte " in done.stdout
     collector.start()
-    collector.wait_log("torn end of a segment cut off")
-    assert opened.name in collector.log
+    collector.wait_log("stored segment damaged")
+    assert "torn end" not in collector.log
     with Client(host, collector.address, lab.site.order_ca) as client:
         client.put(batches[2])
     cli = lab.cli(collector)
@@ -171,6 +174,11 @@ def test_flipped_bit_in_the_newest_frame_shows(lab):
     assert answer.code == 3
     assert "has not arrived" in answer.err or "have not arrived" in answer.err
     assert markers(cli, "newest") == {f"newest-{i}": 1 for i in (0, 1, 2, 3, 4, 10, 11, 12, 13, 14)}
+    status = cli.run("status", "--json").rows[0]["exhibit"]["collector"]
+    assert status["damaged"] == 1 and status["cut_files"] == 0
+    collector.stop()
+    done = collector.offline("check")
+    assert done.returncode == 1 and ".seg': byte " in done.stdout, done.stdout
 
 
 def test_damaged_catalog_and_indexes_are_rebuilt(good_store, lab):
@@ -208,8 +216,13 @@ def test_torn_end_of_the_open_segment(lab):
     with Client(host, collector.address, lab.site.order_ca) as client:
         client.put(batches[3])
     assert markers(lab.cli(collector), "torn") == {f"torn-{i}": 1 for i in range(20)}
+    status = lab.cli(collector).run("status", "--json").rows[0]["exhibit"]["collector"]
+    assert status["cut_files"] == 1 and status["cut_bytes"] == 777 and status["damaged"] == 0
+    kept = [path for path in store_files(collector.store) if path.suffix == ".cut"]
+    assert len(kept) == 1 and kept[0].stat().st_size == 777
     collector.stop()
     collector.check()
+    assert f"{kept[0].name}': 777 bytes" in collector.offline("check").stdout
 
 
 def journal_files(agent):

@@ -244,7 +244,20 @@ def test_a_tail_shows_what_arrives(story):
         assert shown and b"live-" in shown[0]
     finally:
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(20) == 0
+        _, said = tail.communicate(timeout=20)
+    assert tail.returncode == 0
+    assert re.fullmatch(rb"complete for 1 host, 2\d{3}-\S+Z to 2\d{3}-\S+Z\n", said), said
+
+
+def test_a_tail_without_rows_is_1(story):
+    """Stopped before anything came: it says for which time that is the whole truth."""
+    began = time.strftime("%Y-%m-%dT%H:%M:", time.gmtime(time.time() - 600)).encode()
+    tail = story.cli.popen("tail", "--host", story.name, "--process", "nosuch", "--since", "10m")
+    time.sleep(1)
+    tail.send_signal(signal.SIGTERM)
+    out, said = tail.communicate(timeout=20)
+    assert (tail.returncode, out) == (1, b""), said
+    assert said.startswith(b"complete for 1 host, " + began), said
 
 
 def test_a_reader_that_leaves_ends_it_quietly(story):
@@ -270,6 +283,29 @@ def test_gaps_are_3_where_they_matter(story):
     assert story.ask("events", "--action", "connect").code == 0
     (row,) = story.ask("hosts").rows
     assert (field(row, "exhibit.gaps"), field(row, "exhibit.lost")) == (1, 12)
+
+
+def test_a_listing_beside_a_gap_is_3(story):
+    """A gap of the last day, or of the time asked for, belongs to what a listing says of its hosts."""
+    told = rf"^  {story.name}: 12 exec events lost in the kernel's ring, \S+Z to \S+Z$"
+    for verb in ("hosts", "coverage", "status"):
+        answer = story.ask(verb)
+        assert answer.code == 3 and answer.rows, verb
+        assert re.search(told, answer.err, re.M), answer.err
+        assert story.ask(verb, "--since", "2h").code == 3
+    soon = story.ask("hosts", "--since", "0s")
+    assert soon.code in (0, 1), soon.err
+    before = story.ask("hosts", "--until", "2h")
+    assert before.code == 1 and "complete for" in before.err, before.err
+
+
+def test_a_tail_tells_of_the_gaps_of_its_time(story):
+    tail = story.cli.popen("tail", "--host", story.name, "--action", "exec", "--since", "1h")
+    assert tail.stdout.readline()
+    tail.send_signal(signal.SIGINT)
+    _, said = tail.communicate(timeout=20)
+    assert tail.returncode == 3
+    assert b": 12 exec events lost in the kernel's ring" in said, said
 
 
 def test_a_silent_host_is_3(story):

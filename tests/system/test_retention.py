@@ -19,6 +19,18 @@ def write(host, client, batches, age_ns=0):
         client.put(host.batch(events, [exec_process(7, b"w", [b"w"], start_ns=7)], age_ns=age_ns))
 
 
+def start_child(host, client):
+    """init, and a child that it runs now; the child's pid."""
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    child = exec_process(300, b"child", [b"child"], start_ns=now)
+    child.parent.CopyFrom(event_pb2.ImageKey(pid=1, start_ns=1000, exec_id=1))
+    exec_class = {"class": event_pb2.CLASS_EXEC}
+    client.put(host.batch([event(event_pb2.ACTION_PROCESS, 1, flags=1, **exec_class),
+                           event(event_pb2.ACTION_EXEC, 2, exec=event_pb2.Exec(filename=b"/bin/child"), **exec_class)],
+                          [exec_process(1, b"init", [b"init"], start_ns=1000), child], lane=CRITICAL))
+    return 300
+
+
 def segments(collector):
     return sorted(path.name for path in collector.store.rglob("*.seg") if not path.name.startswith("open-"))
 
@@ -57,6 +69,12 @@ def test_removes_whole_segments_and_signs_for_it(by, lab):
         # Removed lawfully, and the newest five are all here: nothing is missing.
         answer = until(lambda: a if (a := cli.run("events", "--action", "create", "--limit", "5", "--json")).code != 3
                        else None, 20, "a complete answer")
+        began_after = start_child(host, client)
+        tree = until(lambda: a if (a := cli.run("tree", "--host", host.identity.host_id, "--pid", str(began_after),
+                                                "--json")).code != 3 else None, 20, "a complete tree")
+        assert tree.code == 0 and len(tree.rows) == 2, tree.err
+        # Of what lived all the time something may be gone.
+        assert cli.run("tree", "--host", host.identity.host_id, "--pid", "1").code == 3
     assert answer.code == 0, answer.err
     assert len(answer.rows) == 5
     told_with_the_rest(cli, by)

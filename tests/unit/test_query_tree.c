@@ -267,6 +267,72 @@ static void a_lost_ancestor_is_told(void **state)
 	assert_int_equal(teardown(&world), 0);
 }
 
+/* What retention took matters to a tree only where something of the tree may have been. */
+static void removal_matters_since_the_process_began(void **state)
+{
+	static const struct {
+		const char *name;
+		const char *entity;
+		uint32_t pid;
+		uint64_t at, removed_until;
+		bool ancestor_lost;
+		uint64_t missing;
+	} cases[] = {
+		{ "began later", "", 30, 0, 39, false, 0 },
+		{ "began later, by its id", BOOT_A "-30-40-4", 0, 0, 39, false, 0 },
+		{ "lived then", "", 30, 0, 45, false, 1 },
+		{ "as of a time before", "", 10, 18, 15, false, 1 },
+		{ "init lived always", "", 1, 0, 15, false, 1 },
+		{ "an ancestor may have been in it", "", 30, 0, 39, true, 2 },
+		{ "nobody found: anywhere", "", 99, 0, 15, false, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		void *world = NULL;
+		struct world *w;
+
+		assert_int_equal(setup(&world), 0);
+		w = world;
+		w->store->removed =
+			(struct store_removed){ .segments = 1,
+						.events = 12,
+						.first_wall_ns = FAKE_OFFSET,
+						.last_wall_ns =
+							GONE((int64_t)cases[i].removed_until),
+						.reason = "age" };
+		/* init is not in the record, so that the oldest that is shown is bash, of 5. */
+		if (cases[i].ancestor_lost)
+			w->store->batches[0].ref.host_id = fake_name("c");
+		assert_int_equal(ask(w, cases[i].entity, cases[i].pid ? "a" : "", cases[i].pid,
+				     cases[i].at, NULL),
+				 0);
+		if (w->missing != cases[i].missing)
+			fail_msg("%s: %llu missing: %s", cases[i].name,
+				 (unsigned long long)w->missing, w->reason);
+		assert_int_equal(teardown(&world), 0);
+	}
+}
+
+/* Found by its id, it is of one host: what another lacks is nothing to it. */
+static void other_hosts_do_not_matter(void **state)
+{
+	void *world = NULL;
+	struct world *w;
+
+	(void)state;
+	assert_int_equal(setup(&world), 0);
+	w = world;
+	w->hosts.items[1].connected = false;
+	w->store->streams[1].watermark_wall_ns = FAKE_OFFSET + 50;
+	assert_int_equal(ask(w, BOOT_A "-30-40-4", "", 0, 0, NULL), 0);
+	assert_int_equal(w->n, 4);
+	assert_int_equal(w->missing, 0);
+	assert_int_equal(ask(w, "", "b", 30, 0, NULL), 0);
+	assert_int_equal(w->missing, 1);
+	assert_int_equal(teardown(&world), 0);
+}
+
 /* A host that says two processes are each other's parents ends the walk, not the collector. */
 static void a_circle_ends(void **state)
 {
@@ -295,12 +361,15 @@ static void a_circle_ends(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 2];
+	struct CMUnitTest tests[ARRAY_LEN(rows) + 4];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
 						(void *)(uintptr_t)&rows[i] };
 	tests[ARRAY_LEN(rows)] = (struct CMUnitTest)cmocka_unit_test(a_lost_ancestor_is_told);
 	tests[ARRAY_LEN(rows) + 1] = (struct CMUnitTest)cmocka_unit_test(a_circle_ends);
+	tests[ARRAY_LEN(rows) + 2] =
+		(struct CMUnitTest)cmocka_unit_test(removal_matters_since_the_process_began);
+	tests[ARRAY_LEN(rows) + 3] = (struct CMUnitTest)cmocka_unit_test(other_hosts_do_not_matter);
 	return cmocka_run_group_tests_name("query_tree", tests, NULL, NULL);
 }
