@@ -117,20 +117,36 @@ static int signed_text(const char *domain, const void *data, size_t len,
 	return 0;
 }
 
+static int sign_bytes(struct seal_key *k, const void *data, size_t len,
+		      uint8_t ret_signature[static SEAL_SIGNATURE_LEN], struct error *e)
+{
+	size_t signature_len = SEAL_SIGNATURE_LEN;
+
+	if (EVP_DigestSignInit(k->ctx, NULL, NULL, NULL, k->pkey) != 1 ||
+	    EVP_DigestSign(k->ctx, ret_signature, &signature_len, data, len) != 1 ||
+	    signature_len != SEAL_SIGNATURE_LEN)
+		return error_set(e, -EIO, "cannot sign: %s", openssl_reason());
+	return 0;
+}
+
 int seal_sign(struct seal_key *k, const char *domain, const void *data, size_t len,
 	      uint8_t ret_signature[static SEAL_SIGNATURE_LEN], struct error *e)
 {
 	uint8_t text[SIGNED_TEXT_MAX];
-	size_t text_len, signature_len = SEAL_SIGNATURE_LEN;
+	size_t text_len;
 	int r = signed_text(domain, data, len, text, &text_len);
 
 	if (r < 0)
 		return error_set(e, r, "cannot hash what is to be signed: %m");
-	if (EVP_DigestSignInit(k->ctx, NULL, NULL, NULL, k->pkey) != 1 ||
-	    EVP_DigestSign(k->ctx, ret_signature, &signature_len, text, text_len) != 1 ||
-	    signature_len != SEAL_SIGNATURE_LEN)
-		return error_set(e, -EIO, "cannot sign: %s", openssl_reason());
-	return 0;
+	return sign_bytes(k, text, text_len, ret_signature, e);
+}
+
+int seal_sign_text(struct seal_key *k, const char *text, size_t len,
+		   uint8_t ret_signature[static SEAL_SIGNATURE_LEN], struct error *e)
+{
+	if (memchr(text, '\0', len))
+		return error_set(e, -EINVAL, "a text that is signed as it is holds no NUL");
+	return sign_bytes(k, text, len, ret_signature, e);
 }
 
 int seal_verifier_new(const uint8_t public[static SEAL_PUBLIC_LEN], struct seal_verifier **ret_v,
@@ -160,6 +176,19 @@ void seal_verifier_free(struct seal_verifier *v)
 	free(v);
 }
 
+static int verify_bytes(struct seal_verifier *v, const void *data, size_t len,
+			const void *signature, size_t signature_len)
+{
+	if (signature_len != SEAL_SIGNATURE_LEN)
+		return -EBADMSG;
+	if (EVP_DigestVerifyInit(v->ctx, NULL, NULL, NULL, v->pkey) != 1 ||
+	    EVP_DigestVerify(v->ctx, signature, signature_len, data, len) != 1) {
+		(void)openssl_reason();
+		return -EBADMSG;
+	}
+	return 0;
+}
+
 int seal_verify(struct seal_verifier *v, const char *domain, const void *data, size_t len,
 		const void *signature, size_t signature_len)
 {
@@ -170,14 +199,15 @@ int seal_verify(struct seal_verifier *v, const char *domain, const void *data, s
 	if (signature_len != SEAL_SIGNATURE_LEN)
 		return -EBADMSG;
 	r = signed_text(domain, data, len, text, &text_len);
-	if (r < 0)
-		return r;
-	if (EVP_DigestVerifyInit(v->ctx, NULL, NULL, NULL, v->pkey) != 1 ||
-	    EVP_DigestVerify(v->ctx, signature, signature_len, text, text_len) != 1) {
-		(void)openssl_reason();
+	return r < 0 ? r : verify_bytes(v, text, text_len, signature, signature_len);
+}
+
+int seal_verify_text(struct seal_verifier *v, const char *text, size_t len, const void *signature,
+		     size_t signature_len)
+{
+	if (memchr(text, '\0', len))
 		return -EBADMSG;
-	}
-	return 0;
+	return verify_bytes(v, text, len, signature, signature_len);
 }
 
 void seal_key_id(const uint8_t public[static SEAL_PUBLIC_LEN],

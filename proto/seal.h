@@ -39,6 +39,14 @@ void seal_verifier_free(struct seal_verifier *v);
 MUST_CHECK int seal_verify(struct seal_verifier *v, const char *domain, const void *data,
 			   size_t len, const void *signature, size_t signature_len);
 
+/* Notes alone (proto/note.h), whose format has its own text: Ed25519 over the text as it is. A text holds no NUL,
+ * so it cannot pass for what seal_sign signs. */
+MUST_CHECK int seal_sign_text(struct seal_key *k, const char *text, size_t len,
+			      uint8_t ret_signature[static SEAL_SIGNATURE_LEN], struct error *e);
+/* As seal_verify. */
+MUST_CHECK int seal_verify_text(struct seal_verifier *v, const char *text, size_t len,
+				const void *signature, size_t signature_len);
+
 /* First SEAL_KEY_ID_LEN bytes of SHA-256(public). */
 void seal_key_id(const uint8_t public[static SEAL_PUBLIC_LEN],
 		 uint8_t ret_id[static SEAL_KEY_ID_LEN]);
