@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/authorities.h"
 
+#include "proto/authorities_x509.h"
 #include "proto/base/files.h"
 #include "proto/certs.h"
 #include "proto/openssl_util.h"
@@ -236,18 +237,19 @@ static bool unix_time(const ASN1_TIME *t, int64_t *ret)
 	return true;
 }
 
-static int check_dates(X509 *leaf, int64_t now_s, struct identity *ret, struct error *e)
+static int check_dates(X509 *leaf, int64_t early_s, int64_t late_s, struct identity *ret,
+		       struct error *e)
 {
 	if (!unix_time(X509_get0_notBefore(leaf), &ret->not_before_s) ||
 	    !unix_time(X509_get0_notAfter(leaf), &ret->not_after_s))
 		return error_set(e, -EACCES, "the certificate's dates cannot be read");
-	if (now_s > ret->not_after_s)
+	if (early_s > ret->not_after_s)
 		return error_set(e, -EKEYEXPIRED, "the certificate expired %lld s ago",
-				 (long long)(now_s - ret->not_after_s));
-	if (now_s < ret->not_before_s)
+				 (long long)(early_s - ret->not_after_s));
+	if (late_s < ret->not_before_s)
 		return error_set(e, -EACCES,
 				 "the certificate is not valid for another %lld s, by this clock",
-				 (long long)(ret->not_before_s - now_s));
+				 (long long)(ret->not_before_s - late_s));
 	return 0;
 }
 
@@ -304,9 +306,8 @@ static int check_issuer_may(const struct identity *id, struct error *e)
 			 identity_issuer_name(id->issuer), identity_kind_name(id->kind));
 }
 
-/* a NULL: whoever issued it is not looked at, the issuer is the one that should have. */
-static int identity_from_x509(X509 *leaf, const struct authorities *a, int64_t now_s,
-			      struct identity *ret, struct error *e)
+int authorities_read_leaf(X509 *leaf, const struct authorities *a, int64_t early_s, int64_t late_s,
+			  struct identity *ret, struct error *e)
 {
 	struct identity id = { 0 };
 	int r = read_name(leaf, &id, e);
@@ -317,7 +318,7 @@ static int identity_from_x509(X509 *leaf, const struct authorities *a, int64_t n
 	if (r >= 0)
 		r = check_issuer_may(&id, e);
 	if (r >= 0)
-		r = check_dates(leaf, now_s, &id, e);
+		r = check_dates(leaf, early_s, late_s, &id, e);
 	if (r >= 0)
 		r = read_serial(leaf, &id, e);
 	if (r >= 0)
@@ -343,7 +344,12 @@ int identity_from_leaf(const char *pem, size_t len, const struct authorities *a,
 	if (leaf == NULL)
 		return error_set(e, -EACCES, "the certificate cannot be read: %s",
 				 openssl_reason());
-	return identity_from_x509(leaf, a, now_s, ret, e);
+	return authorities_read_leaf(leaf, a, now_s, now_s, ret, e);
+}
+
+X509 *authorities_certificate(const struct authorities *a, enum identity_issuer which, size_t i)
+{
+	return i < a->by[which].n ? a->by[which].cert[i] : NULL;
 }
 
 /* ---- a certificate and its key ----------------------------------------------------------------- */
@@ -419,7 +425,7 @@ static int check_pair(const struct identity_pair *p, const char *cert_file, cons
 	r = check_key(leaf, p->key_pem, cert_file, key_file, e);
 	if (r < 0)
 		return r;
-	r = identity_from_x509(leaf, a, now_s, ret, e);
+	r = authorities_read_leaf(leaf, a, now_s, now_s, ret, e);
 	if (r < 0) {
 		error_hint(e, "renew it, or check that it and the authorities belong together");
 		return error_wrap(e, r, "cannot use '%s'", cert_file);

@@ -5,6 +5,7 @@
 #include "proto/base/files.h"
 #include "proto/certs_key.h"
 #include "proto/openssl_util.h"
+#include "proto/order.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -66,21 +67,27 @@ int certs_write_key(EVP_PKEY *key, const char *path, struct error *e)
 	return write_bio(bio, path, 0600, e);
 }
 
+static int write_certificate(X509 *cert, const char *path, struct error *e)
+{
+	AUTO(bio_free_ptr) BIO *bio = BIO_new(BIO_s_mem());
+
+	if (bio == NULL || PEM_write_bio_X509(bio, cert) != 1)
+		return error_set(e, -EIO, "cannot encode the certificate for '%s': %s", path,
+				 openssl_reason());
+	return write_bio(bio, path, 0644, e);
+}
+
 /* Pairs are written key first: a crash between the two leaves a pair that does not match, which
  * certs_fresh and identity_load_pair see. */
 static int write_pair(EVP_PKEY *key, X509 *cert, const char *base, struct error *e)
 {
-	AUTO(bio_free_ptr) BIO *bio = BIO_new(BIO_s_mem());
 	char key_path[PATH_MAX], cert_path[PATH_MAX];
 	int r;
 
 	if (path_of(base, ".key", key_path) == NULL || path_of(base, ".crt", cert_path) == NULL)
 		return error_set(e, -ENAMETOOLONG, "the path '%.128s...' is too long", base);
-	if (bio == NULL || PEM_write_bio_X509(bio, cert) != 1)
-		return error_set(e, -EIO, "cannot encode the certificate for '%s': %s", cert_path,
-				 openssl_reason());
 	r = certs_write_key(key, key_path, e);
-	return r < 0 ? r : write_bio(bio, cert_path, 0644, e);
+	return r < 0 ? r : write_certificate(cert, cert_path, e);
 }
 
 int certs_authority_load(const char *base, struct certs_authority **ret, struct error *e)
@@ -310,26 +317,45 @@ static bool add_leaf_extensions(X509 *cert, const struct certs_authority *a,
 
 	return add_extension(cert, a->cert, NID_basic_constraints, "critical,CA:FALSE") &&
 	       add_extension(cert, a->cert, NID_key_usage, "critical,digitalSignature") &&
-	       add_extension(cert, a->cert, NID_ext_key_usage, usage[leaf->id.kind]) &&
+	       add_extension(cert, a->cert, NID_ext_key_usage,
+			     leaf->signs_orders ? "critical," ORDER_SIGNING_EKU :
+						  usage[leaf->id.kind]) &&
 	       add_extension(cert, a->cert, NID_authority_key_identifier, "keyid:always") &&
 	       add_names(cert, leaf) && (leaf->id.n_roles == 0 || add_roles(cert, &leaf->id));
 }
 
-int certs_issue(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s,
-		const char *base, struct error *e)
+static X509 *sign_leaf(const struct certs_authority *a, const struct certs_leaf *leaf,
+		       EVP_PKEY *key, int64_t now_s, const char *what, struct error *e)
 {
-	AUTO(pkey_free_ptr) EVP_PKEY *key = EVP_EC_gen("P-256");
 	AUTO(x509_free_ptr)
 	X509 *cert = key != NULL ? new_certificate(key, leaf->id.name, now_s, leaf->seconds) : NULL;
 
 	if (cert == NULL || X509_set_issuer_name(cert, X509_get_subject_name(a->cert)) != 1 ||
 	    !add_leaf_extensions(cert, a, leaf) || X509_sign(cert, a->key, EVP_sha256()) == 0) {
-		error_set(e, -EIO, "cannot issue the certificate '%s.crt': %s", base,
-			  openssl_reason());
+		error_set(e, -EIO, "cannot issue the certificate '%s': %s", what, openssl_reason());
 		error_hint(e, "check the subject alternative names given");
-		return -EIO;
+		return NULL;
 	}
-	return write_pair(key, cert, base, e);
+	return TAKE(cert);
+}
+
+int certs_issue(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s,
+		const char *base, struct error *e)
+{
+	AUTO(pkey_free_ptr)
+	EVP_PKEY *key = leaf->signs_orders ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519") :
+					     EVP_EC_gen("P-256");
+	AUTO(x509_free_ptr) X509 *cert = sign_leaf(a, leaf, key, now_s, base, e);
+
+	return cert != NULL ? write_pair(key, cert, base, e) : -EIO;
+}
+
+int certs_issue_public(const struct certs_authority *a, const struct certs_leaf *leaf,
+		       EVP_PKEY *public, int64_t now_s, const char *cert_file, struct error *e)
+{
+	AUTO(x509_free_ptr) X509 *cert = sign_leaf(a, leaf, public, now_s, cert_file, e);
+
+	return cert != NULL ? write_certificate(cert, cert_file, e) : -EIO;
 }
 
 /* ---- keeping what is still good ---------------------------------------------------------------- */
@@ -372,21 +398,40 @@ static bool life_left(const struct identity *id, int64_t now_s)
 	return id->not_after_s - now_s >= (id->not_after_s - id->not_before_s) / 3;
 }
 
+/* Key and certificate match and are good for what the leaf is for. */
+static bool read_pair(const struct certs_leaf *leaf, const char *cert_path, const char *key_path,
+		      int64_t now_s, struct identity *ret)
+{
+	struct order_signer *signer;
+	struct identity_pair pair;
+	int r = leaf->signs_orders ?
+			order_signer_open(key_path, cert_path, &signer, NULL) :
+			identity_load_pair(cert_path, key_path, NULL, now_s, &pair, NULL);
+
+	if (r < 0)
+		return false;
+	*ret = leaf->signs_orders ? *order_signer_identity(signer) : pair.id;
+	if (leaf->signs_orders)
+		order_signer_free(signer);
+	else
+		identity_pair_release(&pair);
+	return true;
+}
+
 bool certs_fresh(const struct certs_authority *a, const struct certs_leaf *leaf, int64_t now_s,
 		 const char *base)
 {
 	char cert_path[PATH_MAX], key_path[PATH_MAX];
 	AUTO(x509_free_ptr) X509 *cert = NULL;
-	struct identity_pair pair;
+	struct identity id;
 	bool fresh;
 
 	if (path_of(base, ".key", key_path) == NULL || path_of(base, ".crt", cert_path) == NULL ||
-	    identity_load_pair(cert_path, key_path, NULL, now_s, &pair, NULL) < 0)
+	    !read_pair(leaf, cert_path, key_path, now_s, &id))
 		return false;
 	cert = load_certificate(cert_path);
 	fresh = cert != NULL && X509_verify(cert, a->key) == 1 && same_names(cert, leaf) &&
-		same_roles(&pair.id, &leaf->id) && life_left(&pair.id, now_s);
-	identity_pair_release(&pair);
+		same_roles(&id, &leaf->id) && life_left(&id, now_s);
 	ERR_clear_error();
 	return fresh;
 }

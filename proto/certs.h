@@ -36,10 +36,12 @@ struct certs_leaf {
 	const char *
 		sans; /* "localhost,127.0.0.1": DNS names and addresses of a collector; NULL: none */
 	uint64_t seconds; /* from now; it begins 5 minutes ago */
+	bool signs_orders; /* a responder's: for signing orders (order.h), not for TLS */
 };
 
-/* Make a P-256 key and a certificate for it as BASE.key and BASE.crt. Extended key usage: clientAuth for
- * hosts and responders, serverAuth and clientAuth for collectors. Serial: 127 random bits. */
+/* Make a key and a certificate for it as BASE.key and BASE.crt. P-256; Ed25519 for signing orders. Extended
+ * key usage: clientAuth for hosts and responders, serverAuth and clientAuth for collectors; for signing
+ * orders ORDER_SIGNING_EKU alone, critical. Serial: 127 random bits. */
 MUST_CHECK int certs_issue(const struct certs_authority *a, const struct certs_leaf *leaf,
 			   int64_t now_s, const char *base, struct error *e);
 /* Whether BASE.crt and BASE.key exist, match, were issued by a for this name, SANs and roles, and have at
@@ -55,5 +57,10 @@ MUST_CHECK int certs_sealing_key(const char *key_file, uint8_t ret_public[static
 MUST_CHECK int certs_host_record(const struct certs_authority *a, const struct identity *id,
 				 const char *host_name, const uint8_t sealing_public[static 32],
 				 int64_t valid_from_ns, const char *file, struct error *e);
+/* A SignedRevocationList (proto/order.proto), malloc'ed. a must be the order authority. serials: as in
+ * identity.h. -E2BIG: more than a list may hold. */
+MUST_CHECK int certs_revocations(const struct certs_authority *a, const char *tenant,
+				 uint64_t number, const char *const *serials, size_t n,
+				 int64_t made_ns, uint8_t **ret, size_t *ret_len, struct error *e);
 
 #endif

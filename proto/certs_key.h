@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between certs.c and host_record.c: keys as OpenSSL holds them. */
+/* Keys as OpenSSL holds them, for host_record.c and for who issues to keys made elsewhere. */
 #ifndef PROTO_CERTS_KEY_H
 #define PROTO_CERTS_KEY_H
 
@@ -9,6 +9,10 @@
 #include <openssl/evp.h>
 
 EVP_PKEY *certs_authority_key(const struct certs_authority *a); /* owned by a */
+/* A certificate for a public key that somebody else made, as file. */
+MUST_CHECK int certs_issue_public(const struct certs_authority *a, const struct certs_leaf *leaf,
+				  EVP_PKEY *public, int64_t now_s, const char *cert_file,
+				  struct error *e);
 /* PKCS#8 PEM, 0600. */
 MUST_CHECK int certs_write_key(EVP_PKEY *key, const char *path, struct error *e);
 

@@ -12,6 +12,7 @@
 
 #define ORDER_BYTES_MAX KiB(64) /* of an Order */
 #define ORDER_SIGNED_MAX KiB(128) /* of a SignedOrder */
+#define REVOCATIONS_BYTES_MAX MiB(1) /* of a SignedRevocationList: it travels as one message */
 #define ORDER_ID_LEN 16
 #define ORDER_APPROVALS_MAX 8
 #define ORDER_HOSTS_MAX 64
@@ -46,10 +47,11 @@ MUST_CHECK int order_sign(struct order_signer *s, const char *domain, const void
 void order_signature_release(Exhibit__V1__OrderSignature *s);
 
 /* ---- checking ----------------------------------------------------------------------------------- */
-struct revocations; /* the newest list; empty at first */
+struct revocations; /* the newest list of one tenant; empty at first. The caller guards it */
 
-MUST_CHECK int revocations_new(struct revocations **ret, struct error *e);
-void revocations_free(struct revocations *r);
+/* tenant: copied; lists of other tenants are refused, since each tenant's numbers rise by themselves. */
+MUST_CHECK int revocations_new(const char *tenant, struct revocations **ret, struct error *e);
+void revocations_free(struct revocations *r); /* NULL allowed */
 uint64_t revocations_number(const struct revocations *r);
 /* Take a SignedRevocationList. -EBADMSG: not signed by the order authority, or malformed; -EALREADY: this
  * number or a higher one is held; 0: taken (the caller stores the bytes). */
@@ -59,9 +61,11 @@ bool revocations_has(const struct revocations *r, const char *serial);
 
 struct order_context {
 	const struct authorities *authorities; /* only the order authority counts */
-	const struct revocations *revocations;
+	const struct revocations *revocations; /* NULL: none */
 	const char *domain, *tenant; /* of whoever checks */
-	const char *host_id; /* of the host that checks; NULL: the collector */
+	/* Of the host that checks. NULL: the collector, which takes orders for any host, and before their time
+	 * (it holds them back). */
+	const char *host_id;
 	int64_t now_ns; /* Unix time */
 	unsigned int approvals; /* that local policy demands for this kind; 0 */
 	int64_t clock_skew_ns; /* tolerated */
