@@ -11,8 +11,8 @@
 static const struct option rows[] = {
 	{ "state.dir", OPT_STRING, AT(state_dir), 1, PATH_LEN_MAX, "/var/lib/exhibit/agent",
 	  "folder of the journal", "DIR" },
-	{ "collector.address", OPT_STRING, AT(collector_address), 1, 300, "127.0.0.1:7443",
-	  "where the collector listens", "HOST:PORT" },
+	{ "collector.address", OPT_ADDRESS, AT(collector_address), 1, 65535, "127.0.0.1:7443",
+	  "where the collector listens", NULL },
 	{ "collector.server-name", OPT_STRING, AT(collector_server_name), 0, 255, NULL,
 	  "name in the collector's certificate, when it is not the host in collector.address",
 	  "NAME" },

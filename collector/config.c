@@ -7,8 +7,8 @@
 #define PATH_LEN_MAX 4000
 
 static const struct option rows[] = {
-	{ "listen", OPT_STRING, AT(listen), 1, 300, "0.0.0.0:7443",
-	  "address to serve agents and responders on", "HOST:PORT" },
+	{ "listen", OPT_ADDRESS, AT(listen), 0, 65535, "0.0.0.0:7443",
+	  "address to serve agents and responders on", NULL },
 	{ "tls.cert", OPT_STRING, AT(tls_cert), 1, PATH_LEN_MAX, "/etc/exhibit/collector.crt",
 	  "the collector's certificate, issued by the order authority", "FILE" },
 	{ "tls.key", OPT_STRING, AT(tls_key), 1, PATH_LEN_MAX, "/etc/exhibit/collector.key",

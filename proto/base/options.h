@@ -17,6 +17,9 @@ enum option_type {
 	OPT_DURATION_MS, /* uint64_t; 500ms, 10s, 5m, 2h, 7d */
 	OPT_U64, /* uint64_t */
 	OPT_BOOL, /* bool; true, false; a bare flag is true */
+	/* char * as OPT_STRING: HOST:PORT, the host a name, an IPv4 address or an IPv6 address in brackets;
+	 * min..max: of the port */
+	OPT_ADDRESS,
 	OPT_STRINGS, /* struct option_list: YAML sequence, or the flag repeated; min..max: items */
 };
 

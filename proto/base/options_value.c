@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One value: text to field, bounds, and back to text for messages. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -7,6 +8,8 @@
 #include <string.h>
 
 #include "proto/base/options_internal.h"
+
+#define HOST_NAME_MAX_LEN 253 /* RFC 1035, as text */
 
 struct unit {
 	const char *name;
@@ -30,8 +33,9 @@ static const struct number_type {
 };
 
 static const char *const metavars[] = {
-	[OPT_STRING] = "TEXT", [OPT_BYTES] = "SIZE", [OPT_DURATION_MS] = "DURATION",
-	[OPT_U64] = "NUMBER",  [OPT_BOOL] = "BOOL",  [OPT_STRINGS] = "TEXT",
+	[OPT_STRING] = "TEXT",       [OPT_BYTES] = "SIZE", [OPT_DURATION_MS] = "DURATION",
+	[OPT_U64] = "NUMBER",        [OPT_BOOL] = "BOOL",  [OPT_STRINGS] = "TEXT",
+	[OPT_ADDRESS] = "HOST:PORT",
 };
 
 const char *option_metavar(const struct option *row)
@@ -142,12 +146,23 @@ static int set_bool(const struct option *row, void *opts, const char *text,
 	return 0;
 }
 
+static int keep_string(const struct option *row, void *opts, const char *text,
+		       const struct option_source *s, struct error *e)
+{
+	char **to = field(row, opts), *copy = strdup(text);
+
+	if (!copy)
+		return option_fail(s, -ENOMEM, e, "%s: out of memory", row->name);
+	free(*to);
+	*to = copy;
+	return 0;
+}
+
 static int set_string(const struct option *row, void *opts, const char *text,
 		      const struct option_source *s, struct error *e)
 {
 	size_t len = strlen(text),
 	       max = row->max && row->max < OPTION_STRING_MAX ? row->max : OPTION_STRING_MAX;
-	char **to = field(row, opts), *copy;
 
 	if (len < row->min)
 		return option_fail(s, -ERANGE, e,
@@ -156,12 +171,55 @@ static int set_string(const struct option *row, void *opts, const char *text,
 	if (len > max)
 		return option_fail(s, -ERANGE, e, "%s: %zu bytes are more than the maximum of %zu",
 				   row->name, len, max);
-	copy = strdup(text);
-	if (!copy)
-		return option_fail(s, -ENOMEM, e, "%s: out of memory", row->name);
-	free(*to);
-	*to = copy;
-	return 0;
+	return keep_string(row, opts, text, s, e);
+}
+
+static bool is_ipv6(const char *text, size_t len)
+{
+	char copy[INET6_ADDRSTRLEN];
+	struct in6_addr address;
+
+	if (len >= sizeof(copy))
+		return false;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	return inet_pton(AF_INET6, copy, &address) == 1;
+}
+
+/* A name or IPv4 address; whether it resolves is for those who dial. Locale-free on purpose. */
+static bool is_name(const char *text, size_t len)
+{
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+
+	return len > 0 && len <= HOST_NAME_MAX_LEN && strspn(text, allowed) == len;
+}
+
+static bool is_host(const char *text, size_t len)
+{
+	if (len > 2 && text[0] == '[' && text[len - 1] == ']')
+		return is_ipv6(text + 1, len - 2);
+	return is_name(text, len);
+}
+
+static int set_address(const struct option *row, void *opts, const char *text,
+		       const struct option_source *s, struct error *e)
+{
+	const char *colon = strrchr(text, ':');
+	uint64_t port;
+	int r = 0;
+
+	if (!colon || !is_host(text, (size_t)(colon - text)))
+		r = option_fail(s, -EINVAL, e, "%s: '%.64s' is not HOST:PORT", row->name, text);
+	else if (parse_number(no_units, colon + 1, &port) < 0 || port < row->min || port > row->max)
+		r = option_fail(s, -ERANGE, e,
+				"%s: '%.64s' does not end in a port from %" PRIu64 " to %" PRIu64,
+				row->name, text, row->min, row->max);
+	if (r < 0) {
+		error_hint(e, "write collector.example:7443, 10.0.0.5:7443 or [2001:db8::1]:7443");
+		return r;
+	}
+	return keep_string(row, opts, text, s, e);
 }
 
 static size_t list_max(const struct option *row)
@@ -199,6 +257,8 @@ int option_set(const struct option *row, void *opts, const char *text,
 		return set_number(row, opts, text, s, e);
 	case OPT_BOOL:
 		return set_bool(row, opts, text, s, e);
+	case OPT_ADDRESS:
+		return set_address(row, opts, text, s, e);
 	case OPT_STRINGS:
 		return append_string(row, opts, text, s, e);
 	}
@@ -228,7 +288,7 @@ void option_release(const struct option *row, void *opts)
 {
 	if (row->type == OPT_STRINGS)
 		option_list_clear(field(row, opts));
-	if (row->type == OPT_STRING) {
+	if (row->type == OPT_STRING || row->type == OPT_ADDRESS) {
 		char **text = field(row, opts);
 
 		free(*text);
@@ -238,6 +298,7 @@ void option_release(const struct option *row, void *opts)
 
 static const size_t field_sizes[] = {
 	[OPT_STRING] = sizeof(char *),
+	[OPT_ADDRESS] = sizeof(char *),
 	[OPT_BYTES] = sizeof(uint64_t),
 	[OPT_DURATION_MS] = sizeof(uint64_t),
 	[OPT_U64] = sizeof(uint64_t),

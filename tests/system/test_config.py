@@ -54,6 +54,29 @@ def test_broken_file(program, kind, check, tmp_path):
     refuses(start(program, "--config", file, *check), words.format(file=file))
 
 
+ADDRESSES = ["foo", "", "host:99999", "host:0", ":7443", "host:", "host:x", "a b:1", "unix:/tmp/x", "::1:7443",
+             "[::g]:7443", "http://host:7443"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_that_is_none(address, tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text(f"log:\n  level: info\ncollector:\n  address: '{address}'\n")
+    refuses(start("exhibit-agent", "--config", file, "--check"), f"{file}:4:12: collector.address:")
+    refuses(start("exhibit-agent", "--collector.address", address, "--check"), "--collector.address:")
+    if address != "host:0":  # which stands for any free port
+        file.write_text(f"listen: '{address}'\n")
+        refuses(start("exhibit-collector", "--config", file, "--check"), f"{file}:1:9: listen:")
+
+
+@pytest.mark.parametrize("address", ["c1.example:7443", "10.0.0.5:1", "[::1]:65535", "localhost:7443"])
+def test_an_address_that_is_one(address, tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text(f"collector:\n  address: '{address}'\n")
+    done = start("exhibit-agent", "--config", file, "--check")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_missing_and_unreadable_file(program, tmp_path):
     refuses(start(program, "--config", tmp_path / "none.yaml"), str(tmp_path / "none.yaml"), "No such file")

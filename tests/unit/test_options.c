@@ -435,6 +435,82 @@ static void wrong_default_is_told(void **state)
 	assert_string_equal(e.text, "wrong default: --a: 'x' is not a whole number");
 }
 
+/* ---- addresses --------------------------------------------------------------------------------- */
+
+struct dial {
+	char *to, *on;
+};
+
+static const struct option dial_rows[] = {
+	{ "to", OPT_ADDRESS, offsetof(struct dial, to), 1, 65535, "127.0.0.1:1", "where to", NULL },
+	{ "on", OPT_ADDRESS, offsetof(struct dial, on), 0, 65535, "0.0.0.0:1", "where on", NULL },
+};
+static const struct option_table dial_table = { .program = "x",
+						.rows = dial_rows,
+						.n_rows = ARRAY_LEN(dial_rows) };
+
+static void release_dial(struct dial *d)
+{
+	options_release(&dial_table, d);
+}
+
+static const struct address_row {
+	const char *name, *text, *why; /* why NULL: good */
+} address_rows[] = {
+	{ "no port", "foo", "is not HOST:PORT" },
+	{ "empty", "''", "is not HOST:PORT" },
+	{ "no host", "':1'", "is not HOST:PORT" },
+	{ "space", "'a b:1'", "is not HOST:PORT" },
+	{ "path", "'unix:/x'", "does not end in a port" },
+	{ "scheme", "'dns:///a:1'", "is not HOST:PORT" },
+	{ "two ports", "'a:1:2'", "is not HOST:PORT" },
+	{ "IPv6 without brackets", "'::1:7443'", "is not HOST:PORT" },
+	{ "no IPv6", "'[::g]:1'", "is not HOST:PORT" },
+	{ "empty brackets", "'[]:1'", "is not HOST:PORT" },
+	{ "long IPv6", "'[1111:2222:3333:4444:5555:6666:7777:8888:9999:0000]:1'", "is not HOST" },
+	{ "empty port", "'a:'", "does not end in a port from 1 to 65535" },
+	{ "port 0", "'a:0'", "does not end in a port from 1 to 65535" },
+	{ "port too large", "'a:65536'", "does not end in a port from 1 to 65535" },
+	{ "port far too large", "'a:99999999999999999999999'", "does not end in a port" },
+	{ "signed port", "'a:+1'", "does not end in a port" },
+	{ "unit", "'a:1s'", "does not end in a port" },
+	{ "name", "'c-1.example:7443'", NULL },
+	{ "IPv4", "'10.0.0.5:65535'", NULL },
+	{ "IPv6", "'[2001:db8::1]:1'", NULL },
+};
+
+static void address_is_checked(void **state)
+{
+	const struct address_row *row = *state;
+	AUTO(release_dial) struct dial d = { 0 };
+	struct error e = { 0 };
+	char text[128];
+	int n = snprintf(text, sizeof(text), "# x\nto: %s\n", row->text);
+
+	assert_int_equal(options_init(&dial_table, &d, &e), 0);
+	int r = options_parse(&dial_table, "t.yaml", text, (size_t)n, &d, &e);
+
+	assert_int_equal(r == 0, row->why == NULL);
+	if (row->why != NULL) {
+		assert_string_equal(d.to, "127.0.0.1:1");
+		assert_ptr_equal(strstr(e.text, "t.yaml:2:5: to: "), e.text);
+		assert_non_null(strstr(e.text, row->why));
+	} else {
+		assert_memory_equal(d.to, row->text + 1, strlen(d.to));
+	}
+}
+
+static void any_port_is_for_those_who_listen(void **state)
+{
+	AUTO(release_dial) struct dial d = { 0 };
+	struct error e = { 0 };
+
+	(void)state;
+	assert_int_equal(options_init(&dial_table, &d, &e), 0);
+	assert_int_equal(options_parse(&dial_table, "t.yaml", "on: '[::]:0'", 12, &d, &e), 0);
+	assert_string_equal(d.on, "[::]:0");
+}
+
 int main(void)
 {
 	struct tests t = { 0 };
@@ -451,5 +527,7 @@ int main(void)
 	ADD_TEST(&t, flags_win_over_the_file);
 	ADD_TEST(&t, missing_default_file_is_no_error);
 	ADD_TEST(&t, wrong_default_is_told);
+	ADD_ROWS(&t, address_is_checked, address_rows);
+	ADD_TEST(&t, any_port_is_for_those_who_listen);
 	return tests_run(&t, "options");
 }
