@@ -82,6 +82,16 @@ static void say(struct drain *d, const struct event *ev, const struct enriched *
 		lanes_event(d->lanes, ev, who, d->now_ns);
 }
 
+/* Files change in mount namespaces that fanotify learns of by what happens there. A process that ends,
+ * and a socket's owner, lead nowhere. */
+static void note_mounts(struct drain *d, const struct decoded *r)
+{
+	uint32_t pid = r->event.action == ACTION_EXIT ? 0 : r->event.image.pid;
+
+	if (d->c.fanotify != NULL && !r->by_owner)
+		fanotify_seen(d->c.fanotify, r->facts.mnt_ns, pid, d->now_ns);
+}
+
 static int on_record(void *ctx, const void *record, size_t len)
 {
 	struct drain *d = ctx;
@@ -90,6 +100,8 @@ static int on_record(void *ctx, const void *record, size_t len)
 	const char *why;
 	int r = decode_record(&d->kinds, record, len, &decoded, &why);
 
+	if (r == 0)
+		note_mounts(d, &decoded);
 	losses_record(d->losses, &decoded, r == 0 ? decoded.event.boottime_ns : d->now_ns);
 	if (r < 0) {
 		losses_undecoded(d->losses, why, d->now_ns);

@@ -120,6 +120,11 @@ int fanotify_own_pid(struct fanotify *f, uint32_t pid)
 	return fanotify_events_own_pid(f->events, pid);
 }
 
+void fanotify_seen(struct fanotify *f, uint32_t mnt_ns, uint32_t pid, uint64_t now_ns)
+{
+	fanotify_marks_seen(f->marks, mnt_ns, pid, now_ns);
+}
+
 int fanotify_fd(const struct fanotify *f)
 {
 	return f->fd;
@@ -159,6 +164,8 @@ size_t fanotify_drain(struct fanotify *f, uint64_t now_ns, size_t budget,
 
 	f->mounts_changed = f->mounts_changed || (waiting & 2);
 	refresh(f, now_ns);
+	if (fanotify_marks_refresh_elsewhere(f->marks, now_ns))
+		f->coverage_changed = true;
 	if (!(waiting & 1)) {
 		f->empty_ns = now_ns;
 		return 0;

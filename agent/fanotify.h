@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Class file_change by fanotify: modify (closed after being written), rename, unlink, on every local
- * file system in this mount namespace; new mounts are marked when they appear. Notification only,
- * never permission: it cannot hold anybody up. Weaker than the BPF classes, and says so: equal events
+ * file system; new mounts are marked when they appear, those of other mount namespaces when a process
+ * was seen there (fanotify_seen). Notification only, never permission: it cannot hold anybody up. Weaker than the BPF classes, and says so: equal events
  * merge, an overflow is a gap without a count, an unresolved directory is marked incomplete.
  * fanotify(7); kernel 5.9 at least (FAN_REPORT_DFID_NAME), FAN_RENAME and FAN_REPORT_TARGET_FID from
  * 5.17. Belongs to the drain thread; nothing here blocks. */
@@ -17,7 +17,7 @@ struct fanotify_config {
 	const char *mountinfo; /* "/proc/self/mountinfo" */
 	bool bounded; /* do not ask for FAN_UNLIMITED_QUEUE */
 	bool before_5_17; /* tests: do without FAN_RENAME and FAN_REPORT_TARGET_FID */
-	const char *only; /* tests: mark only the file system mounted there; NULL: all */
+	const char *only; /* tests: mark only what is mounted there and below; NULL: all */
 	/* What the agent and a collector beside it write is filtered and counted. */
 	const char *own_folders[FANOTIFY_OWN_MAX]; /* absolute; NULL ends */
 	uint32_t own_pids[FANOTIFY_OWN_MAX]; /* 0 ends */
@@ -38,12 +38,15 @@ MUST_CHECK int fanotify_own_pid(struct fanotify *f, uint32_t pid);
  * budget): 0 when none waited, at least budget when more may wait. */
 size_t fanotify_drain(struct fanotify *f, uint64_t now_ns, size_t budget,
 		      void (*fn)(void *ctx, struct event *ev), void *ctx);
+/* A record told of something that pid (0: nobody in particular) did in that mount namespace: what it has
+ * mounted is to be marked too. Cheap: for every record. mnt_ns 0: nothing. */
+void fanotify_seen(struct fanotify *f, uint32_t mnt_ns, uint32_t pid, uint64_t now_ns);
 /* Readable when events wait, for poll; owned by f. */
 int fanotify_fd(const struct fanotify *f);
 
 /* For the coverage table. */
 struct fanotify_coverage {
-	bool partial; /* always: other mount namespaces have mounts of their own */
+	bool partial; /* always: what others mount is not marked at once */
 	bool rename; /* FAN_RENAME: old and new name in one event */
 	size_t marked, unmarked; /* file systems */
 	char reason[256]; /* "...; no mark on 2 file systems: /mnt/a (overlay) gives no file handles, ..." */

@@ -7,6 +7,7 @@
 #include <sys/fanotify.h>
 #include <sys/stat.h>
 
+#include "agent/fanotify_layers.h"
 #include "agent/fanotify_path.h"
 #include "proto/actions.h"
 
@@ -21,11 +22,17 @@
 struct full_path {
 	size_t len;
 	bool incomplete; /* the directory could not be found out: the name alone */
+	bool elsewhere; /* of another mount namespace: in ours it may be another file's */
+	enum fanotify_part part;
+	const struct fanotify_fs *overlay; /* of FANOTIFY_UPPER */
+	size_t rest; /* ... what follows here follows the overlay's mount point */
 	char at[PATH_MAX + NAME_MAX + 2]; /* terminated */
 };
 
 struct fanotify_events {
+	struct fanotify_marks *marks;
 	struct fanotify_paths *paths;
+	struct fanotify_layers *layers;
 	char *own_folder[FANOTIFY_OWN_MAX];
 	size_t n_folders, n_pids;
 	uint32_t own_pid[FANOTIFY_OWN_MAX];
@@ -36,6 +43,7 @@ struct fanotify_events {
 	uint64_t moved_mask;
 	struct full_path moved_from;
 	struct full_path path, old;
+	char shown[2][2 * PATH_MAX + NAME_MAX + 2]; /* as an overlay shows them */
 	size_t n;
 	struct fanotify_record record[RECORDS_MAX];
 };
@@ -47,6 +55,7 @@ void fanotify_events_free(struct fanotify_events *x)
 	for (size_t i = 0; i < x->n_folders; i++)
 		free(x->own_folder[i]);
 	fanotify_paths_free(x->paths);
+	fanotify_layers_free(x->layers);
 	free(x);
 }
 
@@ -63,14 +72,17 @@ static int copy_own(struct fanotify_events *x, const struct fanotify_config *c)
 	return 0;
 }
 
-int fanotify_events_new(const struct fanotify_config *c, const struct fanotify_marks *m,
+int fanotify_events_new(const struct fanotify_config *c, struct fanotify_marks *m,
 			struct fanotify_events **ret_x, struct error *e)
 {
 	struct fanotify_events *x = calloc(1, sizeof(*x));
 
-	if (x)
+	if (x) {
+		x->marks = m;
 		x->paths = fanotify_paths_new(m);
-	if (!x || !x->paths || copy_own(x, c) < 0) {
+		x->layers = fanotify_layers_new(m);
+	}
+	if (!x || !x->paths || !x->layers || copy_own(x, c) < 0) {
 		fanotify_events_free(x);
 		return error_set(e, -ENOMEM, "cannot keep what fanotify tells: %m");
 	}
@@ -99,16 +111,21 @@ static bool is_own_pid(const struct fanotify_events *x, int32_t pid)
 	return false;
 }
 
-static bool is_own_path(const struct fanotify_events *x, const struct full_path *path)
+static bool is_own_text(const struct fanotify_events *x, const char *path, size_t path_len)
 {
-	for (size_t i = 0; i < x->n_folders && !path->incomplete; i++) {
+	for (size_t i = 0; i < x->n_folders; i++) {
 		size_t len = strlen(x->own_folder[i]);
 
-		if (path->len >= len && !memcmp(path->at, x->own_folder[i], len) &&
-		    (path->len == len || path->at[len] == '/'))
+		if (path_len >= len && !memcmp(path, x->own_folder[i], len) &&
+		    (path_len == len || path[len] == '/'))
 			return true;
 	}
 	return false;
+}
+
+static bool is_own_path(const struct fanotify_events *x, const struct full_path *path)
+{
+	return !path->incomplete && !path->elsewhere && is_own_text(x, path->at, path->len);
 }
 
 static void append(struct full_path *to, struct bytes b)
@@ -127,7 +144,10 @@ static void join(struct fanotify_events *x, const struct fanotify_place *place,
 {
 	static const struct bytes slash = { (const uint8_t *)"/", 1 };
 	struct bytes dir = fanotify_paths_of(x->paths, &place->dir);
+	const struct fanotify_fs *fs = fanotify_marks_find(x->marks, place->dir.fsid);
 
+	ret->part = FANOTIFY_PLAIN;
+	ret->elsewhere = fs && fs->mnt_ns;
 	ret->len = 0;
 	ret->incomplete = !dir.len;
 	x->stats.unresolved += !dir.len;
@@ -145,7 +165,7 @@ static bool stat_object(struct fanotify_events *x, const struct fanotify_record 
 {
 	if (rec->object.bytes.len)
 		return fanotify_paths_stat(x->paths, &rec->object, ret);
-	return !path->incomplete &&
+	return !path->incomplete && !path->elsewhere &&
 	       fstatat(AT_FDCWD, path->at, ret, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0;
 }
 
@@ -155,8 +175,40 @@ static struct bytes text_of(const struct full_path *path)
 			       .len = path->len };
 }
 
-static struct event make_event(uint32_t action, int32_t pid, const struct full_path *path,
-			       uint64_t now_ns)
+static void place_in_overlay(struct fanotify_events *x, struct full_path *path)
+{
+	if (!path->incomplete)
+		path->part =
+			fanotify_layers_part(x->layers, text_of(path), &path->overlay, &path->rest);
+}
+
+/* As whoever did it saw it: an overlay's file by its path in the overlay. which: 0 or 1, the buffer. */
+static struct bytes shown(struct fanotify_events *x, const struct full_path *path, size_t which)
+{
+	char *to = x->shown[which];
+	size_t point_len, rest_len;
+
+	if (path->part != FANOTIFY_UPPER)
+		return text_of(path);
+	point_len = strlen(path->overlay->point);
+	rest_len = path->len - path->rest;
+	if (point_len == 1 && rest_len) /* "/" */
+		point_len = 0;
+	memcpy(to, path->overlay->point, point_len);
+	memcpy(to + point_len, path->at + path->rest, rest_len);
+	return (struct bytes){ .at = (const uint8_t *)to, .len = point_len + rest_len };
+}
+
+/* Our own folders may lie on an overlay. */
+static bool is_own_overlay(struct fanotify_events *x, const struct full_path *path)
+{
+	struct bytes text = shown(x, path, 0);
+
+	return path->part == FANOTIFY_UPPER && is_own_text(x, (const char *)text.at, text.len);
+}
+
+static struct event make_event(struct fanotify_events *x, uint32_t action, int32_t pid,
+			       const struct full_path *path, uint64_t now_ns)
 {
 	return (struct event){
 		.action = action,
@@ -166,7 +218,7 @@ static struct event make_event(uint32_t action, int32_t pid, const struct full_p
 		.boottime_ns = now_ns,
 		.image.pid = pid > 0 ? (uint32_t)pid : 0,
 		.flags = path->incomplete ? EVENT_INCOMPLETE : 0,
-		.u.file.path = text_of(path),
+		.u.file.path = shown(x, path, 0),
 	};
 }
 
@@ -193,7 +245,7 @@ static void hand_over(struct fanotify_events *x, const struct fanotify_round *ro
 static void modified(struct fanotify_events *x, const struct fanotify_record *rec,
 		     const struct fanotify_round *round)
 {
-	struct event ev = make_event(ACTION_MODIFY, rec->pid, &x->path, round->now_ns);
+	struct event ev = make_event(x, ACTION_MODIFY, rec->pid, &x->path, round->now_ns);
 	struct stat st;
 
 	if (stat_object(x, rec, &x->path, &st)) {
@@ -207,11 +259,45 @@ static void modified(struct fanotify_events *x, const struct fanotify_record *re
 }
 
 static void unlinked(struct fanotify_events *x, const struct fanotify_record *rec,
-		     const struct fanotify_round *round)
+		     const struct full_path *path, const struct fanotify_round *round)
 {
-	struct event ev = make_event(ACTION_UNLINK, rec->pid, &x->path, round->now_ns);
+	struct event ev = make_event(x, ACTION_UNLINK, rec->pid, path, round->now_ns);
 
 	hand_over(x, round, &ev);
+}
+
+/* A removed directory that an overlay replaced by a whiteout: the two changed places, which is a second
+ * event. */
+static bool is_swapped(const struct fanotify_events *x, const struct fanotify_record *rec)
+{
+	const struct fanotify_record *next = rec + 1;
+
+	return rec >= x->record && next < x->record + x->n && next->pid == rec->pid &&
+	       (next->mask & (FAN_RENAME | FAN_ONDIR)) == (FAN_RENAME | FAN_ONDIR) &&
+	       next->old.name.len == rec->at.name.len &&
+	       !memcmp(next->old.name.at, rec->at.name.at, rec->at.name.len);
+}
+
+/* What an overlay prepares it makes in a folder of its own and then moves to its place: copies, and the
+ * whiteouts (devices 0:0) that hide what is removed. A whiteout that appears is an unlink. */
+static bool is_housekeeping(struct fanotify_events *x, const struct fanotify_record *rec,
+			    const struct full_path *to, const struct full_path *from,
+			    const struct fanotify_round *round)
+{
+	bool appears = from && from->part == FANOTIFY_WORK && to && to->part == FANOTIFY_UPPER;
+	struct stat st;
+
+	if (!(from && from->part == FANOTIFY_WORK) && !(to && to->part == FANOTIFY_WORK))
+		return false;
+	if (appears && !(rec->mask & FAN_ONDIR) && !is_swapped(x, rec) &&
+	    stat_object(x, rec, to, &st) && S_ISCHR(st.st_mode) && !st.st_rdev)
+		unlinked(x, rec, to, round);
+	else
+		x->stats.ignored++;
+	/* From here on what lay in it is cleared away. */
+	if ((rec->mask & FAN_ONDIR) && to && to->part == FANOTIFY_WORK)
+		fanotify_paths_remember(x->paths, &rec->object, text_of(to));
+	return true;
 }
 
 /* to, from: either may be NULL, when the other half was not seen. */
@@ -220,11 +306,14 @@ static void renamed(struct fanotify_events *x, const struct fanotify_record *rec
 		    const struct fanotify_round *round)
 {
 	static const struct full_path unknown = { .incomplete = true };
-	struct event ev = make_event(ACTION_RENAME, rec->pid, to ? to : &unknown, round->now_ns);
+	struct event ev;
 	struct stat st;
 
+	if (is_housekeeping(x, rec, to, from, round))
+		return;
+	ev = make_event(x, ACTION_RENAME, rec->pid, to ? to : &unknown, round->now_ns);
 	if (from)
-		ev.u.file.old_path = text_of(from);
+		ev.u.file.old_path = shown(x, from, 1);
 	if (!from || from->incomplete)
 		ev.flags |= EVENT_INCOMPLETE;
 	if (to && stat_object(x, rec, to, &st))
@@ -306,7 +395,17 @@ static void take_record(struct fanotify_events *x, const struct fanotify_record 
 		x->stats.filtered++;
 		return;
 	}
-	if (rec->mask & FAN_CLOSE_WRITE)
+	place_in_overlay(x, &x->path);
+	if (is_rename)
+		place_in_overlay(x, &x->old);
+	if (is_own_overlay(x, &x->path) && (!is_rename || is_own_overlay(x, &x->old))) {
+		x->stats.filtered++;
+		return;
+	}
+	bool is_work = x->path.part == FANOTIFY_WORK;
+
+	x->stats.ignored += is_work && (rec->mask & FAN_CLOSE_WRITE);
+	if (!is_work && (rec->mask & FAN_CLOSE_WRITE))
 		modified(x, rec, round);
 	if (is_rename)
 		renamed(x, rec, &x->path, &x->old, round);
@@ -314,25 +413,41 @@ static void take_record(struct fanotify_events *x, const struct fanotify_record 
 		half_renamed(x, rec, round);
 	else
 		flush_moved(x, round);
-	if ((rec->mask & FAN_DELETE) && !(rec->mask & FAN_ONDIR))
-		unlinked(x, rec, round);
+	if ((rec->mask & FAN_DELETE) && !(rec->mask & FAN_ONDIR) && !is_work)
+		unlinked(x, rec, &x->path, round);
 	else if (rec->mask & FAN_DELETE)
 		x->stats.ignored++;
 }
 
+/* A folder that an overlay takes away from what it shows, to remove it. */
+static bool leaves_overlay(struct fanotify_events *x, const struct fanotify_record *rec)
+{
+	if ((rec->mask & (FAN_RENAME | FAN_ONDIR)) != (FAN_RENAME | FAN_ONDIR))
+		return false;
+	join(x, &rec->at, &x->path);
+	place_in_overlay(x, &x->path);
+	return x->path.part == FANOTIFY_WORK;
+}
+
 /* rm -r removes a folder right after what lay in it, so the folder's handle is often dead when its
  * children's events are read. The folder's own event, further back in the buffer, tells its name, and
- * its parent's event comes later still: thus from the end. */
+ * its parent's event comes later still: thus from the end. An overlay moves the folder away before;
+ * until then it was called as then. */
 static void remember_removed(struct fanotify_events *x)
 {
 	for (size_t i = x->n; i-- > 0;) {
 		const struct fanotify_record *rec = &x->record[i];
 
-		if (!(rec->mask & FAN_DELETE) || !(rec->mask & FAN_ONDIR) || !rec->object.bytes.len)
+		bool is_gone = rec->mask & FAN_DELETE;
+
+		if (!(is_gone || leaves_overlay(x, rec)) || !(rec->mask & FAN_ONDIR) ||
+		    !rec->object.bytes.len)
 			continue;
-		join(x, &rec->at, &x->path);
-		if (!x->path.incomplete)
-			fanotify_paths_remember(x->paths, &rec->object, text_of(&x->path));
+		struct full_path *path = is_gone ? &x->path : &x->old;
+
+		join(x, is_gone ? &rec->at : &rec->old, path);
+		if (!path->incomplete)
+			fanotify_paths_remember(x->paths, &rec->object, text_of(path));
 	}
 }
 

@@ -17,7 +17,7 @@ struct fanotify_round {
 };
 
 /* Copies what c says of own folders and processes; m is borrowed. */
-MUST_CHECK int fanotify_events_new(const struct fanotify_config *c, const struct fanotify_marks *m,
+MUST_CHECK int fanotify_events_new(const struct fanotify_config *c, struct fanotify_marks *m,
 				   struct fanotify_events **ret_x, struct error *e);
 void fanotify_events_free(struct fanotify_events *x); /* NULL allowed */
 MUST_CHECK int fanotify_events_own_pid(struct fanotify_events *x, uint32_t pid);

@@ -22,7 +22,7 @@ struct open_mount {
 };
 
 struct fanotify_paths {
-	const struct fanotify_marks *marks;
+	struct fanotify_marks *marks;
 	uint64_t round;
 	size_t n_open;
 	struct open_mount open[MOUNTS_OPEN_MAX];
@@ -30,7 +30,7 @@ struct fanotify_paths {
 	struct remembered remembered[FANOTIFY_PATHS_MAX];
 };
 
-struct fanotify_paths *fanotify_paths_new(const struct fanotify_marks *m)
+struct fanotify_paths *fanotify_paths_new(struct fanotify_marks *m)
 {
 	struct fanotify_paths *p = calloc(1, sizeof(*p));
 
@@ -106,8 +106,7 @@ void fanotify_paths_remember(struct fanotify_paths *p, const struct fanotify_han
 	memcpy(s->handle, dir->bytes.at, dir->bytes.len);
 }
 
-/* A descriptor of a mount; *ret_owned: the caller closes it. Never O_PATH: open_by_handle_at refuses
- * that (fs/fhandle.c uses fdget). */
+/* A descriptor of a mount; *ret_owned: the caller closes it. */
 static int mount_of(struct fanotify_paths *p, const struct fanotify_fs *fs, int *ret_owned)
 {
 	int fd;
@@ -116,7 +115,7 @@ static int mount_of(struct fanotify_paths *p, const struct fanotify_fs *fs, int 
 	for (size_t i = 0; i < p->n_open; i++)
 		if (!memcmp(p->open[i].fsid, fs->fsid, 8))
 			return p->open[i].fd;
-	fd = open(fs->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+	fd = fanotify_marks_open_mount(p->marks, fs);
 	if (fd >= 0 && p->n_open < MOUNTS_OPEN_MAX) {
 		memcpy(p->open[p->n_open].fsid, fs->fsid, 8);
 		p->open[p->n_open++].fd = fd;
@@ -184,7 +183,8 @@ static struct bytes ask_kernel(struct fanotify_paths *p, const struct fanotify_h
 		return (struct bytes){ 0 };
 	path.len = (size_t)len;
 	cut_deleted(fd, &path);
-	return is_below(path, fs->point) ? path : (struct bytes){ 0 };
+	/* In another namespace the path may begin above the root that the mount was listed from. */
+	return is_below(path, fs->point) || (fs->mnt_ns && fs->whole) ? path : (struct bytes){ 0 };
 }
 
 struct bytes fanotify_paths_of(struct fanotify_paths *p, const struct fanotify_handle *dir)

@@ -15,8 +15,8 @@
 
 struct fanotify_paths;
 
-struct fanotify_paths *
-fanotify_paths_new(const struct fanotify_marks *m); /* borrowed; NULL: out of memory */
+/* m: borrowed. NULL: out of memory. */
+struct fanotify_paths *fanotify_paths_new(struct fanotify_marks *m);
 void fanotify_paths_free(struct fanotify_paths *p); /* NULL allowed */
 
 /* Path of a directory, without NUL, valid until the next call. Within a round it is asked once. Empty:

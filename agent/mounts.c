@@ -114,12 +114,37 @@ static bool is(struct bytes b, const char *text)
 	return b.len == strlen(text) && !memcmp(b.at, text, b.len);
 }
 
+/* The value of an option NAME=VALUE, an absolute path; else empty. A comma in it is escaped. */
+static void copy_path(struct bytes options, const char *name, char ret[static PATH_MAX])
+{
+	struct reader r = reader_init(options.at, options.len);
+	size_t len = strlen(name);
+
+	ret[0] = 0;
+	while (r.left) {
+		const uint8_t *end = memchr(r.at, ',', r.left);
+		struct bytes option = { .len = end ? (size_t)(end - r.at) : r.left };
+
+		option.at = reader_bytes(&r, option.len);
+		reader_skip(&r, end ? 1 : 0);
+		if (option.len <= len + 1 || memcmp(option.at, name, len) != 0 ||
+		    option.at[len] != '=' || option.at[len + 1] != '/')
+			continue;
+		option.at += len + 1;
+		option.len -= len + 1;
+		if (!copy_text(option, ret, PATH_MAX))
+			ret[0] = 0;
+		return;
+	}
+}
+
 /* ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [FIELD...] - TYPE SOURCE SUPER-OPTIONS */
 static bool parse_line(struct reader line, struct mount *ret)
 {
 	struct bytes options;
 
-	(void)field(&line);
+	if (!parse_number(field(&line), &ret->id))
+		return false;
 	(void)field(&line);
 	if (!parse_device(field(&line), ret) ||
 	    !copy_text(field(&line), ret->root, sizeof(ret->root)) ||
@@ -132,6 +157,11 @@ static bool parse_line(struct reader line, struct mount *ret)
 		return false;
 	(void)field(&line);
 	options = field(&line);
+	ret->upper[0] = ret->work[0] = 0;
+	if (!strcmp(ret->type, "overlay")) {
+		copy_path(options, "upperdir", ret->upper);
+		copy_path(options, "workdir", ret->work);
+	}
 	ret->read_only = options.len >= 2 && !memcmp(options.at, "ro", 2) &&
 			 (options.len == 2 || options.at[2] == ',');
 	return ret->point[0] == '/' && options.len;

@@ -10,11 +10,13 @@
 
 /* Texts are NUL-terminated copies, octal escapes undone. */
 struct mount {
-	uint32_t dev_major, dev_minor;
+	uint32_t id, dev_major, dev_minor;
 	char root[PATH_MAX]; /* of the mount within its file system */
 	char point[PATH_MAX];
 	char type[64];
 	bool read_only; /* the file system, not only this mount of it */
+	/* overlay: where it stores, as whoever mounted it called it; else, and when relative, empty */
+	char upper[PATH_MAX], work[PATH_MAX];
 };
 
 /* The next well-formed line; false at the end. Other lines are skipped. */

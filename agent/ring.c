@@ -99,8 +99,8 @@ static const uint8_t *in_one_piece(struct ring *r, size_t at, size_t *len)
 static int take_one(struct ring *r, uint64_t *position)
 {
 	size_t at = *position & (r->size - 1);
-	uint32_t word = __atomic_load_n((const uint32_t *)(const void *)(r->data + at),
-					__ATOMIC_ACQUIRE);
+	uint32_t word =
+		__atomic_load_n((const uint32_t *)(const void *)(r->data + at), __ATOMIC_ACQUIRE);
 	size_t len = word & ~(BUSY | DISCARDED);
 	int code = 0;
 
@@ -126,8 +126,7 @@ int ring_drain(struct ring *r, size_t max)
 		max = 1;
 	if (max > INT_MAX)
 		max = INT_MAX;
-	while ((size_t)done < max &&
-	       position < __atomic_load_n(r->producer, __ATOMIC_ACQUIRE)) {
+	while ((size_t)done < max && position < __atomic_load_n(r->producer, __ATOMIC_ACQUIRE)) {
 		int n = take_one(r, &position);
 
 		if (n == -EAGAIN)

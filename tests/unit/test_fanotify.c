@@ -10,8 +10,11 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 
 #include "agent/fanotify.h"
+#include "agent/hooks_check.h"
 #include "proto/actions.h"
 
 #define SEEN_MAX 64
@@ -156,7 +159,7 @@ static void nothing_happens_on_an_idle_file_system(void **state)
 	fanotify_coverage(b->f, &c);
 	assert_int_equal(c.marked, 1);
 	assert_int_equal(c.unmarked, 0);
-	/* Whoever mounts in a namespace of their own is not seen, and that is said. */
+	/* Whoever mounts in a namespace of their own is seen a moment later, and that is said. */
 	assert_true(c.partial);
 	assert_non_null(strstr(c.reason, "other mount namespaces"));
 	assert_true(fanotify_coverage_changed(b->f));
@@ -398,6 +401,220 @@ static void mounts_come_and_go(void **state)
 	assert_event(b, 0, ACTION_MODIFY, in(b, "b"));
 }
 
+/* A process with a tmpfs of its own over the folder, which only its mount namespace has; it does what it is
+ * asked for, one step for each byte. */
+static void live_elsewhere(const struct bench *b, int asked, int done)
+{
+	char step;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("theirs", b->dir, "tmpfs", 0, "size=1m") < 0)
+		_exit(1);
+	while (write(done, "x", 1) == 1 && read(asked, &step, 1) == 1) {
+		if (step == 'w') {
+			int fd = open(in(b, "theirs"), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+			if (fd < 0 || write(fd, "hello", 5) != 5 || close(fd) < 0)
+				_exit(1);
+		} else if (rename(in(b, "theirs"), in(b, "moved")) < 0 ||
+			   unlink(in(b, "moved")) < 0) {
+			_exit(1);
+		}
+	}
+	_exit(0);
+}
+
+struct elsewhere {
+	pid_t pid;
+	int ask, done;
+	uint32_t ns;
+};
+
+static void step(const struct elsewhere *x, char what)
+{
+	char byte;
+
+	if (what)
+		assert_int_equal(write(x->ask, &what, 1), 1);
+	assert_int_equal(read(x->done, &byte, 1), 1);
+}
+
+static void go_elsewhere(const struct bench *b, struct elsewhere *ret)
+{
+	int ask[2], done[2];
+	char path[64];
+	struct stat st;
+
+	assert_int_equal(pipe2(ask, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(done, O_CLOEXEC), 0);
+	ret->pid = fork();
+	assert_true(ret->pid >= 0);
+	if (!ret->pid) {
+		(void)close(ask[1]);
+		(void)close(done[0]);
+		live_elsewhere(b, ask[0], done[1]);
+	}
+	(void)close(ask[0]);
+	(void)close(done[1]);
+	ret->ask = ask[1];
+	ret->done = done[0];
+	step(ret, 0);
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", ret->pid);
+	assert_int_equal(stat(path, &st), 0);
+	ret->ns = (uint32_t)st.st_ino;
+}
+
+static void leave_elsewhere(const struct elsewhere *x)
+{
+	int status;
+
+	(void)close(x->ask);
+	(void)close(x->done);
+	assert_int_equal(waitpid(x->pid, &status, 0), x->pid);
+	assert_int_equal(status, 0);
+}
+
+static void other_mount_namespaces_are_seen(void **state)
+{
+	struct bench *b = ready(state, &plain);
+	struct fanotify_coverage c;
+	struct elsewhere x;
+
+	go_elsewhere(b, &x);
+	fanotify_seen(b->f, x.ns, (uint32_t)x.pid, b->now_ns);
+	drain(b);
+	fanotify_coverage(b->f, &c);
+	assert_int_equal(c.marked, 2);
+	step(&x, 'w');
+	drain(b);
+	assert_int_equal(b->n, 1);
+	assert_event(b, 0, ACTION_MODIFY, in(b, "theirs"));
+	assert_int_equal(b->seen[0].ev.image.pid, x.pid);
+	assert_true(b->seen[0].ev.u.file.has_size);
+	assert_int_equal(b->seen[0].ev.u.file.size, 5);
+	step(&x, 'r');
+	drain(b);
+	assert_int_equal(b->n, 2);
+	assert_event(b, 0, ACTION_RENAME, in(b, "moved"));
+	assert_string_equal(b->seen[0].old_path, in(b, "theirs"));
+	assert_event(b, 1, ACTION_UNLINK, in(b, "moved"));
+	assert_int_equal(b->seen[1].ev.flags, 0);
+	leave_elsewhere(&x);
+	/* The namespace ended with its last process: nothing of ours holds it. */
+	fanotify_seen(b->f, x.ns, 0, b->now_ns);
+	drain(b);
+	fanotify_coverage(b->f, &c);
+	assert_int_equal(c.marked, 1);
+}
+
+/* The id of a process that has another namespace by now leads nowhere. */
+static void false_ways_into_namespaces_are_not_taken(void **state)
+{
+	struct bench *b = ready(state, &plain);
+	struct fanotify_coverage c;
+	struct elsewhere x;
+
+	go_elsewhere(b, &x);
+	fanotify_seen(b->f, x.ns, (uint32_t)getpid(), b->now_ns);
+	fanotify_seen(b->f, x.ns, UINT32_MAX, b->now_ns);
+	fanotify_seen(b->f, 0, (uint32_t)x.pid, b->now_ns);
+	drain(b);
+	fanotify_coverage(b->f, &c);
+	assert_int_equal(c.marked, 1);
+	fanotify_seen(b->f, x.ns, (uint32_t)x.pid, b->now_ns);
+	drain(b);
+	fanotify_coverage(b->f, &c);
+	assert_int_equal(c.marked, 2);
+	leave_elsewhere(&x);
+}
+
+static bool shows_overlay_writes(void)
+{
+	struct utsname u;
+
+	return uname(&u) == 0 && hooks_kernel_number(u.release) >= KERNEL_NUMBER(6, 5, 0);
+}
+
+static void overlay(struct bench *b)
+{
+	char options[4 * PATH_MAX];
+
+	assert_int_equal(mkdir(in(b, "lower"), 0755), 0);
+	assert_int_equal(mkdir(in(b, "lower/dir"), 0755), 0);
+	assert_int_equal(mkdir(in(b, "upper"), 0755), 0);
+	assert_int_equal(mkdir(in(b, "work"), 0755), 0);
+	assert_int_equal(mkdir(in(b, "m"), 0755), 0);
+	write_file(in(b, "lower/old"), "x");
+	write_file(in(b, "lower/old2"), "x");
+	write_file(in(b, "lower/dir/f"), "x");
+	(void)snprintf(options, sizeof(options),
+		       "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", b->dir, b->dir,
+		       b->dir);
+	if (mount("test", in(b, "m"), "overlay", 0, options) < 0)
+		skip(); /* a kernel without overlays */
+	drain(b);
+	drain(b);
+}
+
+static void in_overlay(struct bench *b)
+{
+	write_file(in(b, "m/new"), "hello");
+	drain(b);
+	if (shows_overlay_writes()) {
+		assert_int_equal(b->n, 1);
+		assert_event(b, 0, ACTION_MODIFY, in(b, "m/new"));
+	}
+	/* A copy is made of what is only below; the copying itself is nobody's doing. */
+	write_file(in(b, "m/old"), "hello");
+	drain(b);
+	if (shows_overlay_writes()) {
+		assert_int_equal(b->n, 1);
+		assert_event(b, 0, ACTION_MODIFY, in(b, "m/old"));
+		assert_int_equal(b->seen[0].ev.u.file.size, 5);
+	}
+	assert_int_equal(unlink(in(b, "m/old2")), 0);
+	drain(b);
+	assert_int_equal(b->n, 1);
+	assert_event(b, 0, ACTION_UNLINK, in(b, "m/old2"));
+	assert_int_equal(unlink(in(b, "m/old")), 0);
+	drain(b);
+	assert_int_equal(b->n, 1);
+	assert_event(b, 0, ACTION_UNLINK, in(b, "m/old"));
+	assert_int_equal(rename(in(b, "m/dir/f"), in(b, "m/dir/g")), 0);
+	drain(b);
+	assert_event(b, 0, ACTION_RENAME, in(b, "m/dir/g"));
+	assert_string_equal(b->seen[0].old_path, in(b, "m/dir/f"));
+	assert_int_equal(b->n, 1);
+	assert_int_equal(unlink(in(b, "m/dir/g")), 0);
+	assert_int_equal(rmdir(in(b, "m/dir")), 0);
+	assert_int_equal(unlink(in(b, "m/new")), 0);
+	drain(b);
+	assert_int_equal(b->n, 2); /* a removed directory is not told, anywhere */
+	assert_event(b, 0, ACTION_UNLINK, in(b, "m/dir/g"));
+	assert_event(b, 1, ACTION_UNLINK, in(b, "m/new"));
+}
+
+static void overlay_is_told_as_its_user_sees_it(void **state)
+{
+	struct bench *b = ready(state, &plain);
+
+	overlay(b);
+	in_overlay(b);
+	assert_int_equal(umount(in(b, "m")), 0);
+}
+
+static void overlay_before_5_17(void **state)
+{
+	struct bench *b = ready(state, &(struct fanotify_config){ .before_5_17 = true });
+
+	overlay(b);
+	assert_int_equal(unlink(in(b, "m/old2")), 0);
+	drain(b);
+	assert_int_equal(b->n, 1);
+	assert_event(b, 0, ACTION_UNLINK, in(b, "m/old2"));
+	assert_int_equal(umount(in(b, "m")), 0);
+}
+
 /* Everything that this machine has mounted: nothing blocks, and what has no mark is named. */
 static void whole_machine_is_covered_or_says_why(void **state)
 {
@@ -443,6 +660,10 @@ int main(void)
 	ADD_TEST(&t, before_5_17_two_halves_are_one_rename);
 	ADD_TEST(&t, budget_is_kept);
 	ADD_TEST(&t, mounts_come_and_go);
+	ADD_TEST(&t, other_mount_namespaces_are_seen);
+	ADD_TEST(&t, false_ways_into_namespaces_are_not_taken);
+	ADD_TEST(&t, overlay_is_told_as_its_user_sees_it);
+	ADD_TEST(&t, overlay_before_5_17);
 	ADD_TEST(&t, whole_machine_is_covered_or_says_why);
 	for (size_t i = 0; i < t.n; i++) {
 		t.test[i].setup_func = setup;

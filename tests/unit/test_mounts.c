@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/rows.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/mounts.h"
@@ -45,6 +46,35 @@ static const struct row rows[] = {
 	{ "an option that begins with ro", "1 2 8:1 / /a rw - ext4 /dev/a root\n", "/a", "/",
 	  "ext4", 8, 1, false },
 };
+
+static void overlay_says_where_it_stores(void **state)
+{
+	static const struct {
+		const char *options, *upper, *work;
+	} overlays[] = {
+		{ "rw", "", "" },
+		{ "rw,lowerdir=/l", "", "" },
+		{ "rw,upperdir=u,workdir=/w", "", "/w" }, /* relative to who knows what */
+		{ "rw,upperdir=", "", "" },
+		{ "rw,xupperdir=/a,upperdirs=/b", "", "" },
+		{ "rw,lowerdir=/l,upperdir=/a\\054b\\040c,workdir=/w", "/a,b c", "/w" },
+		{ "upperdir=/u,workdir=/w,uuid=on", "/u", "/w" },
+	};
+	char line[256];
+	struct mount m;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(overlays); i++) {
+		(void)snprintf(line, sizeof(line), "7 2 0:9 / /a rw - overlay o %s\n",
+			       overlays[i].options);
+		struct reader r = reader_init(line, strlen(line));
+
+		assert_true(mounts_next(&r, &m));
+		assert_int_equal(m.id, 7);
+		assert_string_equal(m.upper, overlays[i].upper);
+		assert_string_equal(m.work, overlays[i].work);
+	}
+}
 
 static void parse(void **state)
 {
@@ -105,6 +135,7 @@ int main(void)
 
 	ADD_ROWS(&t, parse, rows);
 	ADD_TEST(&t, too_long_a_path_is_skipped);
+	ADD_TEST(&t, overlay_says_where_it_stores);
 	ADD_ROWS(&t, kind, kind_rows);
 	return tests_run(&t, "mounts");
 }

@@ -45,7 +45,7 @@ static void records_that_wrap_arrive_in_one_piece(void **state)
 static size_t resident_of_maps(void)
 {
 	char line[512];
-	size_t sum = 0, kib;
+	size_t sum = 0;
 	bool ours = false;
 	FILE *f = fopen("/proc/self/smaps", "r");
 
@@ -54,8 +54,8 @@ static size_t resident_of_maps(void)
 		if (strstr(line, "anon_inode:bpf-map") || strstr(line, " rw-s ") ||
 		    strstr(line, " r--s "))
 			ours = strstr(line, "bpf-map") != NULL;
-		else if (sscanf(line, "Rss: %zu kB", &kib) == 1 && ours)
-			sum += KiB(kib);
+		else if (strncmp(line, "Rss:", 4) == 0 && ours)
+			sum += KiB(strtoul(line + 4, NULL, 10));
 		else if (strncmp(line, "VmFlags", 7) == 0)
 			ours = false;
 	}
