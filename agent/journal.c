@@ -375,6 +375,19 @@ int journal_read(struct journal *j, enum batch_lane lane, uint64_t position,
 	return 0;
 }
 
+int journal_lose(struct journal *j, enum batch_lane lane, uint64_t position, struct error *e)
+{
+	uint32_t offset;
+	struct journal_file *f = journal_locate(journal_lane(j, lane), position, &offset);
+
+	if (!f)
+		return error_set(e, -ENOENT, "the journal has no frame at position %" PRIu64,
+				 position);
+	int r = lost(j, f, position, e);
+
+	return r == -EBADMSG ? 0 : r;
+}
+
 int journal_ack(struct journal *j, enum batch_lane lane, uint64_t position,
 		const struct seal_hash *hash, struct error *e)
 {

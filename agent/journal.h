@@ -92,6 +92,11 @@ uint64_t journal_next(const struct journal *j, enum batch_lane lane, uint64_t po
 MUST_CHECK int journal_read(struct journal *j, enum batch_lane lane, uint64_t position,
 			    enum journal_kind *ret_kind, const uint8_t **ret_bytes, size_t *ret_len,
 			    struct error *e);
+/* The frame at position was read, and is nothing that could ever be sent: from now on missing, as after -EBADMSG
+ * of journal_read. 0: that is so; -ENOENT; others: it is, but there is no new epoch yet, tried again by the
+ * next append. */
+MUST_CHECK int journal_lose(struct journal *j, enum batch_lane lane, uint64_t position,
+			    struct error *e);
 /* Everything up to the frame with this header hash (a tombstone: its last dropped hash) is durable at
  * the collector; position as sent. Persisted lazily: after a crash a few acknowledged frames are sent
  * again. -ENOENT: no such frame (stale or false acknowledgement, ignored). */

@@ -2,6 +2,8 @@
 #include "agent/losses.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "proto/actions.h"
@@ -189,6 +191,21 @@ static bool check_kernel(struct losses *l, uint64_t now_ns)
 	return n > 0 || stolen > 0;
 }
 
+/* From when on they were cannot be told: nobody can read them. */
+static void say_unread(struct losses *l, const struct sealer_losses *s, uint64_t now_ns)
+{
+	char reason[160];
+	struct event_gap gap = { .where = GAP_JOURNAL, .to_ns = now_ns, .reason = reason };
+
+	(void)snprintf(reason, sizeof(reason),
+		       "%" PRIu64
+		       " sealed batches in the journal cannot be read back, the last at position "
+		       "%" PRIu64 " of the %s lane",
+		       s->unread, s->unread_position,
+		       s->unread_lane == BATCH_LANE_CRITICAL ? "critical" : "bulk");
+	lanes_gap(l->lanes, &gap, now_ns);
+}
+
 /* What was lost in this process. */
 static bool check_ourselves(struct losses *l, uint64_t now_ns)
 {
@@ -209,6 +226,8 @@ static bool check_ourselves(struct losses *l, uint64_t now_ns)
 
 			lanes_gap(l->lanes, &gap, now_ns);
 		}
+		if (journal.unread > 0)
+			say_unread(l, &journal, now_ns);
 		any = true;
 	}
 	if (decode_gap(&l->undecoded, &ev)) {

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "agent/frame_id.h"
 #include "agent/link.h"
 #include "proto/actions.h"
 #include "proto/base/clock.h"
@@ -39,7 +40,7 @@ struct lane_state {
 struct sealer {
 	struct sealer_config c;
 	struct batch_sealer *seal;
-	struct arena *arena;
+	struct arena *arena, *frame_arena;
 	struct batch_dropped *dropped;
 	struct queue *in, *links;
 	struct link *link;
@@ -85,11 +86,28 @@ static void count_losses(struct sealer *s, const struct batch_closed *b)
 	sum->counts[CLASS_AGENT] -= b->gaps < b->counts[CLASS_AGENT] ? b->gaps :
 								       b->counts[CLASS_AGENT];
 	sum->unknown = sum->unknown || b->lost_unknown;
-	widen(sum, !l->any, b->first_boottime_ns, b->last_boottime_ns);
+	widen(sum, sum->to_ns == 0, b->first_boottime_ns, b->last_boottime_ns);
 	if (b->gaps > 0)
 		widen(sum, false, b->lost_from_ns, b->lost_to_ns);
 	l->any = true;
 	(void)pthread_mutex_unlock(&l->lock);
+}
+
+/* It was sealed, and nobody will ever see it. */
+static void count_unread(struct sealer *s, enum batch_lane lane, uint64_t position,
+			 const struct error *why)
+{
+	struct losses *l = &s->losses;
+
+	(void)pthread_mutex_lock(&l->lock);
+	l->sum.unread++;
+	l->sum.unread_lane = lane;
+	l->sum.unread_position = position;
+	l->any = true;
+	(void)pthread_mutex_unlock(&l->lock);
+	log_error("ALARM a sealed batch of the journal is lost, a gap event tells it",
+		  KV_STR("lane", lane == BATCH_LANE_CRITICAL ? "critical" : "bulk"),
+		  KV_U64("position", position), KV_STR("error", why->text));
 }
 
 bool sealer_take_losses(struct sealer *s, struct sealer_losses *ret)
@@ -251,6 +269,25 @@ static void take_batch(struct sealer *s, struct batch_closed *b)
 		s->lane[i].owing = false;
 }
 
+/* The frame at position, which is one that the uplink can send. */
+static int read_frame(struct sealer *s, enum batch_lane lane, uint64_t position,
+		      enum journal_kind *ret_kind, const uint8_t **ret_bytes, size_t *ret_len,
+		      struct error *e)
+{
+	struct window_id id;
+	struct error why = { 0 };
+	int r = journal_read(s->c.journal, lane, position, ret_kind, ret_bytes, ret_len, e);
+
+	if (r < 0)
+		return r;
+	r = frame_id(*ret_kind, *ret_bytes, *ret_len, s->frame_arena, &id, e);
+	if (r != -EBADMSG)
+		return r;
+	if (journal_lose(s->c.journal, lane, position, &why) < 0)
+		log_failure(LOG_LEVEL_WARN, "the journal's new epoch waits", &why);
+	return r;
+}
+
 /* Give the uplink the frame that it waits for, when there is one. */
 static void serve(struct sealer *s, uint8_t lane)
 {
@@ -269,13 +306,14 @@ static void serve(struct sealer *s, uint8_t lane)
 		enum journal_kind kind;
 		const uint8_t *bytes;
 		size_t len;
-		int r = journal_read(s->c.journal, lane, position, &kind, &bytes, &len, &e);
+		int r = read_frame(s, lane, position, &kind, &bytes, &len, &e);
 
+		if (r == -EBADMSG)
+			count_unread(s, lane, position, &e);
+		else if (r < 0 && !s->unread)
+			log_failure(LOG_LEVEL_ERROR, "a sealed batch cannot be read back", &e);
 		if (r < 0) {
-			if (!s->unread)
-				log_failure(LOG_LEVEL_ERROR, "a sealed batch cannot be read back",
-					    &e);
-			s->unread = true;
+			s->unread = r != -EBADMSG;
 			if (r != -EBADMSG && r != -ENOENT)
 				return; /* later: an acknowledgement of the next would release it */
 			l->want = position + 1;
@@ -482,6 +520,7 @@ static void release(struct sealer *s)
 {
 	batch_sealer_free(s->seal);
 	arena_free(s->arena);
+	arena_free(s->frame_arena);
 	free(s->dropped);
 	for (int *fd; s->links != NULL && (fd = queue_pop(s->links, 0)) != NULL; free(fd))
 		(void)close(*fd);
@@ -503,8 +542,10 @@ int sealer_start(const struct sealer_config *c, struct sealer **ret_s, struct er
 	s->in = queue_new(SEALER_QUEUE_MAX);
 	s->links = queue_new(4);
 	s->arena = arena_new(TOMBSTONE_ARENA_MAX, KiB(64));
+	s->frame_arena = arena_new(FRAME_ID_ARENA_MAX, KiB(64));
 	s->dropped = calloc(BATCH_DROPPED_MAX, sizeof(*s->dropped));
-	int r = s->in == NULL || s->links == NULL || s->arena == NULL || s->dropped == NULL ?
+	int r = s->in == NULL || s->links == NULL || s->arena == NULL || s->frame_arena == NULL ||
+				s->dropped == NULL ?
 			-ENOMEM :
 			0;
 

@@ -34,7 +34,11 @@ void sealer_link(struct sealer *s, int fd);
 struct sealer_losses {
 	uint64_t counts[16]; /* events by class */
 	bool unknown; /* and some that nobody counted */
-	uint64_t from_ns, to_ns; /* boottime */
+	uint64_t from_ns, to_ns; /* boottime; of what is above */
+	/* Sealed batches and tombstones that the journal cannot give back any more, and the last of them: its
+	 * lane and its position there. */
+	uint64_t unread, unread_position;
+	enum batch_lane unread_lane;
 };
 MUST_CHECK bool sealer_take_losses(struct sealer *s, struct sealer_losses *ret);
 /* Seal what was put, wait for the collector (bounded), end the uplink, end the thread, free all. */

@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <sys/utsname.h>
 
+#include "agent/frame_id.h"
 #include "agent/launch.h"
 #include "agent/link.h"
 #include "agent/privilege.h"
@@ -26,7 +27,7 @@
 
 #define EVENTS_PATH "/exhibit.v1.Agent/Events"
 #define RECORD_MAX KiB(8)
-#define ARENA_MAX MiB(4)
+#define COMPLAIN_EVERY_NS (10 * NSEC_PER_SEC)
 #define ACK_LIMIT_NS (60 * NSEC_PER_SEC) /* sent and not acknowledged for so long: begin anew */
 #define HELLO_LIMIT_NS (5 * NSEC_PER_SEC) /* no answer to the hello: say so */
 #define BACKOFF_FIRST_MS 500
@@ -54,7 +55,7 @@ struct uplink {
 	bool told_failure; /* sense heard of this outage already */
 	bool stopping;
 	uint64_t open_at_ns, backoff_ms; /* when to open the next stream */
-	uint64_t last_ack_ns;
+	uint64_t last_ack_ns, complained_ns;
 	struct window lane[BATCH_LANES + 1]; /* by lane */
 	struct held held[BATCH_LANES + 1];
 	uint8_t *record; /* SignedHostRecord */
@@ -216,38 +217,20 @@ static void ask(struct uplink *u)
 	}
 }
 
-/* What the collector's acknowledgement of this frame will name. */
-static int frame_id(struct uplink *u, const struct link_message *m, struct window_id *ret)
+/* sense looked at it before: what fails here is short of memory, and is asked for again. */
+static bool identify(struct uplink *u, const struct link_message *m, struct window_id *ret)
 {
+	enum journal_kind kind = m->kind == LINK_BATCH ? JOURNAL_BATCH : JOURNAL_TOMBSTONE;
+	uint64_t now = clock_monotonic_ns();
 	struct error e = { 0 };
-	int r;
 
-	arena_reset(u->arena);
-	if (m->kind == LINK_BATCH) {
-		struct batch_view v;
-
-		r = batch_parse(m->body, m->len, u->arena, &v, &e);
-		if (r == 0) {
-			*ret = (struct window_id){ .number = v.header.number, .hash = v.hash };
-			memcpy(ret->boot_id, v.header.boot_id, sizeof(ret->boot_id));
-			memcpy(ret->epoch, v.header.epoch, sizeof(ret->epoch));
-		}
-	} else {
-		struct batch_tombstone t;
-
-		r = batch_open_tombstone(m->body, m->len, NULL, u->arena, &t, &e);
-		if (r == 0) {
-			const struct batch_dropped *last = &t.dropped[t.n_dropped - 1];
-
-			*ret = (struct window_id){ .number = last->number,
-						   .hash = last->header_hash };
-			memcpy(ret->boot_id, t.boot_id, sizeof(ret->boot_id));
-			memcpy(ret->epoch, t.epoch, sizeof(ret->epoch));
-		}
+	if (frame_id(kind, m->body, m->len, u->arena, ret, &e) == 0)
+		return true;
+	if (u->complained_ns == 0 || now - u->complained_ns > COMPLAIN_EVERY_NS) {
+		log_failure(LOG_LEVEL_ERROR, "a frame of the journal cannot be sent yet", &e);
+		u->complained_ns = now;
 	}
-	if (r < 0)
-		log_failure(LOG_LEVEL_ERROR, "sense sent a frame that is none", &e);
-	return r;
+	return false;
 }
 
 static void take_frame(struct uplink *u, const struct link_message *m)
@@ -256,7 +239,7 @@ static void take_frame(struct uplink *u, const struct link_message *m)
 
 	if (!window_accepts(&u->lane[m->lane], m->round) || u->stream == NULL || h->data != NULL)
 		return;
-	if (frame_id(u, m, &h->id) < 0)
+	if (!identify(u, m, &h->id))
 		return;
 	uint32_t field = m->kind == LINK_BATCH ? ENVELOPE_BATCH : ENVELOPE_TOMBSTONE;
 
@@ -408,6 +391,8 @@ static void check_time(struct uplink *u)
 	else if (u->stream != NULL && !u->greeted && !u->told_failure &&
 		 now - u->last_ack_ns > HELLO_LIMIT_NS)
 		tell_silence(u);
+	if (u->stream != NULL)
+		ask(u); /* for what there was no memory for */
 }
 
 static int loop(struct uplink *u)
@@ -459,7 +444,7 @@ static int open_parts(struct uplink *u, struct error *e)
 	(void)signal(SIGINT, SIG_IGN);
 	u->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	u->inbox = queue_new(INBOX_MAX);
-	u->arena = arena_new(ARENA_MAX, KiB(256));
+	u->arena = arena_new(FRAME_ID_ARENA_MAX, KiB(256));
 	if (u->signals < 0 || u->inbox == NULL || u->arena == NULL)
 		return error_set(e, -ENOMEM, "cannot start the uplink: out of memory");
 	r = rpc_loop_new(1, &u->loop, e);

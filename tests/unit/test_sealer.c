@@ -23,16 +23,20 @@ struct world {
 	struct sealer *sealer;
 	struct link *link; /* the uplink's end */
 	uint64_t sequence;
+	int epochs;
 };
 
 static int fill(void *ctx, void *buf, size_t len)
 {
-	(void)ctx;
-	memset(buf, 7, len);
+	int *epochs = ctx;
+
+	memset(buf, ++*epochs, len);
 	return 0;
 }
 
-static void begin(struct world *w, uint64_t journal_bytes, enum journal_policy policy)
+/* before: what to do with the journal before the sealer has it; or NULL. */
+static void begin_with(struct world *w, uint64_t journal_bytes, enum journal_policy policy,
+		       void (*before)(struct journal *j))
 {
 	struct sealer_config c = { .tenant = { .len = 7, .b = "default" },
 				   .host_id = { .len = 4, .b = "host" },
@@ -40,9 +44,11 @@ static void begin(struct world *w, uint64_t journal_bytes, enum journal_policy p
 				   .boot_id = BOOT,
 				   .stop_timeout_ms = WAIT_MS };
 	char dir[96], key[96];
-	struct journal_config j = {
-		.dir = dir, .max_bytes = journal_bytes, .policy = policy, .random = fill
-	};
+	struct journal_config j = { .dir = dir,
+				    .max_bytes = journal_bytes,
+				    .policy = policy,
+				    .random = fill,
+				    .random_ctx = &w->epochs };
 	struct journal_recovery found;
 
 	*w = (struct world){ .sequence = 0 };
@@ -51,7 +57,14 @@ static void begin(struct world *w, uint64_t journal_bytes, enum journal_policy p
 	(void)snprintf(key, sizeof(key), "%s/seal.pem", w->s.dir);
 	assert_int_equal(seal_key_load(key, &c.key, NULL), 0);
 	assert_int_equal(journal_open(&j, &c.journal, &found, NULL), 0);
+	if (before != NULL)
+		before(c.journal);
 	assert_int_equal(sealer_start(&c, &w->sealer, NULL), 0);
+}
+
+static void begin(struct world *w, uint64_t journal_bytes, enum journal_policy policy)
+{
+	begin_with(w, journal_bytes, policy, NULL);
 }
 
 static void connect_uplink(struct world *w)
@@ -329,6 +342,51 @@ static void counts_what_it_cannot_keep(void **state)
 	end(&w);
 }
 
+/* Its sum is right, so the journal gives it back; and no collector could take it. */
+static void append_nonsense(struct journal *j)
+{
+	static const uint64_t counts[16] = { 0 };
+	struct seal_hash hash = { { 1 } };
+	struct batch_header h;
+
+	sealing_header(&h, BATCH_LANE_CRITICAL, 1, 2);
+	memcpy(h.boot_id, BOOT, sizeof(h.boot_id));
+	memcpy(h.epoch, journal_epoch(j), sizeof(h.epoch));
+	assert_int_equal(journal_append(j, &h, &hash, counts, "nonsense", 8, NULL), 0);
+}
+
+static void a_frame_that_is_none_is_a_loss_and_stops_no_lane(void **state)
+{
+	struct sealer_losses lost = { .unread = 0 };
+	uint64_t end_ns = clock_monotonic_ns() + WAIT_MS * NSEC_PER_MSEC;
+	uint64_t critical = 0, bulk = 0;
+	struct world w;
+
+	(void)state;
+	begin_with(&w, MiB(4), JOURNAL_DROP_OLDEST_BULK, append_nonsense);
+	connect_uplink(&w);
+	put(&w, BATCH_LANE_BULK, 2, 100, 0);
+	struct batch_view v = next_batch(&w, BATCH_LANE_BULK, &bulk);
+
+	acknowledge(&w, BATCH_LANE_BULK, bulk, &v.hash);
+	want(&w, BATCH_LANE_CRITICAL, 0);
+	while (!sealer_take_losses(w.sealer, &lost) && clock_monotonic_ns() < end_ns)
+		(void)poll(NULL, 0, 10);
+	assert_int_equal(lost.unread, 1);
+	assert_int_equal(lost.unread_lane, BATCH_LANE_CRITICAL);
+	assert_int_equal(lost.unread_position, 1);
+	/* The lane goes on, in an epoch of its own: nothing hangs on what nobody can read. */
+	put(&w, BATCH_LANE_CRITICAL, 2, 200, 0);
+	v = next_batch(&w, BATCH_LANE_CRITICAL, &critical);
+	assert_int_equal(critical, 2);
+	assert_int_equal(v.header.number, 1);
+	assert_false(v.header.has_previous);
+	assert_int_equal(w.epochs, 2);
+	assert_false(sealer_take_losses(w.sealer, &lost));
+	acknowledge(&w, BATCH_LANE_CRITICAL, critical, &v.hash);
+	end(&w);
+}
+
 static void cuts_off_who_breaks_the_rules(void **state)
 {
 	struct link_message m;
@@ -364,6 +422,7 @@ int main(void)
 
 	ADD_TEST(&t, counts_what_it_cannot_keep);
 	ADD_TEST(&t, drops_bulk_under_tombstones);
+	ADD_TEST(&t, a_frame_that_is_none_is_a_loss_and_stops_no_lane);
 	ADD_TEST(&t, cuts_off_who_breaks_the_rules);
 	ADD_TEST(&t, seals_what_is_put_just_before_the_stop);
 	ADD_TEST(&t, chains_what_it_seals);
