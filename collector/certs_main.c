@@ -5,6 +5,7 @@
 #include "proto/base/files.h"
 #include "proto/base/options.h"
 #include "proto/certs.h"
+#include "proto/ledger_cert.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -39,7 +40,7 @@ struct certs_options {
 			"tenant in the name", "NAME"                                               \
 	}
 
-static const struct option init_rows[] = { ROW_DIR };
+static const struct option init_rows[] = { ROW_DIR, ROW_DOMAIN, ROW_TENANT };
 static const struct option collector_rows[] = {
 	ROW_DIR,
 	ROW_DOMAIN,
@@ -174,19 +175,46 @@ static int make_authority(const struct certs_options *o, const char *name, const
 	return r;
 }
 
+/* Made again when another key has taken the place of the one that it names. */
+static int make_ledger(const struct certs_options *o, struct error *e)
+{
+	AUTO(certs_authority_free_ptr) struct certs_authority *order = NULL;
+	AUTO(free_ptr) uint8_t *der = NULL;
+	char key[PATH_MAX], cert[PATH_MAX];
+	uint8_t public[32];
+	struct note_key held;
+	size_t len;
+	int r = base_path(o, "", "ledger", ".key", key, e);
+
+	if (r >= 0)
+		r = base_path(o, "", "ledger", ".crt", cert, e);
+	if (r >= 0)
+		r = certs_sealing_key(key, public, e);
+	if (r < 0)
+		return r;
+	if (access(cert, F_OK) == 0 && ledger_cert_load(cert, &der, &len, NULL) == 0 &&
+	    ledger_cert_check(der, len, NULL, now_s(), &held, NULL) == 0 &&
+	    memcmp(held.public, public, sizeof(public)) == 0) {
+		printf("kept %s\n", cert);
+		return 0;
+	}
+	r = load_authority(o, "order-ca", &order, e);
+	if (r >= 0)
+		r = ledger_cert_make(order, o->domain, o->tenant, public, now_s(), cert, e);
+	if (r >= 0)
+		printf("made %s and %s\n", cert, key);
+	return r;
+}
+
 static int verb_init(const struct certs_options *o, struct error *e)
 {
-	char ledger[PATH_MAX];
-	uint8_t public[32];
 	int r = files_mkdirs(o->dir, 0755, e);
 
 	if (r >= 0)
 		r = make_authority(o, "fleet-ca", "Exhibit fleet authority", e);
 	if (r >= 0)
 		r = make_authority(o, "order-ca", "Exhibit order authority", e);
-	if (r >= 0)
-		r = base_path(o, "", "ledger", ".key", ledger, e);
-	return r < 0 ? r : certs_sealing_key(ledger, public, e);
+	return r < 0 ? r : make_ledger(o, e);
 }
 
 static int verb_collector(const struct certs_options *o, struct error *e)
@@ -304,9 +332,9 @@ struct verb {
 static const struct verb verbs[] = {
 	{ "init",
 	  { .program = "exhibit-collector certs init",
-	    .summary = "make the fleet and the order authority, where they are missing",
+	    .summary = "make the authorities and the ledger's key and certificate, where missing",
 	    .examples = EXAMPLES("exhibit-collector certs init --dir certs",
-				 "both authorities and the ledger key"),
+				 "both authorities, the ledger key and its certificate"),
 	    .rows = init_rows,
 	    .n_rows = ARRAY_LEN(init_rows) },
 	  verb_init },

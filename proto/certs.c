@@ -38,6 +38,11 @@ EVP_PKEY *certs_authority_key(const struct certs_authority *a)
 	return a->key;
 }
 
+X509 *certs_authority_certificate(const struct certs_authority *a)
+{
+	return a->cert;
+}
+
 static const char *path_of(const char *base, const char *suffix, char buf[static PATH_MAX])
 {
 	int n = snprintf(buf, PATH_MAX, "%s%s", base, suffix);

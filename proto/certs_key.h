@@ -7,8 +7,10 @@
 
 #include <limits.h>
 #include <openssl/evp.h>
+#include <openssl/x509.h>
 
-EVP_PKEY *certs_authority_key(const struct certs_authority *a); /* owned by a */
+EVP_PKEY *certs_authority_key(const struct certs_authority *a); /* owned by a, as is the next */
+X509 *certs_authority_certificate(const struct certs_authority *a);
 /* A certificate for a public key that somebody else made, as file. */
 MUST_CHECK int certs_issue_public(const struct certs_authority *a, const struct certs_leaf *leaf,
 				  EVP_PKEY *public, int64_t now_s, const char *cert_file,
