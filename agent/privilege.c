@@ -242,6 +242,19 @@ static void drop_bounding_set(void)
 			    0); /* EPERM without SETPCAP: there is none to keep */
 }
 
+int privilege_keep(uint64_t capabilities, struct error *e)
+{
+	cap_value_t keep[CAP_LAST_CAP + 1];
+	size_t n = 0;
+
+	for (cap_value_t cap = 0; cap <= CAP_LAST_CAP; cap++)
+		if ((capabilities & (1ULL << cap)) != 0)
+			keep[n++] = cap;
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	drop_bounding_set();
+	return keep_capabilities(keep, n, e);
+}
+
 int privilege_check_user(const char *user, struct error *e)
 {
 	uid_t uid;

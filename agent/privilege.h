@@ -18,6 +18,9 @@ MUST_CHECK int privilege_drop_uplink(const char *user, struct error *e);
 MUST_CHECK int privilege_drop_sense(struct error *e);
 /* The launcher of the uplink (launch.h): keeps only what changing the uid takes, no new privileges. */
 MUST_CHECK int privilege_drop_launcher(struct error *e);
+/* Keep the capabilities whose bits (1 << CAP_*) are set, and are there, in the permitted and effective set,
+ * nothing in any other set. */
+MUST_CHECK int privilege_keep(uint64_t capabilities, struct error *e);
 /* The first capability that sensing needs and this process lacks, or NULL. */
 const char *privilege_missing(void);
 
