@@ -67,10 +67,16 @@ static int open_engine(const char *module, ENGINE **ret, struct error *e)
 			      "(Debian: libengine-pkcs11-openssl)");
 		return -ENOENT;
 	}
-	if ((module[0] != '\0' && ENGINE_ctrl_cmd_string(engine, "MODULE_PATH", module, 0) != 1) ||
+	/* It would repeat the URI, PIN and all, on standard error. */
+	(void)ENGINE_ctrl_cmd_string(engine, "QUIET", NULL, 0);
+	/* The module itself is opened with the first key: whether it is there is asked here. */
+	if ((module[0] != '\0' &&
+	     (access(module, R_OK) != 0 ||
+	      ENGINE_ctrl_cmd_string(engine, "MODULE_PATH", module, 0) != 1)) ||
 	    ENGINE_init(engine) != 1) {
-		(void)error_set(e, -ENOENT, "cannot open the token's module '%s': %s",
-				module[0] != '\0' ? module : "p11-kit's", openssl_reason());
+		(void)error_set(e, -ENOENT, "cannot open the token's module '%s'",
+				module[0] != '\0' ? module : "p11-kit's");
+		(void)openssl_reason();
 		error_hint(e, "name it: '...?module-path=/usr/lib/softhsm/libsofthsm2.so', or "
 			      "$PKCS11_MODULE_PATH");
 		return -ENOENT;
