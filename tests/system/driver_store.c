@@ -7,6 +7,7 @@
  * driver_store dump DIR KEY: opens, prints "batch HASH STREAM NUMBER" of all that is found and read,
  *	"unfound STREAM NUMBER" of what its token does not find, "stream STREAM CONTIGUOUS REMOVED", puts
  *	one more batch into every stream, closes, checks: "faults N".
+ * driver_store find DIR KEY: the same, and every batch is looked for by its token, not the newest alone.
  * An error is one sentence on standard error and exit status 1. */
 #include <errno.h>
 #include <inttypes.h>
@@ -53,7 +54,7 @@ struct driver {
 	size_t n;
 	uint64_t rng;
 	int64_t now_ns;
-	bool failed;
+	bool failed, all;
 };
 
 static struct batch_name host_name(uint8_t host)
@@ -388,7 +389,7 @@ static int print_all(struct driver *d, struct error *e)
 			newest = refs[i].number;
 		r = print_batch(d, &refs[i], e);
 	}
-	for (uint64_t number = 1; number <= newest && !r; number++)
+	for (uint64_t number = d->all ? 1 : newest; number <= newest && !r; number++)
 		r = find_number(d, number, refs, n, e);
 	return r;
 }
@@ -467,7 +468,8 @@ static int drive(struct driver *d, int argc, char **argv, struct error *e)
 	r = store_open(&d->c, &d->s, e);
 	if (r)
 		return r;
-	if (strcmp(argv[1], "dump") == 0)
+	d->all = strcmp(argv[1], "find") == 0;
+	if (d->all || strcmp(argv[1], "dump") == 0)
 		return dump(d, e);
 	put_all(d, strtoul(argv[4], NULL, 10));
 	return 0;

@@ -62,7 +62,7 @@ class Dump:
 
 
 def dump(folder, key):
-    result = subprocess.run([DRIVER, "dump", folder, key], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([DRIVER, "find", folder, key], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     return Dump(result.stdout.splitlines())
 
@@ -135,7 +135,7 @@ def test_the_model_finds_a_store_that_does_not_sync(ram_path, key):
 def test_any_call_may_fail_once(ram_path, key, kind, errno, what):
     # Allocations are many: fewer groups, which still seal.
     put = [DRIVER, "put", ".", key, 40 if kind == "file" else 16, 101]
-    look = [DRIVER, "dump", ".", key]
+    look, recover = [DRIVER, "find", ".", key], [DRIVER, "dump", ".", key]
     filled, marks = None, []
     if what == "dump":
         filled = ram_path / "filled"
@@ -153,6 +153,6 @@ def test_any_call_may_fail_once(ram_path, key, kind, errno, what):
         said = [m for m in result.out.splitlines() if m.startswith(("try", "ack"))]
         check(Truth(marks + said), Dump(seen.out.splitlines()))
 
-    done, errors = fail_each(look if what == "dump" else put, look, kind, errno, 53 if kind == "malloc" else 7,
-                             ram_path, verify, filled)
+    done, errors = fail_each(recover if what == "dump" else put, look, kind, errno,
+                             53 if kind == "malloc" else 7, ram_path, verify, filled)
     assert done > 20 and errors > 0
