@@ -8,6 +8,10 @@
 /* One row for each kind of order that this agent can do. The row of a kind that is missing here is a
  * refusal. */
 static const struct acquire_kind kinds[] = {
+	{ EXHIBIT__V1__ORDER_KIND__ORDER_MEMORY, "memory",
+	  CAP(SYS_RAWIO) | CAP(SYS_ADMIN) | CAP(SYSLOG) | CAP(DAC_READ_SEARCH) | CAP(BPF) |
+		  CAP(PERFMON) | CAP(IPC_LOCK),
+	  false, acquire_memory },
 	{ .name = NULL }, /* the end */
 };
 
