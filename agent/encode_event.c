@@ -134,6 +134,26 @@ static void fill_gap(const struct event *ev, Exhibit__V1__Event *m, struct encod
 	m->gap = to;
 }
 
+static void fill_order(const struct event *ev, Exhibit__V1__Event *m, struct encode_parts *parts)
+{
+	const struct event_order *o = &ev->u.order;
+	Exhibit__V1__OrderInfo *to = &parts->order;
+
+	exhibit__v1__order_info__init(to);
+	to->order_id = encode_bytes(o->order_id, ENCODE_REASON_MAX);
+	to->kind = (Exhibit__V1__OrderKind)o->kind;
+	to->state = (Exhibit__V1__OrderState)o->state;
+	to->reason = encode_bytes(o->reason, ENCODE_REASON_MAX);
+	to->requester = encode_bytes(o->requester, ENCODE_REASON_MAX);
+	to->case_id = encode_bytes(o->case_id, ENCODE_REASON_MAX);
+	to->exhibit_id = encode_bytes(o->exhibit_id, ENCODE_REASON_MAX);
+	to->bytes = o->bytes;
+	to->manifest_sha256 = encode_bytes(o->manifest_sha256, ENCODE_REASON_MAX);
+	to->order_sha256 = encode_bytes(o->order_sha256, ENCODE_REASON_MAX);
+	m->detail_case = EXHIBIT__V1__EVENT__DETAIL_ORDER;
+	m->order = to;
+}
+
 /* Which member of struct event's union an action uses; no row: none (fork). */
 static void (*const fill[])(const struct event *ev, Exhibit__V1__Event *m,
 			    struct encode_parts *parts) = {
@@ -144,7 +164,8 @@ static void (*const fill[])(const struct event *ev, Exhibit__V1__Event *m,
 	[ACTION_ACCEPT] = fill_net,     [ACTION_LISTEN] = fill_net,
 	[ACTION_DISCONNECT] = fill_net, [ACTION_UDP_FLOW] = fill_net,
 	[ACTION_PROCESS] = fill_exec,   [ACTION_SOCKET] = fill_net,
-	[ACTION_GAP] = fill_gap,
+	[ACTION_GAP] = fill_gap,        [ACTION_ORDER] = fill_order,
+	[ACTION_TAMPER] = fill_order,
 };
 
 void encode_fill_event(const struct event *ev, Exhibit__V1__Event *m, struct encode_parts *parts)

@@ -20,6 +20,7 @@ struct encode_parts {
 	Exhibit__V1__File file;
 	Exhibit__V1__Net net;
 	Exhibit__V1__Gap gap;
+	Exhibit__V1__OrderInfo order;
 };
 
 /* Fill m with ev, its details in parts; both valid as long as what ev points to. */

@@ -48,6 +48,13 @@ struct event_gap {
 	const char *reason;
 };
 
+struct event_order {
+	struct bytes order_id, reason, requester, case_id, exhibit_id, manifest_sha256,
+		order_sha256;
+	uint32_t kind, state; /* OrderKind, OrderState of order.proto */
+	uint64_t bytes;
+};
+
 struct event_exit {
 	uint32_t code, signal;
 };
@@ -69,6 +76,7 @@ struct event {
 		struct event_file file;
 		struct event_net net;
 		struct event_gap gap;
+		struct event_order order;
 	} u;
 	const struct image_facts
 		*facts; /* exec, fork, stock-taking: the image described; else NULL */

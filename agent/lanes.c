@@ -118,6 +118,19 @@ void lanes_agent(struct lanes *l, const struct encode_agent *a, uint64_t now_ns)
 		l->unsaid[CLASS_AGENT]++;
 }
 
+void lanes_order(struct lanes *l, const struct event_order *order, uint32_t action, uint32_t error,
+		 uint64_t now_ns)
+{
+	struct event ev = { .action = action,
+			    .class = CLASS_AGENT,
+			    .hook = HOOK_AGENT,
+			    .error = error,
+			    .boottime_ns = now_ns,
+			    .u.order = *order };
+
+	lanes_event(l, &ev, NULL, now_ns);
+}
+
 void lanes_reached(struct lanes *l, enum batch_lane lane, uint32_t cpu, uint64_t sequence)
 {
 	/* More CPUs than the machine may have: only a forged record names one. */

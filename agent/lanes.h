@@ -27,6 +27,9 @@ void lanes_gap(struct lanes *l, const struct event_gap *gap, uint64_t now_ns);
 void lanes_coverage(struct lanes *l, const struct coverage *c,
 		    const struct encode_counters *counters, uint64_t now_ns);
 void lanes_agent(struct lanes *l, const struct encode_agent *a, uint64_t now_ns);
+/* ev: ACTION_ORDER or ACTION_TAMPER. */
+void lanes_order(struct lanes *l, const struct event_order *order, uint32_t action, uint32_t error,
+		 uint64_t now_ns);
 /* This ring and CPU are accounted for up to sequence. */
 void lanes_reached(struct lanes *l, enum batch_lane lane, uint32_t cpu, uint64_t sequence);
 /* Close what is due. watermark_ns: all events up to it were given to lanes_event. beat: also close a

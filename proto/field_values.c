@@ -10,6 +10,7 @@
 #include "proto/actions.h"
 #include "proto/entity.h"
 #include "proto/fields_internal.h"
+#include "proto/order.h"
 
 typedef Exhibit__V1__BatchContext context_t;
 typedef Exhibit__V1__Process process_t;
@@ -247,6 +248,29 @@ FIELD_GETTER(field_get_boot)
 	return text_hex(s, &MEMBER(ProtobufCBinaryData), true, ret);
 }
 
+FIELD_GETTER(field_get_hex)
+{
+	return text_hex(s, &MEMBER(ProtobufCBinaryData), false, ret);
+}
+
+FIELD_GETTER(field_get_order_kind)
+{
+	const Exhibit__V1__OrderInfo *order = message;
+	const char *name = order_kind_name(order->kind);
+
+	UNUSED_HERE;
+	return name != NULL && text_constant(name, ret);
+}
+
+FIELD_GETTER(field_get_order_state)
+{
+	const Exhibit__V1__OrderInfo *order = message;
+	const char *name = order_state_name(order->state);
+
+	UNUSED_HERE;
+	return name != NULL && text_constant(name, ret);
+}
+
 FIELD_GETTER(field_get_action)
 {
 	UNUSED_HERE;
@@ -301,7 +325,9 @@ FIELD_GETTER(field_get_outcome)
 	const struct action *a = action_of(s);
 
 	UNUSED_HERE;
-	if (!a || a->class == CLASS_AGENT)
+	bool order = a && (a->number == ACTION_ORDER || a->number == ACTION_TAMPER);
+
+	if (!a || (a->class == CLASS_AGENT && !order))
 		return false;
 	if (s->event->error)
 		return text_constant("failure", ret);

@@ -52,6 +52,8 @@ static const void *part_of(const struct subject *s, enum part part)
 		return detail(e, EXHIBIT__V1__EVENT__DETAIL_COVERAGE);
 	case PART_AGENT:
 		return detail(e, EXHIBIT__V1__EVENT__DETAIL_AGENT);
+	case PART_ORDER:
+		return detail(e, EXHIBIT__V1__EVENT__DETAIL_ORDER);
 	case PART_ROW:
 		return s->row;
 	}
@@ -210,6 +212,20 @@ static const struct field fields[] = {
 	MADE("exhibit.coverage", VALUE_TEXTS, PART_COVERAGE, field_get_coverage),
 	BYTES("exhibit.agent.reason", PART_AGENT, AT(AgentInfo, reason), FIELD_ANY_TEXT),
 	BYTES("exhibit.agent.machine_id", PART_AGENT, AT(AgentInfo, machine_id), 0),
+	PLAIN("exhibit.order.id", VALUE_TEXT, PART_ORDER, field_get_hex, AT(OrderInfo, order_id)),
+	MADE("exhibit.order.kind", VALUE_TEXT, PART_ORDER, field_get_order_kind),
+	MADE("exhibit.order.state", VALUE_TEXT, PART_ORDER, field_get_order_state),
+	BYTES("exhibit.order.reason", PART_ORDER, AT(OrderInfo, reason), FIELD_ANY_TEXT),
+	BYTES("exhibit.order.requester", PART_ORDER, AT(OrderInfo, requester), FIELD_ANY_TEXT),
+	BYTES("exhibit.order.case", PART_ORDER, AT(OrderInfo, case_id), FIELD_ANY_TEXT),
+	PLAIN("exhibit.order.sha256", VALUE_TEXT, PART_ORDER, field_get_hex,
+	      AT(OrderInfo, order_sha256)),
+	PLAIN("exhibit.order.exhibit", VALUE_TEXT, PART_ORDER, field_get_hex,
+	      AT(OrderInfo, exhibit_id)),
+	PLAIN("exhibit.order.bytes", VALUE_NUMBER, PART_ORDER, field_get_u64_set,
+	      AT(OrderInfo, bytes)),
+	PLAIN("exhibit.order.manifest", VALUE_TEXT, PART_ORDER, field_get_hex,
+	      AT(OrderInfo, manifest_sha256)),
 	PLAIN("exhibit.tree.depth", VALUE_NUMBER, PART_ROW, field_get_u32, AT(Row, depth)),
 	PLAIN("exhibit.tree.focus", VALUE_BOOL, PART_ROW, field_get_truth, AT(Row, focus)),
 };

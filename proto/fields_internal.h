@@ -21,6 +21,7 @@ enum part {
 	PART_GAP,
 	PART_COVERAGE,
 	PART_AGENT,
+	PART_ORDER,
 	PART_ROW,
 };
 
@@ -60,6 +61,9 @@ FIELD_GETTER(field_get_flag);
 FIELD_GETTER(field_get_existing);
 FIELD_GETTER(field_get_event_id);
 FIELD_GETTER(field_get_boot);
+FIELD_GETTER(field_get_hex);
+FIELD_GETTER(field_get_order_kind);
+FIELD_GETTER(field_get_order_state);
 FIELD_GETTER(field_get_action);
 FIELD_GETTER(field_get_kind);
 FIELD_GETTER(field_get_category);

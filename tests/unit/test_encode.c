@@ -360,6 +360,30 @@ static void details_are_complete(void **state)
 	assert_int_equal(event_at(b, 4)->exit->signal, 9);
 }
 
+static void order(void **state)
+{
+	struct bench *b = *state;
+	struct event ev = { .action = ACTION_TAMPER,
+			    .class = CLASS_AGENT,
+			    .error = 13,
+			    .u.order = { .order_id = { (const uint8_t *)"id", 2 },
+					 .reason = { (const uint8_t *)"no", 2 },
+					 .kind = 7,
+					 .state = 5,
+					 .bytes = 9 } };
+
+	assert_int_equal(encode_event(b->x, &ev, NULL, 1), 0);
+	close_batch(b);
+	assert_int_equal(b->n, 1);
+	assert_int_equal(event_at(b, 0)->error, 13);
+	assert_int_equal(event_at(b, 0)->detail_case, EXHIBIT__V1__EVENT__DETAIL_ORDER);
+	assert_data(event_at(b, 0)->order->order_id, "id");
+	assert_data(event_at(b, 0)->order->reason, "no");
+	assert_int_equal(event_at(b, 0)->order->kind, EXHIBIT__V1__ORDER_KIND__ORDER_DISK);
+	assert_int_equal(event_at(b, 0)->order->state, EXHIBIT__V1__ORDER_STATE__ORDER_REFUSED);
+	assert_int_equal(event_at(b, 0)->order->bytes, 9);
+}
+
 static void agent_and_coverage(void **state)
 {
 	struct bench *b = *state;
@@ -411,6 +435,7 @@ int main(void)
 	ADD_TEST(&t, what_is_unknown_is_absent);
 	ADD_TEST(&t, details_are_complete);
 	ADD_TEST(&t, agent_and_coverage);
+	ADD_TEST(&t, order);
 	for (size_t i = 0; i < t.n; i++) {
 		t.test[i].setup_func = setup;
 		t.test[i].teardown_func = teardown;

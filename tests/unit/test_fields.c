@@ -22,6 +22,7 @@ struct world {
 	Exhibit__V1__File file;
 	Exhibit__V1__Net net;
 	Exhibit__V1__Gap gap;
+	Exhibit__V1__OrderInfo order;
 	Exhibit__V1__Event event;
 	struct arena *arena;
 };
@@ -56,6 +57,7 @@ static void world_init(struct world *w)
 	w->process.inode = 99;
 	w->process.device = 8 << 8 | 1;
 	exhibit__v1__exec__init(&w->exec);
+	exhibit__v1__order_info__init(&w->order);
 	exhibit__v1__exit__init(&w->exit);
 	exhibit__v1__file__init(&w->file);
 	exhibit__v1__net__init(&w->net);
@@ -154,6 +156,25 @@ static void as_gap(struct world *w)
 	w->event.gap = &w->gap;
 }
 
+static void as_order(struct world *w)
+{
+	w->order.order_id = B("\x01\xff");
+	w->order.kind = EXHIBIT__V1__ORDER_KIND__ORDER_MEMORY;
+	w->order.state = EXHIBIT__V1__ORDER_STATE__ORDER_REFUSED;
+	w->order.reason = B("no");
+	w->event.action = EXHIBIT__V1__ACTION__ACTION_ORDER;
+	w->event.class_ = EXHIBIT__V1__CLASS__CLASS_AGENT;
+	w->event.error = 13;
+	w->event.detail_case = EXHIBIT__V1__EVENT__DETAIL_ORDER;
+	w->event.order = &w->order;
+}
+
+static void as_tamper(struct world *w)
+{
+	as_order(w);
+	w->event.action = EXHIBIT__V1__ACTION__ACTION_TAMPER;
+}
+
 static void as_conflict(struct world *w)
 {
 	as_exec(w);
@@ -183,6 +204,11 @@ static const struct row {
 	{ "unknown count is absent", as_gap, .want = "\"from\":\"1970-01-01T00:00:01.000000001Z\"",
 	  .never = "\"count\"" },
 	{ "gap has no outcome", as_gap, .want = "\"kind\":\"pipeline_error\"", .never = "outcome" },
+	{ "an order", as_order, .nobody = true,
+	  .want = "\"order\":{\"id\":\"01ff\",\"kind\":\"memory\",\"state\":\"refused\","
+		  "\"reason\":\"no\"}" },
+	{ "a refused order failed", as_order, .want = "\"outcome\":\"failure\"" },
+	{ "tampering is an alert", as_tamper, .want = "\"kind\":\"alert\"" },
 	{ "time", as_exec, .want = "{\"@timestamp\":\"1970-01-01T00:00:03.000000000Z\"" },
 	{ "event id", as_exec,
 	  .want = "\"id\":\"h1/00112233445566778899aabbccddeeff/0102/critical/17\"" },
