@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proto/actions.h"
+#include "proto/order.h"
 
 #define ARROW " \xe2\x86\x92 " /* U+2192 */
 #define CONTAINER_SHOWN 12 /* digits, as docker ps shows them */
@@ -44,6 +45,8 @@ enum color row_view_color(const struct row_view *v)
 		return COLOR_CYAN;
 	case EXHIBIT__V1__EVENT__DETAIL_GAP:
 		return COLOR_RED;
+	case EXHIBIT__V1__EVENT__DETAIL_ORDER:
+		return COLOR_BOLD;
 	case EXHIBIT__V1__EVENT__DETAIL_COVERAGE:
 	case EXHIBIT__V1__EVENT__DETAIL_AGENT:
 		return COLOR_BLUE;
@@ -156,6 +159,21 @@ static void what_agent(FILE *f, const Exhibit__V1__AgentInfo *agent)
 	}
 }
 
+static void what_order(FILE *f, const Exhibit__V1__OrderInfo *o)
+{
+	const char *kind = order_kind_name(o->kind);
+
+	(void)fprintf(f, "%s %s", kind ? kind : "order", order_state_name(o->state));
+	if (o->case_id.len) {
+		(void)fputs(", case ", f);
+		put(f, &o->case_id);
+	}
+	if (o->reason.len) {
+		(void)fputs(": ", f);
+		put(f, &o->reason);
+	}
+}
+
 static void what(FILE *f, struct row_view *v)
 {
 	const Exhibit__V1__Event *e = v->subject.event;
@@ -181,6 +199,9 @@ static void what(FILE *f, struct row_view *v)
 		break;
 	case EXHIBIT__V1__EVENT__DETAIL_AGENT:
 		what_agent(f, e->agent);
+		break;
+	case EXHIBIT__V1__EVENT__DETAIL_ORDER:
+		what_order(f, e->order);
 		break;
 	case EXHIBIT__V1__EVENT__DETAIL_EXEC:
 	case EXHIBIT__V1__EVENT__DETAIL__NOT_SET:
