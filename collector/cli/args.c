@@ -9,6 +9,7 @@
 #include "collector/cli/verbs.h"
 #include "proto/base/clock.h"
 #include "proto/base/suggest.h"
+#include "proto/identity.h"
 
 #define FLAG_FIRST 256 /* getopt's value of the first row */
 #define BY_VALUE (-1)
@@ -82,6 +83,14 @@ SETTER(set_pid)
 	if (!parse_u64(value, UINT32_MAX, &pid) || pid == 0)
 		return bad_value(f, value, e, "a process id");
 	a->pid = (uint32_t)pid;
+	return 0;
+}
+
+SETTER(set_hours)
+{
+	UNUSED_HERE;
+	if (!parse_u64(value, 12, &a->hours) || a->hours == 0)
+		return bad_value(f, value, e, "1 to 12: people's certificates live no longer");
 	return 0;
 }
 
@@ -223,13 +232,29 @@ static const struct flag flags[] = {
 	       "TEXT anywhere: command line, paths, names, unit, container"),
 	OPTION("where", "FIELD=VALUE", VERBS_FILTER, set_where, terms,
 	       "any field by its ECS name: file.path=/etc/*, destination.ip=10.0.0.0/8"),
-	OPTION("json", NULL, VERBS_QUERY, set_true, json,
+	OPTION("dir", "DIR", VERB_AUTHORITY, set_text, dir,
+	       "where the order authority's key and certificates lie"),
+	OPTION("name", "NAME", VERB_AUTHORITY, set_text, name, "issue, revoke: the person"),
+	OPTION("roles", "LIST", VERB_AUTHORITY, set_text, roles,
+	       "issue: of " IDENTITY_ROLES_TEXT ", separated by commas; viewer, if not given"),
+	OPTION("hours", "N", VERB_AUTHORITY, set_hours, hours,
+	       "issue: life of the certificates, at most and if not given 12"),
+	OPTION("signing-key", "KEY", VERB_AUTHORITY, set_text, signing_key,
+	       "issue: sign this key for orders instead of making one: the file of a public key or "
+	       "of a request, or pkcs11:..."),
+	OPTION("serial", "HEX", VERB_AUTHORITY, set_text, serial, "revoke: one certificate alone"),
+	OPTION("tenant", "NAME", VERB_AUTHORITY, set_text, tenant,
+	       "the people's tenant; 'default', if not given"),
+	OPTION("domain", "NAME", VERB_AUTHORITY, set_text, domain,
+	       "the trust domain of all names; 'exhibit.internal', if not given"),
+	OPTION("json", NULL, VERBS_QUERY | VERB_AUTHORITY, set_true, json,
 	       "JSON lines, also on a terminal; a pipe gets them anyway"),
-	OPTION("no-color", NULL, VERBS_QUERY, set_true, no_color,
+	OPTION("no-color", NULL, VERBS_QUERY | VERB_AUTHORITY, set_true, no_color,
 	       "no colours (nor when NO_COLOR is set)"),
-	OPTION("config", "FILE", VERBS_QUERY, set_text, config,
+	OPTION("config", "FILE", VERBS_QUERY | VERB_AUTHORITY, set_text, config,
 	       "configuration; else $EXHIBIT_CONFIG, else ~/.config/exhibit/config.yaml"),
-	OPTION("help", NULL, VERBS_QUERY | VERB_COMPLETION, set_true, help, "show this help"),
+	OPTION("help", NULL, VERBS_QUERY | VERB_AUTHORITY | VERB_COMPLETION, set_true, help,
+	       "show this help"),
 };
 
 static const char *const hosts_examples[] = {
@@ -284,6 +309,21 @@ static const char *const status_examples[] = {
 	"size of the store, agents' lag and losses",
 	NULL,
 };
+static const char *const authority_examples[] = {
+	"exhibit authority init --dir authority",
+	"make the order authority; its key belongs offline",
+	"exhibit authority issue --dir authority --name ann --roles viewer,acquirer",
+	"ann may look and order, for 12 hours: a certificate for TLS and one for signing orders",
+	"exhibit authority issue --dir authority --name bob --roles approver --signing-key bob.csr",
+	"bob signs with a key that he made; also the URI of a key on a token, pkcs11:...",
+	"exhibit authority revoke --dir authority --name ann",
+	"the next revocation list, with all that ann holds; or --serial HEX",
+	"exhibit authority publish --dir authority",
+	"hand the newest list to the collector, and through it to every host",
+	"exhibit authority list --dir authority",
+	"who holds what",
+	NULL,
+};
 static const char *const completion_examples[] = {
 	". <(exhibit completion bash)",
 	"complete verbs and flags in this shell",
@@ -300,6 +340,8 @@ static const struct verb verbs[] = {
 	  verb_coverage },
 	{ VERB_STATUS, "status", NULL, "show the state of collector and agents", status_examples,
 	  verb_status },
+	{ VERB_AUTHORITY, "authority", "ACTION",
+	  "make the order authority, issue and revoke people", authority_examples, verb_authority },
 	{ VERB_COMPLETION, "completion", "SHELL", "write a completion script for bash",
 	  completion_examples, verb_completion },
 };

@@ -20,6 +20,7 @@ enum { /* verbs, bits */
        VERB_STATUS = 1 << 5,
        VERB_COMPLETION = 1 << 6,
        VERBS_QUERY = (1 << 6) - 1,
+       VERB_AUTHORITY = 1 << 7,
 };
 
 /* Everything that was said. Strings are those of argv. */
@@ -31,6 +32,9 @@ struct args {
 	bool has_limit;
 	uint32_t pid;
 	const char *object; /* what follows the verb: an entity id, "bash" */
+	/* authority */
+	const char *dir, *name, *roles, *domain, *tenant, *signing_key, *serial;
+	uint64_t hours;
 	size_t n_hosts, n_terms;
 	ProtobufCBinaryData hosts[ARGS_HOSTS_MAX];
 	Exhibit__V1__FilterTerm terms[ARGS_TERMS_MAX];

@@ -17,6 +17,11 @@ static const struct option rows[] = {
 	  "the authority that issued the collector's certificate", "FILE" },
 	{ "tls.server-name", OPT_STRING, AT(server_name), 1, 255, NULL,
 	  "the name in the collector's certificate, when it is not in its address", "NAME" },
+	{ "signing-key", OPT_STRING, AT(signing_key), 1, PATH_MAX, NULL,
+	  "the caller's key for signing orders: a PEM file, or pkcs11:token=...;object=...",
+	  "KEY" },
+	{ "signing-cert", OPT_STRING, AT(signing_cert), 1, PATH_MAX, NULL,
+	  "its certificate, by the order authority", "FILE" },
 };
 
 const struct option_table cli_options = {

@@ -7,6 +7,7 @@
 
 struct cli_config {
 	char *collector, *cert, *key, *order_ca, *server_name;
+	char *signing_key, *signing_cert; /* for orders; may be empty */
 };
 
 extern const struct option_table cli_options;

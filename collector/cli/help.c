@@ -197,7 +197,9 @@ void help_man(void)
 	man_fields();
 	printf(".Sh FILES\n.Pa ~/.config/exhibit/config.yaml\nnames the collector and the caller's certificate:\n"
 	       ".Bd -literal\ncollector: collector.example:7443\ntls:\n  cert: alice.crt\n  key: alice.key\n"
-	       "  order-ca: order-ca.crt\n.Ed\n"
+	       "  order-ca: order-ca.crt\nsigning-key: alice.sign.key\nsigning-cert: alice.sign.crt\n.Ed\n"
+	       "The signing key, for orders and approvals, may lie on a token:\n"
+	       ".Ql pkcs11:token=alice;object=orders?module-path=/usr/lib/softhsm/libsofthsm2.so .\n"
 	       ".Sh EXIT STATUS\n0 found, 1 none, 2 error, 3 incomplete:\na gap, or a host that is missing or behind; "
 	       "beats 0 and 1.\n");
 }
@@ -229,13 +231,16 @@ void help_completion(void)
 	printf("# bash completion for exhibit; written by 'exhibit completion bash' from its tables.\n"
 	       "_exhibit() {\n"
 	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\n"
-	       "\tcase $prev in\n\t--config) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n\t--action) words='");
+	       "\tcase $prev in\n\t--config | --signing-key) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+	       "\t--dir) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n\t--action) words='");
 	words_of_actions();
 	printf("' ;;\n\t*)\n\t\tcase ${COMP_WORDS[1]} in\n");
 	for (size_t i = 0; (v = verb_at(i)); i++) {
 		printf("\t\t%s) words='", v->name);
 		words_of(v->bit);
-		printf("%s' ;;\n", v->bit == VERB_COMPLETION ? " bash" : "");
+		printf("%s' ;;\n", v->bit == VERB_COMPLETION ? " bash" :
+				   v->bit == VERB_AUTHORITY  ? " init issue revoke list publish" :
+							       "");
 	}
 	printf("\t\tesac ;;\n\tesac\n\t[ \"$COMP_CWORD\" -eq 1 ] && words='--help --version --print-man");
 	for (size_t i = 0; (v = verb_at(i)); i++)

@@ -13,6 +13,7 @@ int verb_events(const struct args *a);
 int verb_tree(const struct args *a);
 int verb_coverage(const struct args *a);
 int verb_status(const struct args *a);
+int verb_authority(const struct args *a);
 int verb_completion(const struct args *a);
 
 #endif

@@ -32,7 +32,7 @@ make_certs() {
 		"$bin/exhibit-collector" certs collector --dir "$certs" --name collector \
 			--san localhost,127.0.0.1 &&
 		"$bin/exhibit-collector" certs host --dir "$certs" --tenant default --id "$host_id" &&
-		"$bin/exhibit-collector" certs responder --dir "$certs" --tenant default \
+		"$bin/exhibit" authority issue --dir "$certs" --tenant default \
 			--name "$user_name" --roles viewer,acquirer,approver --hours 12
 }
 
@@ -75,6 +75,8 @@ tls:
   cert: $certs/responder-$user_name.crt
   key: $certs/responder-$user_name.key
   order-ca: $certs/order-ca.crt
+signing-key: $certs/responder-$user_name.sign.key
+signing-cert: $certs/responder-$user_name.sign.crt
 YAML
 }
 
