@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make run` as deploy/run/run.sh does it: comes up, shows, restarts what dies, ends without a trace."""
+import datetime
 import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from activity import execs_with, run
 from basics import BUILD, until
+from test_clock import Clock
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "run" / "run.sh"
 
@@ -18,8 +20,8 @@ SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "run" / "run.sh"
 class Run:
     """One `make run` in a build folder of its own that shares the binaries."""
 
-    def __init__(self, folder):
-        self.build = folder
+    def __init__(self, folder, env=None):
+        self.build, self.env = folder, env or dict(os.environ)
         folder.mkdir(exist_ok=True)
         if not (folder / "bin").exists():
             (folder / "bin").symlink_to(BUILD / "bin")
@@ -27,7 +29,7 @@ class Run:
 
     def start(self):
         self.output = open(self.build / "output", "ab")
-        self.process = subprocess.Popen([SCRIPT], env={**os.environ, "B": str(self.build)}, stdout=self.output,
+        self.process = subprocess.Popen([SCRIPT], env={**self.env, "B": str(self.build)}, stdout=self.output,
                                         stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
         self.shown = len(self.text)
         until(lambda: self.process.poll() is not None or "live events follow" in self.text[self.shown:], 60,
@@ -49,7 +51,7 @@ class Run:
 
     def ask(self, *args, seconds=60):
         done = subprocess.run([BUILD / "bin" / "exhibit", *args, "--config", self.build / "run" / "exhibit.yaml",
-                               "--json"], capture_output=True, text=True, timeout=seconds)
+                               "--json"], capture_output=True, text=True, timeout=seconds, env=self.env)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def events(self, *args, seconds=60):
@@ -94,8 +96,8 @@ def programs():
 def runs(need_bpf, tmp_path):
     started = []
 
-    def start(name):
-        started.append(Run(tmp_path / name))
+    def start(name, env=None):
+        started.append(Run(tmp_path / name, env))
         return started[-1].start()
     yield start
     for one in started:
@@ -156,22 +158,32 @@ def test_same_folder_twice_is_refused(runs, tmp_path):
     one.sees("still-there")
 
 
-def test_expired_certificates_are_renewed(runs, tmp_path):
-    """The next day: whatever ran out is made anew, with the same names and the same data."""
-    first = runs("b")
+def validity(crt):
+    cert = x509.load_pem_x509_certificate(crt.read_bytes())
+    return cert.not_valid_before, cert.not_valid_after
+
+
+@pytest.mark.parametrize("days,expired", [(1, {"responder"}), (40, {"responder", "host"}),
+                                          (100, {"responder", "host", "collector"})])
+def test_the_next_day_certificates_are_renewed(days, expired, runs, tmp_path):
+    """A later day, by a clock that all of `make run` goes by: what ran out meanwhile is made anew, with the same
+    names, and the data are still there."""
+    clock = Clock(tmp_path)
+    first = runs("b", clock.env())
     first.sees("day-one")
     assert first.interrupt() == 0
-    certs = first.build / "run" / "certs"
-    before = {}
-    for crt in list(certs.glob("responder-*.crt")) + list(certs.glob("host-*.crt")):
-        before[crt] = crt.read_bytes()
-        crt.unlink()
-    assert len(before) == 2
-    time.sleep(0.1)
-    second = Run(tmp_path / "b").start()
-    try:
-        second.sees("day-two")
-        assert all(crt.read_bytes() != old for crt, old in before.items())
-        assert execs_with(second, "day-one")
-    finally:
-        second.end()
+    certs = {kind: next((first.build / "run" / "certs").glob(f"{kind}-*.crt"))
+             for kind in ("responder", "host", "collector")}
+    old = {kind: crt.read_bytes() for kind, crt in certs.items()}
+    clock.set(days * 86400)
+    later = datetime.datetime.utcnow() + datetime.timedelta(days=days)
+    assert {kind for kind, crt in certs.items() if validity(crt)[1] < later} == expired
+    second = runs("b", clock.env())
+    second.sees("day-two")
+    for kind, crt in certs.items():
+        begins, ends = validity(crt)
+        assert begins < later + datetime.timedelta(minutes=5) and ends > later, kind
+        assert crt.read_bytes() != old[kind] or kind not in expired, kind
+    assert execs_with(second, "day-one")
+    hosts = second.ask("hosts")
+    assert len(hosts) == 1 and hosts[0]["exhibit"]["conflicts"] == 0
