@@ -161,7 +161,7 @@ void json_bool(struct json *j, const char *key, bool v)
 		put(j, v ? "true" : "false", v ? 4 : 5);
 }
 
-void json_null(struct json *j, const char *key)
+void json_none(struct json *j, const char *key)
 {
 	if (begin_key(j, key))
 		put(j, "null", 4);

@@ -30,7 +30,7 @@ void json_close(struct json *j, char bracket); /* '}' or ']' */
 void json_u64(struct json *j, const char *key, uint64_t v);
 void json_i64(struct json *j, const char *key, int64_t v);
 void json_bool(struct json *j, const char *key, bool v);
-void json_null(struct json *j, const char *key);
+void json_none(struct json *j, const char *key);
 /* NUL-terminated, written as it is but for escapes. */
 void json_text(struct json *j, const char *key, const char *text);
 /* Any bytes, with the sibling KEY_base64 when they need it. Not in arrays. */

@@ -87,7 +87,7 @@ static void lists_numbers_and_nesting(void **state)
 	json_u64(&j, "n", UINT64_MAX);
 	json_i64(&j, "m", -1);
 	json_bool(&j, "b", true);
-	json_null(&j, "z");
+	json_none(&j, "z");
 	json_close(&j, '}');
 	json_list(&j, "e", items, 1);
 	json_time(&j, "t", 0);

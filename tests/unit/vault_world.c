@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/vault_world.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "collector/vault_internal.h"
+
+int64_t vault_world_now_ns;
+
+static int64_t now(void)
+{
+	return vault_world_now_ns;
+}
+
+static int ledger(void *ctx, const Exhibit__V1__LedgerEntry *entry, uint64_t *ret_index,
+		  struct error *e)
+{
+	struct vault_world *w = ctx;
+
+	if (w->ledger_fails)
+		return error_set(e, -w->ledger_fails, "the ledger fails: %m");
+	assert_true(w->leaves < ARRAY_LEN(w->kinds));
+	if (ret_index)
+		*ret_index = 100 + w->leaves;
+	w->kinds[w->leaves++] = entry->kind;
+	(void)snprintf(w->text, sizeof(w->text), "%.*s", (int)entry->text.len,
+		       (const char *)entry->text.data);
+	return 0;
+}
+
+struct vault_world *vault_world_new(void)
+{
+	struct vault_world *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	vault_world_now_ns = 1700000000000000000;
+	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/exhibit-vault-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	(void)snprintf(w->vault_dir, sizeof(w->vault_dir), "%s/vault", w->dir);
+	w->config = (struct vault_config){ .dir = w->vault_dir,
+					   .abandon_ms = 3600000,
+					   .now = now,
+					   .ledger = ledger,
+					   .ledger_ctx = w };
+	w->begin.tenant = (struct batch_name){ 4, "acme" };
+	w->begin.host_id = (struct batch_name){ 5, "web-1" };
+	w->begin.host_name = (struct batch_name){ 3, "web" };
+	w->begin.order.kind = EXHIBIT__V1__ORDER_KIND__ORDER_MEMORY;
+	w->begin.order.case_id = (struct batch_name){ 6, "case-7" };
+	w->begin.order.requester = (struct batch_name){ 3, "ann" };
+	memset(w->begin.order_id, 0x11, VAULT_ID_LEN);
+	memset(w->begin.exhibit_id, 0x22, VAULT_ID_LEN);
+	return w;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	vault_protect(path, false);
+	return remove(path);
+}
+
+void vault_world_free(struct vault_world *w)
+{
+	vault_world_close(w);
+	(void)nftw(w->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(w);
+}
+
+void vault_world_open(struct vault_world *w)
+{
+	int r = vault_open(&w->config, &w->v, &w->error);
+
+	if (r < 0)
+		fail_msg("%s", w->error.text);
+}
+
+void vault_world_close(struct vault_world *w)
+{
+	vault_upload_free(w->u);
+	w->u = NULL;
+	vault_close(w->v);
+	w->v = NULL;
+}
+
+void vault_world_begin(struct vault_world *w, int r)
+{
+	w->error = (struct error){ 0 };
+	int got = vault_upload_begin(w->v, &w->begin, &w->u, &w->receipt, &w->error);
+
+	if (got != r)
+		fail_msg("begin gave %d instead of %d: %s", got, r, w->error.text);
+}
+
+void vault_world_bytes(uint32_t item, uint64_t offset, uint8_t *out, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint64_t at = offset + i;
+
+		out[i] = (at >> 20) % 2 ? 0 : (uint8_t)(at * 31 + (at >> 9) + item);
+	}
+}
+
+int vault_world_chunk(struct vault_world *w, uint32_t item, uint64_t offset, size_t len)
+{
+	uint8_t *raw = malloc(len + 1);
+	struct seal_hash hash;
+	unsigned int n = SEAL_HASH_LEN;
+	bool zero = (offset >> 20) % 2 && offset % 3 == 0;
+
+	assert_non_null(raw);
+	vault_world_bytes(item, offset, raw, len);
+	assert_int_equal(EVP_Digest(raw, len, hash.b, &n, EVP_sha256(), NULL), 1);
+	w->error = (struct error){ 0 };
+	int r = vault_upload_chunk(w->u, item, offset, zero ? NULL : raw, len, &hash, &w->error);
+
+	free(raw);
+	return r;
+}
+
+void vault_world_chunks(struct vault_world *w, uint32_t item, uint64_t from, uint64_t to)
+{
+	for (uint64_t at = from; at < to; at += VAULT_CHUNK_BYTES) {
+		size_t len = to - at < VAULT_CHUNK_BYTES ? (size_t)(to - at) : VAULT_CHUNK_BYTES;
+
+		if (vault_world_chunk(w, item, at, len) < 0)
+			fail_msg("%s", w->error.text);
+	}
+}
+
+void vault_world_hash(uint32_t item, uint64_t bytes, struct seal_hash *ret)
+{
+	uint8_t *raw = malloc(bytes + 1);
+	unsigned int n = SEAL_HASH_LEN;
+
+	assert_non_null(raw);
+	vault_world_bytes(item, 0, raw, bytes);
+	assert_int_equal(EVP_Digest(raw, bytes, ret->b, &n, EVP_sha256(), NULL), 1);
+	free(raw);
+}
+
+int vault_world_end(struct vault_world *w, uint32_t item, uint64_t bytes)
+{
+	struct seal_hash hash;
+
+	vault_world_hash(item, bytes, &hash);
+	w->error = (struct error){ 0 };
+	return vault_upload_end(w->u, item, bytes, &hash, &w->error);
+}
+
+void vault_world_item(struct vault_world *w, uint32_t item, const char *name, uint64_t bytes)
+{
+	assert_int_equal(
+		vault_upload_item(w->u, item, name, strlen(name), "raw", 3, bytes, &w->error), 0);
+	vault_world_chunks(w, item, 0, bytes);
+	if (vault_world_end(w, item, bytes) < 0)
+		fail_msg("%s", w->error.text);
+}
+
+char *vault_world_manifest(const struct vault_world *w, const char *items, const char *extra)
+{
+	char id[VAULT_ID_TEXT], order[VAULT_ID_TEXT], hash[65], name[VAULT_NAME_MAX + 1];
+	const char *comma = "";
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	uint32_t item;
+	uint64_t bytes;
+	int n;
+
+	assert_non_null(out);
+	(void)fprintf(out, "{\"exhibit_id\":\"%s\",\"order_id\":\"%s\",\"items\":[",
+		      vault_id_text(w->begin.exhibit_id, id),
+		      vault_id_text(w->begin.order_id, order));
+	while (sscanf(items, "%" SCNu32 " %128[^ ] %" SCNu64 "%n", &item, name, &bytes, &n) == 3) {
+		struct seal_hash h;
+
+		vault_world_hash(item, bytes, &h);
+		vault_hex(h.b, SEAL_HASH_LEN, hash);
+		(void)fprintf(out, "%s{\"name\":\"%s\",\"bytes\":%" PRIu64 ",\"sha256\":\"%s\"}",
+			      comma, name, bytes, hash);
+		comma = ",";
+		items += n;
+		items += strspn(items, ", ");
+	}
+	(void)fprintf(out, "]%s}", extra);
+	assert_int_equal(fclose(out), 0);
+	return text;
+}
+
+int vault_world_seal(struct vault_world *w, const char *manifest)
+{
+	static const uint8_t signature[SEAL_SIGNATURE_LEN] = { 1, 2, 3 };
+	static const uint8_t key_id[SEAL_KEY_ID_LEN] = { 9, 8, 7 };
+	struct vault_upload *u = TAKE(w->u);
+
+	w->error = (struct error){ 0 };
+	return vault_upload_seal(u, manifest, strlen(manifest), signature, key_id, &w->receipt,
+				 &w->error);
+}
+
+Exhibit__V1__ExhibitInfo *vault_world_info(struct vault_world *w)
+{
+	Exhibit__V1__ExhibitInfo *info = NULL;
+
+	if (vault_get(w->v, &w->begin.tenant, w->begin.exhibit_id, &info, &w->error) < 0)
+		return NULL;
+	return info;
+}
+
+const char *vault_world_path(struct vault_world *w, const char *sub, const char *leaf)
+{
+	static char path[512];
+	char id[VAULT_ID_TEXT];
+
+	(void)snprintf(
+		path, sizeof(path), "%s/acme/%s%s%s%s", w->vault_dir, sub,
+		sub[0] && sub[strlen(sub) - 1] == '/' ? vault_id_text(w->begin.exhibit_id, id) : "",
+		leaf[0] ? "/" : "", leaf);
+	return path;
+}
+
+static void keep_first(void *ctx, const char *sentence)
+{
+	char *first = ctx;
+
+	if (!first[0])
+		(void)snprintf(first, 2048, "%s", sentence);
+}
+
+uint64_t vault_world_check(struct vault_world *w, char first[static 2048])
+{
+	uint64_t faults = 0;
+
+	first[0] = '\0';
+	if (vault_check(w->vault_dir, keep_first, first, &faults, &w->error) < 0)
+		fail_msg("%s", w->error.text);
+	return faults;
+}
