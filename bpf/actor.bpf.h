@@ -14,15 +14,21 @@ static __always_inline void fill_image(struct rec_image *image, struct task_stru
 	image->start_ns = LOAD(leader, start_boottime);
 }
 
+/* subsys: constant once loaded. */
 static __always_inline struct cgroup *cgroup_of(struct task_struct *task, uint32_t subsys)
 {
 	struct css_set *set = LOAD(task, cgroups);
+	struct cgroup_subsys_state **at = (void *)set +
+					  bpf_core_field_offset(struct css_set, subsys) +
+					  subsys * sizeof(void *);
 	struct cgroup_subsys_state *css = NULL;
-	void *at = (void *)set + bpf_core_field_offset(struct css_set, subsys) +
-		   subsys * sizeof(void *);
 
+#ifdef TYPED
+	css = *at;
+#else
 	READ_BYTES(&css, sizeof(css), at);
-	return READ(css, cgroup);
+#endif
+	return LOAD(css, cgroup);
 }
 
 /* The cgroup of a v1 hierarchy that says most about the workload: memory's, else pids'; NULL:
@@ -35,12 +41,12 @@ static __always_inline struct cgroup *cgroup_v1_of(struct task_struct *task)
 	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id)) {
 		cgroup =
 			cgroup_of(task, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
-		if (cgroup && READ(cgroup, root) != v2)
+		if (cgroup && LOAD(cgroup, root) != v2)
 			return cgroup;
 	}
 	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id)) {
 		cgroup = cgroup_of(task, bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id));
-		if (cgroup && READ(cgroup, root) != v2)
+		if (cgroup && LOAD(cgroup, root) != v2)
 			return cgroup;
 	}
 	return NULL;
@@ -57,6 +63,13 @@ static __always_inline uint32_t pid_ns_of(struct task_struct *task)
 	return READ(upid, ns, ns.inum);
 }
 
+static __always_inline uint64_t cgroup_v1_id_of(struct task_struct *task)
+{
+	struct cgroup *cgroup = cgroup_v1_of(task);
+
+	return cgroup ? LOAD(cgroup, kn, id) : 0;
+}
+
 static __always_inline void fill_actor(struct rec_actor *actor, struct task_struct *task)
 {
 	const struct cred *cred = LOAD(task, cred);
@@ -65,7 +78,7 @@ static __always_inline void fill_actor(struct rec_actor *actor, struct task_stru
 	fill_image(&actor->image, task);
 	fill_image(&actor->parent, LOAD(task, real_parent));
 	actor->cgroup_id = LOAD(task, cgroups, dfl_cgrp, kn, id);
-	actor->cgroup_v1_id = READ(cgroup_v1_of(task), kn, id);
+	actor->cgroup_v1_id = cgroup_v1_id_of(task);
 	actor->tid = LOAD(task, pid);
 	actor->uid = LOAD(cred, euid.val);
 	actor->gid = LOAD(cred, egid.val);

@@ -22,9 +22,12 @@
 #define LOAD(src, ...) READ(src, __VA_ARGS__)
 #define CURRENT_TASK() ((struct task_struct *)bpf_get_current_task())
 #else
+#define TYPED
 #define LOAD(src, ...) ___arrow(src, __VA_ARGS__)
 #define CURRENT_TASK() bpf_get_current_task_btf()
 #endif
+/* LOAD where the caller knows src by its type, else READ. typed: a constant. */
+#define LOAD_IF(typed, src, ...) ((typed) ? LOAD(src, __VA_ARGS__) : READ(src, __VA_ARGS__))
 #define READ_INTO(dst, src, ...) BPF_CORE_READ_INTO(dst, src, __VA_ARGS__)
 #define READ_BYTES(dst, len, src) bpf_probe_read_kernel(dst, len, src)
 #define READ_STRING(dst, size, src) bpf_probe_read_kernel_str(dst, size, src)

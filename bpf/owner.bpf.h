@@ -80,17 +80,17 @@ static __always_inline bool is_mapped(const uint8_t *a)
 }
 
 /* An IPv6 socket that speaks IPv4 keeps mapped addresses; a listener on :: is IPv6. skc_num is gone
- * by the time a connection is closed, inet_sport is not. */
-static __always_inline void fill_ends(struct ends *ends, struct sock *sk)
+ * by the time a connection is closed, inet_sport is not. typed: the verifier knows sk's type. */
+static __always_inline void fill_ends(struct ends *ends, struct sock *sk, bool typed)
 {
 	struct inet_sock *inet = (void *)sk;
 
-	ends->local_port = READ(sk, __sk_common.skc_num);
+	ends->local_port = LOAD_IF(typed, sk, __sk_common.skc_num);
 	if (!ends->local_port)
 		ends->local_port = __builtin_bswap16(READ(inet, inet_sport));
-	ends->remote_port = __builtin_bswap16(READ(sk, __sk_common.skc_dport));
+	ends->remote_port = __builtin_bswap16(LOAD_IF(typed, sk, __sk_common.skc_dport));
 	ends->family = 4;
-	if (READ(sk, __sk_common.skc_family) == AF_INET6) {
+	if (LOAD_IF(typed, sk, __sk_common.skc_family) == AF_INET6) {
 		READ_INTO(&ends->local, sk, __sk_common.skc_v6_rcv_saddr);
 		READ_INTO(&ends->remote, sk, __sk_common.skc_v6_daddr);
 		if (!is_mapped(ends->remote) && !is_mapped(ends->local)) {
@@ -100,8 +100,8 @@ static __always_inline void fill_ends(struct ends *ends, struct sock *sk)
 		__builtin_memset(ends->local, 0, sizeof(ends->local));
 		__builtin_memset(ends->remote, 0, sizeof(ends->remote));
 	}
-	READ_INTO((uint32_t *)ends->local, sk, __sk_common.skc_rcv_saddr);
-	READ_INTO((uint32_t *)ends->remote, sk, __sk_common.skc_daddr);
+	*(uint32_t *)ends->local = LOAD_IF(typed, sk, __sk_common.skc_rcv_saddr);
+	*(uint32_t *)ends->remote = LOAD_IF(typed, sk, __sk_common.skc_daddr);
 }
 
 #endif

@@ -97,7 +97,7 @@ static __always_inline void stock_socket_body(struct task_struct *task, struct s
 	rec.h.len = sizeof(rec);
 	fill_actor(&rec.h.actor, task);
 	rec.h.actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
-	fill_ends(&ends, sk);
+	fill_ends(&ends, sk, false);
 	__builtin_memcpy(rec.local, ends.local, sizeof(rec.local));
 	__builtin_memcpy(rec.remote, ends.remote, sizeof(rec.remote));
 	rec.local_port = ends.local_port;

@@ -99,11 +99,12 @@ static __noinline int accept_body(long fd, uint32_t flags)
 	struct sock *sk = READ(socket, sk);
 
 	COUNT(REC_CLASS_TCP_ACCEPT, seen);
-	if (!sk || !is_tcp(sk)) {
+	if (!sk || !is_tcp(sk, false)) {
 		COUNT(REC_CLASS_TCP_ACCEPT, filtered);
 		return 0;
 	}
-	tcp_call_body(sk, task, REC_TCP_ACCEPT, REC_ROLE_ACCEPTER, REC_CLASS_TCP_ACCEPT, flags);
+	tcp_call_body(sk, task, REC_TCP_ACCEPT, REC_ROLE_ACCEPTER, REC_CLASS_TCP_ACCEPT, flags,
+		      false);
 	return 0;
 }
 

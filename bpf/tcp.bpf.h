@@ -10,26 +10,27 @@
 #include "bpf/emit.bpf.h"
 #include "bpf/owner.bpf.h"
 
-static __always_inline bool is_tcp(struct sock *sk)
+/* typed, here and below: the verifier knows the type of sk. */
+static __always_inline bool is_tcp(struct sock *sk, bool typed)
 {
-	uint16_t family = READ(sk, __sk_common.skc_family);
+	uint16_t family = LOAD_IF(typed, sk, __sk_common.skc_family);
 
 	return (family == AF_INET || family == AF_INET6) && READ(sk, sk_protocol) == IPPROTO_TCP;
 }
 
-static __always_inline void fill_tcp(struct rec_tcp *rec, struct sock *sk)
+static __always_inline void fill_tcp(struct rec_tcp *rec, struct sock *sk, bool typed)
 {
 	struct ends ends;
 
 	__builtin_memset(&ends, 0, sizeof(ends));
-	fill_ends(&ends, sk);
+	fill_ends(&ends, sk, typed);
 	__builtin_memcpy(rec->local, ends.local, sizeof(rec->local));
 	__builtin_memcpy(rec->remote, ends.remote, sizeof(rec->remote));
 	rec->local_port = ends.local_port;
 	rec->remote_port = ends.remote_port;
 	rec->family = ends.family;
-	rec->socket = READ(sk, __sk_common.skc_cookie.counter);
-	rec->h.actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
+	rec->socket = LOAD_IF(typed, sk, __sk_common.skc_cookie.counter);
+	rec->h.actor.net_ns = LOAD_IF(typed, sk, __sk_common.skc_net.net, ns.inum);
 }
 
 /* By the record's pid: before 6.10 sockops may not ask which process runs. */
@@ -40,9 +41,10 @@ static __always_inline bool is_own_record(const struct rec_header *h)
 	return bpf_map_lookup_elem(&exh_own, &tgid) != NULL;
 }
 
-static __always_inline void send_call(struct rec_tcp *rec, struct sock *sk, uint32_t class)
+static __always_inline void send_call(struct rec_tcp *rec, struct sock *sk, uint32_t class,
+				      bool typed)
 {
-	fill_tcp(rec, sk);
+	fill_tcp(rec, sk, typed);
 	if (is_own_record(&rec->h))
 		COUNT(class, filtered);
 	else
@@ -51,7 +53,7 @@ static __always_inline void send_call(struct rec_tcp *rec, struct sock *sk, uint
 
 /* In the context of the process that calls. */
 static __always_inline void tcp_call_body(struct sock *sk, struct task_struct *task, uint32_t op,
-					  uint32_t role, uint32_t class, uint32_t flags)
+					  uint32_t role, uint32_t class, uint32_t flags, bool typed)
 {
 	struct rec_tcp rec;
 
@@ -61,9 +63,9 @@ static __always_inline void tcp_call_body(struct sock *sk, struct task_struct *t
 	rec.op = op;
 	rec.role = role;
 	fill_actor(&rec.h.actor, task);
-	rec.h.actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
+	rec.h.actor.net_ns = LOAD_IF(typed, sk, __sk_common.skc_net.net, ns.inum);
 	own_socket(sk, &rec.h.actor, role, rec.h.boottime_ns, flags);
-	send_call(&rec, sk, class);
+	send_call(&rec, sk, class, typed);
 }
 
 /* SYN_SENT: only who it is; the record follows with the local port. Nonzero: there is no room to
@@ -74,7 +76,7 @@ static __always_inline long tcp_connecting(struct sock *sk, struct task_struct *
 
 	__builtin_memset(&actor, 0, sizeof(actor));
 	fill_actor(&actor, task);
-	actor.net_ns = READ(sk, __sk_common.skc_net.net, ns.inum);
+	actor.net_ns = LOAD(sk, __sk_common.skc_net.net, ns.inum);
 	return own_socket(sk, &actor, REC_ROLE_OPENER, bpf_ktime_get_boot_ns(), io_uring_flag());
 }
 
@@ -94,7 +96,7 @@ static __always_inline void tcp_connect_body(struct sock *sk)
 	rec.role = REC_ROLE_OPENER;
 	rec.h.actor = owner->actor;
 	rec.h.flags = owner->flags;
-	send_call(&rec, sk, REC_CLASS_TCP);
+	send_call(&rec, sk, REC_CLASS_TCP, false);
 }
 
 /* Bytes of payload: what was sent less what was sent again; what came in order less the peer's FIN,
@@ -105,7 +107,7 @@ static __always_inline void fill_bytes(struct rec_tcp *rec, struct sock *sk)
 
 	rec->bytes_out = READ(tp, bytes_sent) - READ(tp, bytes_retrans);
 	rec->bytes_in = READ(tp, bytes_received);
-	if (rec->bytes_in && READ(sk, __sk_common.skc_flags) & (1 << SOCK_DONE_BIT))
+	if (rec->bytes_in && LOAD(sk, __sk_common.skc_flags) & (1 << SOCK_DONE_BIT))
 		rec->bytes_in--;
 }
 
@@ -136,10 +138,10 @@ static __always_inline void tcp_close_body(struct sock *sk, int old_state)
 		COUNT(REC_CLASS_TCP, filtered);
 		return;
 	}
-	fill_tcp(&rec, sk);
+	fill_tcp(&rec, sk, true);
 	fill_bytes(&rec, sk);
 	rec.established = old_state != TCP_SYN_SENT;
-	rec.error = READ(sk, sk_err);
+	rec.error = LOAD(sk, sk_err);
 	emit(&rec.h, sizeof(rec), REC_CLASS_TCP, REC_RING_BULK);
 }
 
@@ -169,7 +171,7 @@ static __always_inline void tcp_state_body(struct sock *sk, int old_state, int n
 {
 	struct task_struct *task;
 
-	if (!tcp_matters(old_state, new_state) || !is_tcp(sk))
+	if (!tcp_matters(old_state, new_state) || !is_tcp(sk, true))
 		return;
 	task = CURRENT_TASK();
 	if (new_state == TCP_SYN_SENT && ports_later && tcp_connecting(sk, task) == 0)
@@ -177,10 +179,10 @@ static __always_inline void tcp_state_body(struct sock *sk, int old_state, int n
 	COUNT(REC_CLASS_TCP, seen);
 	if (new_state == TCP_SYN_SENT)
 		tcp_call_body(sk, task, REC_TCP_CONNECT, REC_ROLE_OPENER, REC_CLASS_TCP,
-			      io_uring_flag());
+			      io_uring_flag(), true);
 	else if (new_state == TCP_LISTEN)
 		tcp_call_body(sk, task, REC_TCP_LISTEN, REC_ROLE_UNKNOWN, REC_CLASS_TCP,
-			      io_uring_flag());
+			      io_uring_flag(), true);
 	else if (new_state == TCP_CLOSE)
 		tcp_close_body(sk, old_state);
 	else
