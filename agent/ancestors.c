@@ -11,6 +11,15 @@ void ancestors_note(struct ancestors *a, const struct rec_image *parent)
 	a->key[a->n++] = *parent;
 }
 
+void ancestors_listed(struct ancestors *a, const struct rec_image *key)
+{
+	for (size_t i = 0; i < a->n; i++)
+		if (image_equal(&a->key[i], key)) {
+			a->key[i] = a->key[--a->n];
+			return;
+		}
+}
+
 bool ancestors_missing(const struct ancestors *a, struct process_table *t, size_t *at,
 		       struct rec_image *ret_key)
 {

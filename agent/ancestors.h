@@ -15,7 +15,9 @@ struct ancestors {
 
 /* A process of the stock has this parent. pid 0 is none. */
 void ancestors_note(struct ancestors *a, const struct rec_image *parent);
-/* The next noted parent that t knows nothing of but its key; false: no more. at: 0 at first. */
+/* The stock has this process itself: it is not missing. After all parents were noted. */
+void ancestors_listed(struct ancestors *a, const struct rec_image *key);
+/* The next noted and not listed parent that t knows nothing of but its key; false: no more. at: 0 at first. */
 MUST_CHECK bool ancestors_missing(const struct ancestors *a, struct process_table *t, size_t *at,
 				  struct rec_image *ret_key);
 

@@ -107,14 +107,39 @@ static int on_record(void *ctx, const void *record, size_t len)
 		losses_undecoded(d->losses, why, d->now_ns);
 		return 0;
 	}
-	if (d->taking_stock && decoded.event.facts != NULL)
-		ancestors_note(&d->ancestors, &decoded.event.facts->parent);
 	if (d->taking_stock && !stockmerge_wanted(d->merge, d->table, &decoded))
 		return 0;
 	if (d->stock != NULL && !d->taking_stock)
 		stockmerge_note(d->merge, &decoded);
 	enrich_record(&d->enricher, &decoded, d->now_ns, &who);
 	say(d, &decoded.event, &who);
+	return 0;
+}
+
+/* A process that the stock lists, before anything of the stock is told: whoever was started by it, and is
+ * listed before it, is to be told with its name. */
+static int learn_listed(void *ctx, const void *record, size_t len)
+{
+	struct drain *d = ctx;
+	struct decoded decoded;
+	const char *why;
+
+	if (decode_record(&d->kinds, record, len, &decoded, &why) < 0 || !decoded.event.facts)
+		return 0;
+	ancestors_note(&d->ancestors, &decoded.event.facts->parent);
+	if (stockmerge_wanted(d->merge, d->table, &decoded))
+		(void)process_put(d->table, &decoded.facts, PROCESS_PROCFS, d->now_ns);
+	return 0;
+}
+
+static int strike_listed(void *ctx, const void *record, size_t len)
+{
+	struct drain *d = ctx;
+	struct decoded decoded;
+	const char *why;
+
+	if (decode_record(&d->kinds, record, len, &decoded, &why) == 0 && decoded.event.facts)
+		ancestors_listed(&d->ancestors, &decoded.event.facts->key);
 	return 0;
 }
 
@@ -196,6 +221,9 @@ static void take_stock(struct drain *d)
 
 	if (d->stock == NULL || !stocktake_done(d->stock))
 		return;
+	(void)!stocktake_take(d->stock, learn_listed, d, NULL);
+	(void)!stocktake_take(d->stock, strike_listed, d, NULL);
+	say_missing_ancestors(d);
 	d->taking_stock = true;
 	if (stocktake_take(d->stock, on_record, d, &e) < 0) {
 		struct event_gap gap = { .where = GAP_TABLE,
@@ -208,7 +236,6 @@ static void take_stock(struct drain *d)
 		lanes_gap(d->lanes, &gap, d->now_ns);
 	}
 	d->taking_stock = false;
-	say_missing_ancestors(d);
 	stocktake_free(d->stock);
 	d->stock = NULL;
 	stockmerge_free(d->merge);

@@ -57,6 +57,25 @@ static void notes_each_once_and_nobody_never(void **state)
 	assert_int_equal(a.n, 2);
 }
 
+static void what_is_listed_is_not_missing(void **state)
+{
+	struct rec_image one = { .pid = 1, .start_ns = 7 }, other = { .pid = 5, .start_ns = 8 };
+	struct process_table *t = table_with(&one, PROCESS_PROCFS);
+	struct ancestors a = { 0 };
+	struct rec_image got;
+	size_t at = 0;
+
+	(void)state;
+	ancestors_note(&a, &one);
+	ancestors_note(&a, &other);
+	ancestors_listed(&a, &one);
+	ancestors_listed(&a, &one);
+	assert_true(ancestors_missing(&a, t, &at, &got));
+	assert_true(image_equal(&got, &other));
+	assert_false(ancestors_missing(&a, t, &at, &got));
+	process_table_free(t);
+}
+
 static void is_bounded(void **state)
 {
 	struct ancestors a = { 0 };
@@ -73,6 +92,7 @@ int main(void)
 
 	ADD_ROWS(&t, asks_for_what_is_not_told, known_rows);
 	ADD_TEST(&t, notes_each_once_and_nobody_never);
+	ADD_TEST(&t, what_is_listed_is_not_missing);
 	ADD_TEST(&t, is_bounded);
 	return tests_run(&t, "ancestors");
 }
