@@ -77,7 +77,9 @@ static int process_of(struct graph *g, const struct sighting *s, struct graph_pr
 			g->processes = p;
 			g->cap = cap;
 		}
-		g->processes[g->n] = (struct graph_process){ .id = s->id, .begin_ns = s->start_ns };
+		g->processes[g->n] = (struct graph_process){ .id = s->id,
+							     .begin_ns = s->start_ns,
+							     .exited_boottime_ns = UINT64_MAX };
 		*slot = (uint32_t)++g->n;
 	}
 	*ret = &g->processes[*slot - 1];
@@ -132,8 +134,10 @@ int graph_see(struct graph *g, const struct sighting *s, struct kept_row ***ret_
 	r = image_of(p, s, &image);
 	if (r < 0)
 		return r;
-	if (s->action == ACTION_EXIT)
+	if (s->action == ACTION_EXIT) {
 		p->exited_ns = s->time_ns;
+		p->exited_boottime_ns = s->boottime_ns;
+	}
 	if (s->has_parent && (!image->has_parent || intro)) {
 		image->has_parent = true;
 		image->parent = s->parent;

@@ -18,6 +18,7 @@ struct sighting {
 	uint32_t action; /* ACTION_* */
 	int64_t time_ns; /* Unix time */
 	int64_t start_ns; /* of the process, Unix time */
+	uint64_t boottime_ns; /* of the event */
 };
 
 struct graph_image {
@@ -35,6 +36,7 @@ struct graph_process {
 	struct graph_image *images; /* by exec_id */
 	int64_t begin_ns;
 	int64_t exited_ns; /* 0: not known */
+	uint64_t exited_boottime_ns; /* UINT64_MAX: not known */
 	bool descend; /* its children belong to the tree */
 	bool asked; /* its other images were asked for */
 };

@@ -19,6 +19,11 @@
 #define ROUND_TOKENS_MAX 1024 /* in one question to the index */
 #define TREE_BATCHES_MAX 20000 /* read for one tree */
 
+/* By the host's own clock since boot, which nobody sets. */
+struct span {
+	uint64_t from_ns, to_ns;
+};
+
 struct tree {
 	struct query_scope scope;
 	struct answer *answer;
@@ -37,6 +42,9 @@ struct tree {
 	bool has_host;
 	uint64_t tokens[ROUND_TOKENS_MAX];
 	size_t n_tokens;
+	/* When those lived whom the tokens are of; none: not known, any time. */
+	struct span spans[ROUND_TOKENS_MAX];
+	size_t n_spans;
 };
 
 /* ---- asking the index --------------------------------------------------------------------------------- */
@@ -75,7 +83,7 @@ struct batch_walk {
 
 /* Is the event about a process of the tree, the ancestor that is looked for, or a child of one whose children
  * belong to the tree? */
-static bool wanted(struct tree *t, const struct sighting *s)
+static bool wanted(struct tree *t, const struct scan_keys *s)
 {
 	const struct graph_process *parent;
 
@@ -85,6 +93,11 @@ static bool wanted(struct tree *t, const struct sighting *s)
 		return true;
 	parent = s->has_parent ? graph_find(t->graph, &s->parent) : NULL;
 	return parent && parent->descend;
+}
+
+static bool want(void *ctx, const struct scan_keys *keys)
+{
+	return wanted(((struct batch_walk *)ctx)->tree, keys);
 }
 
 static void entity_of(struct entity *id, const struct store_ref *ref,
@@ -107,6 +120,7 @@ static bool sighting_of(const struct store_ref *ref, const struct scan_row *row,
 		.has_parent = p->parent && p->parent->pid,
 		.action = (uint32_t)row->subject.event->action,
 		.time_ns = row->time_ns,
+		.boottime_ns = row->subject.event->boottime_ns,
 		.start_ns = (int64_t)((uint64_t)ref->offset_ns + p->key->start_ns),
 	};
 	entity_of(&ret->id, ref, p->key);
@@ -123,7 +137,8 @@ static int see_row(void *ctx, const struct scan_row *row)
 	struct sighting s;
 	int r;
 
-	if (!sighting_of(w->ref, row, &s) || !wanted(w->tree, &s))
+	if (!sighting_of(w->ref, row, &s) ||
+	    !wanted(w->tree, &(struct scan_keys){ s.id, s.parent, s.has_parent }))
 		return 0;
 	r = graph_see(w->tree->graph, &s, &slot);
 	if (r == -ENOSPC) {
@@ -147,19 +162,33 @@ static bool in_reach(const struct tree *t, const struct store_ref *ref)
 	return t->pid || memcmp(ref->boot_id, t->focus.boot_id, ENTITY_BOOT_LEN) == 0;
 }
 
+/* A pid comes again, on a busy host every few minutes: only while its process lived can a batch tell of it. */
+static bool in_life(const struct tree *t, const struct store_ref *ref)
+{
+	uint64_t first_ns = (uint64_t)ref->first_wall_ns - (uint64_t)ref->offset_ns;
+	uint64_t last_ns = (uint64_t)ref->last_wall_ns - (uint64_t)ref->offset_ns;
+
+	for (size_t i = 0; i < t->n_spans; i++)
+		if (first_ns <= t->spans[i].to_ns && last_ns >= t->spans[i].from_ns)
+			return true;
+	return t->n_spans == 0;
+}
+
 static int read_batches(struct tree *t, const struct store_ref *refs, size_t n, struct error *e)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct batch_walk w = { .tree = t, .ref = &refs[i], .set = { .ref = &refs[i] } };
 		int r;
 
-		if (refs[i].kind != STORE_BATCH || !in_reach(t, &refs[i]))
+		if (refs[i].kind != STORE_BATCH || !in_reach(t, &refs[i]) || !in_life(t, &refs[i]))
 			continue;
 		if (t->scope.reading.batches >= TREE_BATCHES_MAX) {
 			t->cut = true;
 			return 0;
 		}
+		scan_set_want(t->scope.reading.scan, want);
 		r = reading_batch(&t->scope.reading, &refs[i], false, see_row, &w, e);
+		scan_set_want(t->scope.reading.scan, NULL);
 		row_set_release(&w.set);
 		if (r < 0)
 			return r;
@@ -201,7 +230,7 @@ static int ask(struct tree *t, bool intro, struct error *e)
 		if (r < 0)
 			break;
 	}
-	t->n_tokens = 0;
+	t->n_tokens = t->n_spans = 0;
 	return r;
 }
 
@@ -306,10 +335,13 @@ static int note_lost_parent(struct tree *t, const struct entity *parent)
 
 static int find_one(struct tree *t, const struct entity *id, struct error *e)
 {
+	const struct graph_process *known = graph_find(t->graph, id);
 	int r;
 
 	t->looking = *id;
 	add_pid(t, id->pid);
+	t->spans[t->n_spans++] =
+		(struct span){ id->start_ns, known ? known->exited_boottime_ns : UINT64_MAX };
 	r = ask(t, true, e);
 	if (r == 0 && !graph_find(t->graph, id)) {
 		add_entity(t, TOKEN_ENTITY, id);
@@ -343,22 +375,38 @@ static int climb(struct tree *t, struct error *e)
 	return 0;
 }
 
-/* Collect what has not been asked yet of the processes that belong below the focus. */
-static void collect(struct tree *t)
+/* The images of processes below the focus whose children were not asked for yet. A child is made while its
+ * parent lives, but may tell of it a moment later. */
+static void collect_parents(struct tree *t)
 {
 	for (size_t i = 0; i < graph_size(t->graph); i++) {
 		struct graph_process *p = graph_at(t->graph, i);
+		size_t before = t->n_tokens;
 
-		if (!p->descend || t->n_tokens + 1 + p->n_images > ROUND_TOKENS_MAX)
+		if (!p->descend || t->n_tokens + p->n_images > ROUND_TOKENS_MAX)
 			continue;
-		if (!p->asked)
-			add_pid(t, p->id.pid);
-		p->asked = true;
 		for (size_t k = 0; k < p->n_images; k++) {
 			if (!p->images[k].asked)
 				add_entity(t, TOKEN_PARENT, &p->images[k].id);
 			p->images[k].asked = true;
 		}
+		if (t->n_tokens > before)
+			t->spans[t->n_spans++] = (struct span){ p->id.start_ns, UINT64_MAX };
+	}
+}
+
+/* Processes below the focus whose other images were not asked for yet. An exit is told when the last thread ends:
+ * nothing follows. */
+static void collect_pids(struct tree *t)
+{
+	for (size_t i = 0; i < graph_size(t->graph) && t->n_tokens < ROUND_TOKENS_MAX; i++) {
+		struct graph_process *p = graph_at(t->graph, i);
+
+		if (!p->descend || p->asked)
+			continue;
+		p->asked = true;
+		add_pid(t, p->id.pid);
+		t->spans[t->n_spans++] = (struct span){ p->id.start_ns, p->exited_boottime_ns };
 	}
 }
 
@@ -395,18 +443,24 @@ static void spread(struct tree *t)
 static int descend(struct tree *t, struct error *e)
 {
 	graph_find(t->graph, &t->focus)->descend = true;
-	for (int i = 0; i < ROUNDS_MAX; i++) {
+	for (int i = 0; i < ROUNDS_MAX && !t->cut; i++) {
+		size_t asked;
 		int r;
 
 		spread(t);
-		collect(t);
-		if (!t->n_tokens)
+		collect_parents(t);
+		asked = t->n_tokens;
+		r = ask(t, true, e);
+		if (r < 0)
+			return r;
+		spread(t);
+		collect_pids(t);
+		asked += t->n_tokens;
+		if (!asked)
 			return 0;
 		r = ask(t, true, e);
 		if (r < 0)
 			return r;
-		if (t->cut)
-			return 0;
 	}
 	t->cut = true;
 	return 0;

@@ -19,6 +19,9 @@ struct slot {
 	size_t len;
 	Exhibit__V1__Process *process;
 	bool tried;
+	/* Only where somebody chooses by them. */
+	struct scan_keys keys;
+	enum { KEYS_UNREAD, KEYS_READ, KEYS_UNCLEAR } keys_state;
 };
 
 struct scan {
@@ -28,6 +31,7 @@ struct scan {
 	struct arena *row; /* event, values */
 	struct slot *slots; /* BATCH_ENTRIES_MAX, by order of appearance */
 	size_t n_slots;
+	scan_want_fn *want; /* NULL: every event */
 };
 
 int scan_new(struct scan **ret, struct error *e)
@@ -141,6 +145,87 @@ static const struct slot *slot_of(struct scan *s, uint32_t number)
 	return slot->process ? slot : NULL;
 }
 
+/* ---- passing over --------------------------------------------------------------------------------- */
+
+static void read_key(struct reader r, struct entity *ret)
+{
+	while (r.left && !r.bad) {
+		uint64_t tag = reader_varint(&r);
+
+		if (tag == 1 << 3)
+			ret->pid = (uint32_t)reader_varint(&r);
+		else if (tag == 2 << 3)
+			ret->start_ns = reader_varint(&r);
+		else if (tag == 3 << 3)
+			ret->exec_id = reader_varint(&r);
+		else
+			skip_field(&r, tag);
+	}
+}
+
+/* Where a field stands twice, unpacking has the last word: the keys are unclear, and the process is wanted. */
+static void read_keys(struct slot *slot, const struct store_ref *ref)
+{
+	struct reader r = reader_init(slot->bytes, slot->len);
+	unsigned int ids = 0, parents = 0;
+
+	memcpy(slot->keys.id.boot_id, ref->boot_id, ENTITY_BOOT_LEN);
+	memcpy(slot->keys.parent.boot_id, ref->boot_id, ENTITY_BOOT_LEN);
+	while (r.left && !r.bad) {
+		uint64_t tag = reader_varint(&r);
+
+		if (tag == (1 << 3 | 2) && ids++ == 0)
+			read_key(reader_sub(&r, reader_varint(&r)), &slot->keys.id);
+		else if (tag == (2 << 3 | 2) && parents++ == 0)
+			read_key(reader_sub(&r, reader_varint(&r)), &slot->keys.parent);
+		else
+			skip_field(&r, tag);
+	}
+	slot->keys.has_parent = slot->keys.parent.pid != 0;
+	slot->keys_state = r.bad || ids > 1 || parents > 1 ? KEYS_UNCLEAR : KEYS_READ;
+}
+
+/* Which process entry an event names; false: not clear. */
+static bool process_of(const uint8_t *bytes, size_t len, uint64_t *ret)
+{
+	struct reader r = reader_init(bytes, len);
+	unsigned int n = 0;
+
+	*ret = 0;
+	while (r.left && !r.bad) {
+		uint64_t tag = reader_varint(&r);
+
+		if (tag != 4 << 3) {
+			skip_field(&r, tag);
+			continue;
+		}
+		*ret = reader_varint(&r);
+		n++;
+	}
+	return !r.bad && n <= 1;
+}
+
+static bool wanted(struct scan *s, const struct store_ref *ref, void *ctx, const uint8_t *event,
+		   size_t len)
+{
+	uint64_t number;
+	struct slot *slot;
+
+	if (!s->want || !process_of(event, len, &number) || number > s->n_slots)
+		return true;
+	if (number == 0)
+		return false; /* of no process */
+	slot = &s->slots[number - 1];
+	if (slot->keys_state == KEYS_UNREAD)
+		read_keys(slot, ref);
+	return slot->keys_state == KEYS_UNCLEAR || s->want(ctx, &slot->keys);
+}
+
+void scan_set_want(struct scan *s, scan_want_fn *want)
+{
+	s->want = want;
+}
+
 static int64_t clamp(int64_t v, int64_t low, int64_t high)
 {
 	return v < low ? low : v > high ? high : v;
@@ -164,6 +249,10 @@ static int visit_event(struct walk *w, const uint8_t *bytes, size_t len, uint32_
 	struct scan_row row = { .event = bytes, .event_len = len, .index = index };
 	Exhibit__V1__Event *event;
 
+	if (!wanted(s, w->ref, w->ctx, bytes, len)) {
+		w->counts->events++;
+		return 0;
+	}
 	arena_reset(s->row);
 	event = exhibit__v1__event__unpack(arena_protobuf(s->row), len, bytes);
 	if (!event) {

@@ -7,6 +7,7 @@
 #include "collector/store.h"
 #include "proto/base/base.h"
 #include "proto/base/error.h"
+#include "proto/entity.h"
 #include "proto/fields.h"
 
 struct filter;
@@ -18,6 +19,16 @@ static inline void scan_free_ptr(struct scan **s)
 {
 	scan_free(*s);
 }
+
+/* Who a process entry is, read without unpacking it. */
+struct scan_keys {
+	struct entity id, parent; /* boot ids are the batch's */
+	bool has_parent;
+};
+
+/* Are events of this process wanted now? Asked for each event that names one; no: the event is passed over
+ * without being unpacked. */
+typedef bool scan_want_fn(void *ctx, const struct scan_keys *keys);
 
 /* Borrowed for one call of the callback. */
 struct scan_row {
@@ -32,9 +43,12 @@ struct scan_row {
 
 struct scan_counts {
 	uint64_t events; /* seen, matching or not */
-	uint64_t unknown; /* of them: with an action that this collector has no name for */
+	uint64_t unknown; /* of them, unless passed over: with an action that this collector has no name for */
 	uint64_t unreadable; /* entries that cannot be read */
 };
+
+/* For the calls that follow; NULL: events of all processes are wanted. ctx: that of the scan_fn. */
+void scan_set_want(struct scan *s, scan_want_fn *want);
 
 /* Calls fn for each event that matches (filter NULL: each), in stored order. Stops when fn fails and returns
  * what it returned. -ENOENT: removed by retention; -EBADMSG: damaged. counts: added to. */

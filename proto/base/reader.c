@@ -61,21 +61,23 @@ uint64_t reader_u64(struct reader *r)
 	return read_le(r, 8);
 }
 
-uint64_t reader_varint(struct reader *r)
+uint64_t reader_varint_long(struct reader *r)
 {
+	size_t n = r->left < VARINT_BYTES_MAX ? r->left : VARINT_BYTES_MAX;
 	uint64_t v = 0;
 
-	for (unsigned int i = 0; i < VARINT_BYTES_MAX; i++) {
-		uint8_t b = reader_u8(r);
+	for (size_t i = 0; i < n; i++) {
+		uint8_t b = r->at[i];
 
-		if (r->bad)
-			return 0;
 		/* The tenth byte has room for bit 63 alone. */
 		if (i == VARINT_BYTES_MAX - 1 && b > 1)
 			break;
 		v |= (uint64_t)(b & 0x7f) << (7 * i);
-		if (!(b & 0x80))
+		if (!(b & 0x80)) {
+			r->at += i + 1;
+			r->left -= i + 1;
 			return v;
+		}
 	}
 	r->bad = true;
 	r->left = 0;

@@ -18,8 +18,16 @@ uint8_t reader_u8(struct reader *r);
 uint16_t reader_u16(struct reader *r);
 uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
-/* Unsigned LEB128 as protobuf writes it, at most 10 bytes; overlong 64-bit overflow is bad. */
-uint64_t reader_varint(struct reader *r);
+uint64_t reader_varint_long(struct reader *r); /* any; callers take the next one */
+/* Unsigned LEB128 as protobuf writes it, at most 10 bytes; overlong 64-bit overflow is bad. One byte, as nearly all
+ * tags are, costs no call: searches read millions. */
+static inline uint64_t reader_varint(struct reader *r)
+{
+	if (r->left == 0 || *r->at & 0x80)
+		return reader_varint_long(r);
+	r->left--;
+	return *r->at++;
+}
 /* len bytes inside the reader's buffer (borrowed from it), or NULL and bad. len 0 is not NULL. */
 const uint8_t *reader_bytes(struct reader *r, size_t len);
 /* Copy len bytes to out; zeros on failure. */

@@ -333,6 +333,67 @@ static void other_hosts_do_not_matter(void **state)
 	assert_int_equal(teardown(&world), 0);
 }
 
+/* On a busy host a pid comes again and again: batches of other times are not read for it. */
+static void others_with_the_pid_cost_nothing(void **state)
+{
+	void *world = NULL;
+	struct world *w;
+	size_t reads;
+
+	(void)state;
+	assert_int_equal(setup(&world), 0);
+	w = world;
+	assert_int_equal(ask(w, BOOT_A "-30-20-4", "", 0, 0, NULL), 0);
+	assert_int_equal(w->n, 3);
+	reads = w->store->reads;
+	for (uint64_t i = 0; i < 40; i++) {
+		uint64_t start = i < 20 ? 11 + i / 4 : 1000 + i;
+		struct told other = { start, ACTION_EXEC, 30, start, 9, 7, 7, 7, "other" };
+
+		fake_begin(w->builder, "a", 1, BATCH_LANE_CRITICAL, 100 + i, 100 + i);
+		tell(w->builder, &other);
+		fake_end(w->builder, w->store);
+	}
+	w->store->reads = 0;
+	assert_int_equal(ask(w, BOOT_A "-30-20-4", "", 0, 0, NULL), 0);
+	assert_int_equal(w->n, 3);
+	if (w->store->reads != reads)
+		fail_msg("%zu batches read instead of %zu", w->store->reads, reads);
+	assert_int_equal(teardown(&world), 0);
+}
+
+/* Fields that stand twice count as unpacking takes them: a host cannot hide a process from its tree that way. */
+static void a_key_said_twice_is_found(void **state)
+{
+	static const struct told later = { 80, ACTION_EXEC, 50, 50, 6, 1, 1, 1, "hidden" };
+	static const uint8_t false_key[] = { 1 << 3 | 2, 4, 1 << 3, 77, 2 << 3, 77 };
+	void *world = NULL;
+	struct world *w;
+	uint8_t raw[512];
+	size_t len;
+
+	(void)state;
+	assert_int_equal(setup(&world), 0);
+	w = world;
+	fake_begin(w->builder, "a", 1, BATCH_LANE_CRITICAL, 100, 100);
+	tell(w->builder, &later);
+	/* The process entry: length, kind, length, its bytes; a false key goes before the true one. */
+	len = w->builder->w.done;
+	assert_true(len < sizeof(raw) && w->builder->raw[0] < 100);
+	memcpy(raw, w->builder->raw, len);
+	w->builder->w = writer_init(w->builder->raw, sizeof(w->builder->raw));
+	writer_u8(&w->builder->w, (uint8_t)(raw[0] + sizeof(false_key)));
+	writer_u8(&w->builder->w, raw[1]);
+	writer_u8(&w->builder->w, (uint8_t)(raw[2] + sizeof(false_key)));
+	writer_bytes(&w->builder->w, false_key, sizeof(false_key));
+	writer_bytes(&w->builder->w, raw + 3, len - 3);
+	fake_end(w->builder, w->store);
+	assert_int_equal(ask(w, "", "a", 50, 0, NULL), 0);
+	assert_int_equal(w->n, 4);
+	assert_int_equal(w->lines[3].exec_id, 6);
+	assert_int_equal(teardown(&world), 0);
+}
+
 /* A host that says two processes are each other's parents ends the walk, not the collector. */
 static void a_circle_ends(void **state)
 {
@@ -361,7 +422,7 @@ static void a_circle_ends(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 4];
+	struct CMUnitTest tests[ARRAY_LEN(rows) + 6];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
@@ -371,5 +432,8 @@ int main(void)
 	tests[ARRAY_LEN(rows) + 2] =
 		(struct CMUnitTest)cmocka_unit_test(removal_matters_since_the_process_began);
 	tests[ARRAY_LEN(rows) + 3] = (struct CMUnitTest)cmocka_unit_test(other_hosts_do_not_matter);
+	tests[ARRAY_LEN(rows) + 4] =
+		(struct CMUnitTest)cmocka_unit_test(others_with_the_pid_cost_nothing);
+	tests[ARRAY_LEN(rows) + 5] = (struct CMUnitTest)cmocka_unit_test(a_key_said_twice_is_found);
 	return cmocka_run_group_tests_name("query_tree", tests, NULL, NULL);
 }
