@@ -3,6 +3,7 @@
  * bench_store [EVENTS [DIR]]: 500,000 events by default, 5,000,000 with EXHIBIT_FULL=1. The batches are
  * made beforehand in rounds (events as agents send them, sealed, tokens extracted), outside the clock;
  * what is timed is store_put with its fdatasync and the sealing of segments that it causes. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,18 +12,18 @@
 
 #include "collector/store.h"
 #include "collector/tokens.h"
-#include "event.pb-c.h"
 #include "proto/base/clock.h"
-#include "proto/base/writer.h"
 #include "proto/certs.h"
+#include "tests/bench/synthetic.h"
 
-#define EVENTS_PER_BATCH 500
 #define HOSTS 200
 #define ROUND 128 /* batches made ahead */
 #define GROUP 32 /* batches in one put */
 #define NEEDLES 25 /* batches that hold what is asked for */
 #define ASKS 20
 #define START_S 1700000000ull
+#define STEP_NS                                                                                    \
+	20000000 /* between two events of a host: all hosts together make one every 0.1 ms */
 
 struct made {
 	uint8_t *bytes;
@@ -32,43 +33,15 @@ struct made {
 	size_t n_tokens;
 };
 
-struct chain {
-	uint64_t number, sequence;
-	struct seal_hash previous;
-};
-
 struct bench {
 	struct seal_key *key;
-	struct batch_sealer *sealer;
+	struct synthetic *hosts[HOSTS];
 	struct store *s;
-	uint64_t rng, events, batches, every, tokens;
-	struct chain chains[HOSTS][2];
-	uint8_t *raw;
-	struct writer w;
-	struct batch_header h;
-	uint32_t processes;
-	uint64_t clock_ns;
+	uint64_t events, batches, every, tokens;
 	struct made made[ROUND];
 	struct store_item items[ROUND];
 	double put_s;
 };
-
-static uint64_t next_random(struct bench *b)
-{
-	uint64_t z = b->rng += 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	return z ^ z >> 31;
-}
-
-/* Few of n are frequent: the product of two uniform numbers. */
-static uint32_t skewed(struct bench *b, uint32_t n)
-{
-	uint64_t x = next_random(b);
-
-	return (uint32_t)((x & 0xffff) * (x >> 16 & 0xffff) * n >> 32);
-}
 
 static void die(const char *what, const struct error *e)
 {
@@ -76,251 +49,37 @@ static void die(const char *what, const struct error *e)
 	exit(1);
 }
 
-static ProtobufCBinaryData text(const char *s)
-{
-	return (ProtobufCBinaryData){ strlen(s), (uint8_t *)(uintptr_t)s };
-}
-
-static void add_entry(struct bench *b, Exhibit__V1__Entry *entry)
-{
-	uint8_t packed[4096];
-	size_t len = exhibit__v1__entry__pack(entry, packed);
-
-	writer_varint(&b->w, len);
-	writer_bytes(&b->w, packed, len);
-	b->h.entries++;
-}
-
-struct names {
-	char exe[96], name[16], args[3][96], cwd[64], container[65], cgroup[160];
-};
-
-static void make_names(struct bench *b, uint32_t host, struct names *n)
-{
-	uint32_t exe = skewed(b, 300), container = skewed(b, 20);
-	uint64_t r = next_random(b);
-
-	(void)snprintf(n->name, sizeof(n->name), "tool%u", exe);
-	(void)snprintf(n->exe, sizeof(n->exe), "/usr/%s/tool%u",
-		       exe & 1 ? "bin" : "lib/app/libexec", exe);
-	(void)snprintf(n->args[0], sizeof(n->args[0]), "%s", n->name);
-	(void)snprintf(n->args[1], sizeof(n->args[1]), "--config=/etc/app/%u.conf", skewed(b, 50));
-	(void)snprintf(n->args[2], sizeof(n->args[2]), "/tmp/build-%08x/out.o", (uint32_t)r);
-	(void)snprintf(n->cwd, sizeof(n->cwd), "/srv/app/%u", skewed(b, 100));
-	(void)snprintf(n->container, sizeof(n->container), "%016llx%016llx%016llx%016llx",
-		       (unsigned long long)(host + 1) * 0x9e3779b97f4a7c15ull,
-		       (unsigned long long)(container + 1) * 0xbf58476d1ce4e5b9ull,
-		       (unsigned long long)(host * 31 + container) * 0x94d049bb133111ebull,
-		       (unsigned long long)(container * 7 + host) * 0xff51afd7ed558ccdull);
-	(void)snprintf(n->cgroup, sizeof(n->cgroup), "/kubepods.slice/cri-containerd-%s.scope",
-		       n->container);
-}
-
-static void add_process(struct bench *b, uint32_t host, uint32_t pid)
-{
-	struct names n;
-	Exhibit__V1__ImageKey key = EXHIBIT__V1__IMAGE_KEY__INIT,
-			      parent = EXHIBIT__V1__IMAGE_KEY__INIT;
-	Exhibit__V1__Process p = EXHIBIT__V1__PROCESS__INIT;
-	Exhibit__V1__Entry entry = EXHIBIT__V1__ENTRY__INIT;
-	ProtobufCBinaryData args[3];
-
-	make_names(b, host, &n);
-	for (size_t i = 0; i < 3; i++)
-		args[i] = text(n.args[i]);
-	key.pid = pid;
-	key.start_ns = b->clock_ns - next_random(b) % 1000000000;
-	key.exec_id = 2;
-	parent.pid = 1000 + skewed(b, 200);
-	parent.start_ns = 5000000000ull + parent.pid;
-	parent.exec_id = 2;
-	p.key = &key;
-	p.parent = &parent;
-	p.name = text(n.name);
-	p.executable = text(n.exe);
-	p.n_args = 3;
-	p.args = args;
-	p.args_bytes = 80;
-	p.working_directory = text(n.cwd);
-	p.uid = p.gid = 1000 + skewed(b, 5);
-	p.mnt_ns = 4026531840u + skewed(b, 20);
-	p.pid_ns = p.net_ns = p.mnt_ns + 1;
-	p.cgroup_id = 4000 + skewed(b, 20);
-	p.cgroup_path = text(n.cgroup);
-	p.container_id = text(n.container);
-	p.inode = 100000 + skewed(b, 300);
-	p.device = 2049;
-	p.parent_name = text("bash");
-	p.parent_executable = text("/usr/bin/bash");
-	p.user_name = text("app");
-	entry.kind_case = EXHIBIT__V1__ENTRY__KIND_PROCESS;
-	entry.process = &p;
-	add_entry(b, &entry);
-	b->processes++;
-}
-
-static void add_event(struct bench *b, Exhibit__V1__Event *e)
-{
-	Exhibit__V1__Entry entry = EXHIBIT__V1__ENTRY__INIT;
-
-	b->clock_ns += next_random(b) % 200000;
-	e->sequence = ++b->h.last_sequence;
-	e->boottime_ns = b->clock_ns;
-	e->tier = 1;
-	e->hook = EXHIBIT__V1__HOOK__HOOK_TP_BTF;
-	entry.kind_case = EXHIBIT__V1__ENTRY__KIND_EVENT;
-	entry.event = e;
-	add_entry(b, &entry);
-	b->h.count++;
-}
-
-static void add_exec_and_exit(struct bench *b, uint32_t host)
-{
-	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
-	Exhibit__V1__Exec exec = EXHIBIT__V1__EXEC__INIT;
-	Exhibit__V1__Exit out = EXHIBIT__V1__EXIT__INIT;
-
-	add_process(b, host, 2000 + (uint32_t)(next_random(b) % 60000));
-	e.action = EXHIBIT__V1__ACTION__ACTION_EXEC;
-	e.class_ = EXHIBIT__V1__CLASS__CLASS_EXEC;
-	e.process = b->processes;
-	e.detail_case = EXHIBIT__V1__EVENT__DETAIL_EXEC;
-	e.exec = &exec;
-	add_event(b, &e);
-	e.action = EXHIBIT__V1__ACTION__ACTION_EXIT;
-	e.class_ = EXHIBIT__V1__CLASS__CLASS_EXIT;
-	e.detail_case = EXHIBIT__V1__EVENT__DETAIL_EXIT;
-	e.exit = &out;
-	add_event(b, &e);
-}
-
-static void add_connect(struct bench *b, bool needle)
-{
-	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
-	Exhibit__V1__Net net = EXHIBIT__V1__NET__INIT;
-	uint32_t to = skewed(b, 5000);
-	uint8_t source[4] = { 10, 0, 1, 7 },
-		destination[4] = { 10, 9, (uint8_t)(to >> 8), (uint8_t)to };
-
-	if (needle)
-		memcpy(destination, "\xcb\x00\x71\x42", 4);
-	net.transport = 6;
-	net.source_ip = (ProtobufCBinaryData){ 4, source };
-	net.source_port = 32768 + (uint32_t)(next_random(b) % 28000);
-	net.destination_ip = (ProtobufCBinaryData){ 4, destination };
-	net.destination_port = to % 3 ? 443 : 5432;
-	net.net_ns = 4026531841u;
-	e.action = EXHIBIT__V1__ACTION__ACTION_CONNECT;
-	e.class_ = EXHIBIT__V1__CLASS__CLASS_TCP;
-	e.process = 1 + skewed(b, b->processes);
-	e.detail_case = EXHIBIT__V1__EVENT__DETAIL_NET;
-	e.net = &net;
-	add_event(b, &e);
-}
-
-static void add_write(struct bench *b, bool needle)
-{
-	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
-	Exhibit__V1__File file = EXHIBIT__V1__FILE__INIT;
-	char path[96];
-
-	if (needle)
-		(void)snprintf(path, sizeof(path), "/etc/cron.d/needle");
-	else if (next_random(b) & 1)
-		(void)snprintf(path, sizeof(path), "/var/lib/app/tmp/%08x.tmp",
-			       (uint32_t)next_random(b));
-	else
-		(void)snprintf(path, sizeof(path), "/var/log/app/%u.log", skewed(b, 2000));
-	file.path = text(path);
-	file.inode = next_random(b) % 1000000;
-	file.device = 2049;
-	file.mode = 0100644;
-	file.has_size_case = EXHIBIT__V1__FILE__HAS_SIZE_SIZE;
-	file.size = skewed(b, 1000000);
-	e.action = EXHIBIT__V1__ACTION__ACTION_MODIFY;
-	e.class_ = EXHIBIT__V1__CLASS__CLASS_FILE_CHANGE;
-	e.process = 1 + skewed(b, b->processes);
-	e.detail_case = EXHIBIT__V1__EVENT__DETAIL_FILE;
-	e.file = &file;
-	add_event(b, &e);
-}
-
-static void make_entries(struct bench *b, uint32_t host, enum batch_lane lane)
-{
-	bool needle = b->batches % b->every == 0;
-
-	if (lane == BATCH_LANE_CRITICAL) {
-		while (b->h.count < EVENTS_PER_BATCH)
-			add_exec_and_exit(b, host);
-		return;
-	}
-	for (uint32_t i = 0; i < 40; i++)
-		add_process(b, host, 2000 + (uint32_t)(next_random(b) % 60000));
-	while (b->h.count < EVENTS_PER_BATCH) {
-		add_connect(b, needle && b->h.count == 100);
-		add_write(b, needle && b->h.count == 101);
-	}
-}
-
-static void make_header(struct bench *b, uint32_t host, enum batch_lane lane)
-{
-	struct chain *c = &b->chains[host][lane - 1];
-
-	b->h = (struct batch_header){ .tenant = { 4, "acme" },
-				      .lane = lane,
-				      .number = c->number + 1,
-				      .first_sequence = c->sequence + 1,
-				      .last_sequence = c->sequence,
-				      .first_boottime_ns = b->clock_ns,
-				      .has_previous = c->number > 0,
-				      .previous = c->previous,
-				      .synchronised = true };
-	b->h.host_id.len = (uint8_t)snprintf((char *)b->h.host_id.b, 32, "host-%06u.example", host);
-	b->h.host_name = b->h.host_id;
-	memset(b->h.boot_id, (int)(host & 255), sizeof(b->h.boot_id));
-	memset(b->h.epoch, (int)(host >> 1 & 255), sizeof(b->h.epoch));
-}
-
-/* Critical and bulk as 40 to 60, hosts in turn. */
+/* Hosts in turn. */
 static void make_batch(struct bench *b, size_t at)
 {
-	uint32_t host = (uint32_t)(b->batches % HOSTS);
-	enum batch_lane lane = b->batches % 5 < 2 && b->batches % b->every ? BATCH_LANE_CRITICAL :
-									     BATCH_LANE_BULK;
-	struct chain *c = &b->chains[host][lane - 1];
+	struct synthetic *host = b->hosts[b->batches % HOSTS];
+	enum synthetic_needle needle = b->batches % b->every ? SYNTHETIC_PLAIN :
+							       SYNTHETIC_NEEDLE_BULK;
 	struct made *m = &b->made[at];
-	const uint8_t *bytes, *raw = b->raw;
+	const uint8_t *bytes, *raw;
+	struct batch_header h;
 	struct error e = { 0 };
-	struct seal_hash hash;
-	size_t len;
+	size_t len, raw_len;
 
-	make_header(b, host, lane);
-	b->w = writer_init(b->raw, BATCH_RAW_MAX);
-	b->processes = 0;
-	make_entries(b, host, lane);
-	b->h.last_boottime_ns = b->h.sealed_boottime_ns = b->h.watermark_ns = b->clock_ns;
-	b->h.sealed_wall_ns = (int64_t)(b->clock_ns + START_S * NSEC_PER_SEC);
-	if (b->w.bad || batch_seal(b->sealer, &b->h, raw, b->w.done, &bytes, &len, &hash, &e))
-		die("cannot seal", &e);
+	if (synthetic_batch(host, needle, &h, &bytes, &len, &e))
+		die("cannot make a batch", &e);
+	raw = synthetic_raw(host, &raw_len);
 	m->bytes = malloc(len);
 	m->arena = arena_new(MiB(32), 0);
 	if (!m->bytes || !m->arena)
 		die("memory", &e);
 	memcpy(m->bytes, bytes, len);
 	if (batch_parse(m->bytes, len, m->arena, &m->view, &e) ||
-	    tokens_extract(&m->view.header, raw, b->w.done, m->arena, &m->tokens, &m->n_tokens, &e))
+	    tokens_extract(&m->view.header, raw, raw_len, m->arena, &m->tokens, &m->n_tokens, &e))
 		die("cannot parse", &e);
 	b->items[at] = (struct store_item){ .kind = STORE_BATCH,
 					    .bytes = m->bytes,
 					    .len = len,
 					    .view = &m->view,
-					    .received_ns = b->h.sealed_wall_ns,
+					    .received_ns = h.sealed_wall_ns,
 					    .tokens = m->tokens,
 					    .n_tokens = m->n_tokens };
-	c->number++;
-	c->sequence = b->h.last_sequence;
-	c->previous = hash;
-	b->events += b->h.count;
+	b->events += h.count;
 	b->tokens += m->n_tokens;
 	b->batches++;
 }
@@ -397,12 +156,14 @@ static void ask(struct bench *b, const char *what, const uint64_t *token,
 
 static void ask_all(struct bench *b)
 {
-	static const char path[] = "/etc/cron.d/needle";
+	static const char path[] = SYNTHETIC_PATH;
 	struct batch_name host = { .len = 19, .b = "host-000017.example" };
-	uint64_t address = token_hash(TOKEN_IP, "\xcb\x00\x71\x42", 4);
+	struct in_addr to;
 	uint64_t file = token_hash(TOKEN_PATH, path, sizeof(path) - 1);
-	uint64_t nothing = token_hash(TOKEN_PATH, "/no/such/file", 13);
+	uint64_t nothing = token_hash(TOKEN_PATH, "/no/such/file", 13), address;
 
+	(void)inet_pton(AF_INET, SYNTHETIC_ADDRESS, &to);
+	address = token_hash(TOKEN_IP, &to, sizeof(to));
 	printf("\n%-28s %9s %12s %14s\n", "question", "batches", "find ms", "and open ms");
 	ask(b, "one address", &address, NULL);
 	ask(b, "one path", &file, NULL);
@@ -419,7 +180,7 @@ static void print_stored(const struct bench *b, const struct store_totals *t)
 
 	(void)getrusage(RUSAGE_SELF, &u);
 	printf("events %llu, batches %llu of %d, tokens per event %.2f, groups of %d per fdatasync\n",
-	       (unsigned long long)b->events, (unsigned long long)b->batches, EVENTS_PER_BATCH,
+	       (unsigned long long)b->events, (unsigned long long)b->batches, SYNTHETIC_EVENTS,
 	       (double)b->tokens / events, GROUP);
 	printf("%-28s %12.0f\n", "events/s into the store", events / b->put_s);
 	printf("%-28s %12.1f\n", "bytes/event in segments", (double)t->segment_bytes / events);
@@ -429,6 +190,28 @@ static void print_stored(const struct bench *b, const struct store_totals *t)
 	printf("%-28s %12ld\n", "resident memory, MiB (peak)", u.ru_maxrss / 1024);
 }
 
+static void make_hosts(struct bench *b)
+{
+	struct error e = { .text = "out of memory" };
+
+	for (unsigned int i = 0; i < HOSTS; i++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof(name), "host-%06u.example", i);
+		b->hosts[i] = synthetic_new(&(struct synthetic_config){
+			.tenant = "acme",
+			.host_id = name,
+			.key = b->key,
+			.seed = i + 1,
+			.begin_wall_ns = (int64_t)(START_S * NSEC_PER_SEC),
+			.step_ns = STEP_NS,
+			.shared = i ? b->hosts[0] : NULL,
+		});
+		if (!b->hosts[i])
+			die("cannot make a host", &e);
+	}
+}
+
 static void prepare(struct bench *b, const char *dir, struct store_config *c)
 {
 	struct error e = { 0 };
@@ -436,10 +219,10 @@ static void prepare(struct bench *b, const char *dir, struct store_config *c)
 	uint8_t public[SEAL_PUBLIC_LEN];
 
 	(void)snprintf(key, sizeof(key), "%s.key", dir);
-	if (certs_sealing_key(key, public, &e) || seal_key_load(key, &b->key, &e) ||
-	    batch_sealer_new(b->key, &b->sealer, &e))
+	if (certs_sealing_key(key, public, &e) || seal_key_load(key, &b->key, &e))
 		die("cannot make a key", &e);
 	(void)unlink(key);
+	make_hosts(b);
 	*c = (struct store_config){
 		.dir = dir, .segment_age_ms = 1, .ledger_key = b->key, .tokenize = tokens_extract
 	};
@@ -463,10 +246,7 @@ int main(int argc, char **argv)
 		die("cannot begin", &e);
 	if (argc > 2)
 		(void)snprintf(dir, sizeof(dir), "%s", argv[2]);
-	b->raw = malloc(BATCH_RAW_MAX);
-	b->rng = 42;
-	b->clock_ns = 1000 * NSEC_PER_SEC;
-	b->every = want / EVENTS_PER_BATCH / NEEDLES + 1;
+	b->every = want / SYNTHETIC_EVENTS / NEEDLES + 1;
 	prepare(b, dir, &c);
 	while (b->events < want)
 		one_round(b);
@@ -484,7 +264,9 @@ int main(int argc, char **argv)
 		printf("\n%-28s %12.1f ms\n", "opened again in", seconds(start) * 1e3);
 	}
 	store_close(b->s);
-	batch_sealer_free(b->sealer);
+	/* The first is the one whose buffers the others use. */
+	for (size_t i = HOSTS; i-- > 0;)
+		synthetic_free(b->hosts[i]);
 	seal_key_free(b->key);
 	if (argc <= 2) {
 		(void)fflush(stdout);

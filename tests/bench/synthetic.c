@@ -35,7 +35,7 @@ struct synthetic {
 	struct writer w;
 	struct batch_header h;
 	uint32_t processes;
-	uint8_t raw[BATCH_RAW_MAX];
+	uint8_t *raw; /* BATCH_RAW_MAX */
 };
 
 static uint64_t next_random(struct synthetic *s)
@@ -280,7 +280,7 @@ static void begin(struct synthetic *s, enum batch_lane lane)
 	};
 	memcpy(s->h.boot_id, s->boot_id, sizeof(s->h.boot_id));
 	memcpy(s->h.epoch, s->epoch, sizeof(s->h.epoch));
-	s->w = writer_init(s->raw, sizeof(s->raw));
+	s->w = writer_init(s->raw, BATCH_RAW_MAX);
 	s->processes = 0;
 }
 
@@ -310,6 +310,12 @@ int synthetic_batch(struct synthetic *s, enum synthetic_needle needle, struct ba
 	s->batches++;
 	*ret_h = s->h;
 	return 0;
+}
+
+const uint8_t *synthetic_raw(const struct synthetic *s, size_t *ret_len)
+{
+	*ret_len = s->w.done;
+	return s->raw;
 }
 
 int synthetic_idle(struct synthetic *s, enum batch_lane lane, struct arena *a,
@@ -364,8 +370,10 @@ struct synthetic *synthetic_new(const struct synthetic_config *c)
 	}
 	memcpy(id.boot_id, s->boot_id, sizeof(id.boot_id));
 	(void)entity_format(&id, s->entity);
-	if (batch_sealer_new(s->key, &s->sealer, NULL) < 0) {
-		free(s);
+	s->raw = c->shared ? c->shared->raw : malloc(BATCH_RAW_MAX);
+	s->sealer = c->shared ? c->shared->sealer : NULL;
+	if (s->raw == NULL || (s->sealer == NULL && batch_sealer_new(s->key, &s->sealer, NULL) < 0)) {
+		synthetic_free(s);
 		return NULL;
 	}
 	return s;
@@ -375,6 +383,9 @@ void synthetic_free(struct synthetic *s)
 {
 	if (s == NULL)
 		return;
-	batch_sealer_free(s->sealer);
+	if (s->c.shared == NULL) {
+		batch_sealer_free(s->sealer);
+		free(s->raw);
+	}
 	free(s);
 }

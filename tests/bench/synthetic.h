@@ -23,6 +23,7 @@ struct synthetic_config {
 	uint64_t seed;
 	int64_t begin_wall_ns;
 	uint64_t step_ns;
+	struct synthetic *shared; /* whose buffers and sealer are used, for many hosts of one thread; NULL: own */
 };
 
 struct synthetic *synthetic_new(const struct synthetic_config *c); /* NULL: out of memory */
@@ -34,6 +35,8 @@ enum synthetic_needle { SYNTHETIC_PLAIN, SYNTHETIC_NEEDLE_BULK, SYNTHETIC_NEEDLE
 MUST_CHECK int synthetic_batch(struct synthetic *s, enum synthetic_needle needle,
 			       struct batch_header *ret_h, const uint8_t **ret_bytes,
 			       size_t *ret_len, struct error *e);
+/* The entries of the batch made last, as they were before compression; s's until the next call. */
+const uint8_t *synthetic_raw(const struct synthetic *s, size_t *ret_len);
 /* Both lanes are alive and idle: a SignedIdle in arena a. */
 MUST_CHECK int synthetic_idle(struct synthetic *s, enum batch_lane lane, struct arena *a,
 			      const uint8_t **ret_bytes, size_t *ret_len, struct error *e);
