@@ -74,6 +74,14 @@ class Segment:
         self.id = bytes.fromhex(path.stem.removeprefix("open-"))
         self.number = int.from_bytes(self.id[:8], "big")
         self.begin, self.end = None, None
+        self.durable = self.read_mark(path.with_name(self.id.hex() + ".mark")) if self.open else 0
+
+    def read_mark(self, path):
+        """How much of an open segment is known to be durable."""
+        slots = path.read_bytes() if path.exists() else b""
+        marks = [struct.unpack_from("<QII", slots, at) for at in range(0, len(slots) - 15, 16)]
+        return max((length for length, ordinal, crc in marks
+                    if crc == zlib.crc32(struct.pack("<QI", length, ordinal), zlib.crc32(self.id))), default=0)
 
     def frame_at(self, offset):
         if offset + HEAD.size > len(self.data):
@@ -106,6 +114,8 @@ class Segment:
         return None
 
     def torn(self, offset, ordinal):
+        if offset < self.durable:
+            return False
         while frame := self.find(offset, ordinal):
             if frame.group > ordinal:
                 return False
@@ -121,7 +131,7 @@ class Segment:
                 if frame.ordinal != ordinal:
                     raise Damaged(at, "another ordinal")
             except Damaged:
-                if self.open and self.torn(at + 1, ordinal):
+                if self.open and self.torn(at, ordinal):
                     return
                 raise
             at, ordinal = at + frame.size, ordinal + 1
@@ -134,6 +144,8 @@ class Segment:
             yield frame
         if not self.open:
             raise Damaged(at, "a sealed segment without its end")
+        if at < self.durable:
+            raise Damaged(at, "shorter than its mark")
 
     def read_begin(self, frame):
         f = Fields(frame.body)

@@ -124,6 +124,20 @@ def test_a_flipped_bit_has_its_place(stored, tmp_path):
     assert e.value.offset == target.offset
 
 
+def test_the_mark_tells_damage_of_the_last_group(stored, tmp_path):
+    folder = stored[0]
+    unsealed = next(s for s in segment_reader.segments(folder) if s.open)
+    assert unsealed.durable == len(unsealed.data)
+    mark = unsealed.id.hex() + ".mark"
+    (tmp_path / mark).write_bytes((folder / mark).read_bytes())
+    last = list(unsealed.frames())[-1]
+    for data in (unsealed.data[:-1] + bytes([unsealed.data[-1] ^ 1]), unsealed.data[:last.offset]):
+        (tmp_path / unsealed.name).write_bytes(data)
+        with pytest.raises(segment_reader.Damaged) as e:
+            list(segment_reader.Segment(tmp_path / unsealed.name).frames())
+        assert e.value.offset == last.offset
+
+
 def test_a_torn_end_is_no_damage(stored, tmp_path):
     folder = stored[0]
     unsealed = next(s for s in segment_reader.segments(folder) if s.open)
