@@ -11,11 +11,13 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "agent/launch_acquirers.h"
+#include "agent/launch_args.h"
+#include "agent/launch_message.h"
 #include "agent/privilege.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-#define ARGS_MAX 512
 #define RESTART_FIRST_MS 1000 /* at the least between two starts ... */
 #define RESTART_MAX_MS 30000 /* ... of an uplink that keeps failing */
 #define STEADY_NS (10 * NSEC_PER_SEC) /* who lived that long did not fail to start */
@@ -26,71 +28,64 @@ struct launcher {
 	sigset_t mask; /* as it was when we were started */
 	pid_t uplink; /* 0: none */
 	uint64_t started_ns, wait_ms;
+	struct launch_acquirers acquirers;
 };
 
-/* Send one byte and a descriptor. */
-static int send_fd(int socket, int fd)
+int launch_receive(int control, struct launch_report *ret)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .bytes = { 0 } };
-	struct iovec iov = { .iov_base = (char[]){ 'l' }, .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_control = &control,
-			    .msg_controllen = sizeof(control) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	struct launch_message m;
+	int fds[LAUNCH_FDS_MAX];
+	size_t n;
+	int r = launch_message_receive(control, &m, fds, &n);
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(int));
-	return sendmsg(socket, &m, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+	if (r <= 0)
+		return r;
+	*ret = (struct launch_report){ .fd = -1, .token = m.token, .status = m.status };
+	if (m.word == LAUNCH_WORD_LINK && n == 1) {
+		ret->kind = LAUNCH_LINK;
+		ret->fd = fds[0];
+		return 1;
+	}
+	for (size_t i = 0; i < n; i++)
+		(void)close(fds[i]);
+	ret->kind = LAUNCH_ENDED;
+	return m.word == LAUNCH_WORD_ENDED && n == 0 ? 1 : -EPIPE;
 }
 
-int launch_receive(int control, int *ret_fd)
+static void tell(int control, enum launch_word word, uint32_t token)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} buffer;
-	char byte;
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr m = { .msg_iov = &iov,
-			    .msg_iovlen = 1,
-			    .msg_control = &buffer,
-			    .msg_controllen = sizeof(buffer) };
-	ssize_t n = recvmsg(control, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -EPIPE;
-	const struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-	if (n == 0 || c == NULL || c->cmsg_type != SCM_RIGHTS ||
-	    c->cmsg_len != CMSG_LEN(sizeof(int)))
-		return -EPIPE;
-	memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
-	return 1;
+	/* Full: the launcher is stopped, and will find enough to do. */
+	(void)!launch_message_send(
+		control, &(struct launch_message){ .word = word, .token = token }, NULL, 0, false);
 }
 
 void launch_restart(int control)
 {
-	/* A full socket already holds such a byte. */
-	(void)!send(control, "r", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	tell(control, LAUNCH_WORD_RESTART, 0);
+}
+
+void launch_stop(int control, uint32_t token, bool force)
+{
+	tell(control, force ? LAUNCH_WORD_KILL : LAUNCH_WORD_STOP, token);
+}
+
+int launch_acquire(int control, uint32_t token, uint32_t kind, int control_fd, int payload_fd,
+		   struct error *e)
+{
+	const struct launch_message m = { .word = LAUNCH_WORD_ACQUIRE,
+					  .token = token,
+					  .kind = kind };
+	int r = launch_message_send(control, &m, (int[]){ control_fd, payload_fd }, 2, false);
+
+	return r < 0 ? error_set(e, r, "cannot ask the launcher for an acquirer: %m") : 0;
 }
 
 /* In the child: our own program again, as the uplink. Never returns. */
 static void become_uplink(const struct launcher *l, int link_fd)
 {
-	char *args[ARGS_MAX + 2];
-	size_t n = 0;
+	char *args[LAUNCH_ARGS_MAX + 2];
 
-	args[n++] = l->argv[0];
-	args[n++] = (char[]){ "uplink" };
-	for (size_t i = 1; l->argv[i] != NULL; i++)
-		args[n++] = l->argv[i];
-	args[n] = NULL;
+	launch_args(l->argv, (char[]){ "uplink" }, args);
 	(void)sigprocmask(SIG_SETMASK, &l->mask, NULL);
 	(void)prctl(PR_SET_PDEATHSIG,
 		    SIGKILL); /* until it becomes another user: then the link's end */
@@ -114,7 +109,11 @@ static int start_uplink(struct launcher *l)
 	l->uplink = fork();
 	if (l->uplink == 0)
 		become_uplink(l, pair[1]);
-	int r = l->uplink < 0 ? -errno : send_fd(l->control, pair[0]);
+	int r = l->uplink < 0 ?
+			-errno :
+			launch_message_send(l->control,
+					    &(struct launch_message){ .word = LAUNCH_WORD_LINK },
+					    &pair[0], 1, true);
 
 	if (l->uplink < 0)
 		l->uplink = 0;
@@ -138,13 +137,26 @@ static void note_end(struct launcher *l)
 		l->wait_ms = 2 * l->wait_ms < RESTART_MAX_MS ? 2 * l->wait_ms : RESTART_MAX_MS;
 }
 
+static void report_end(const struct launcher *l, uint32_t token, int status)
+{
+	const struct launch_message m = { .word = LAUNCH_WORD_ENDED,
+					  .token = token,
+					  .status = status };
+
+	/* Lost when sense is gone: then there is nobody to tell. */
+	if (token != 0)
+		(void)!launch_message_send(l->control, &m, NULL, 0, true);
+}
+
 static void reap(struct launcher *l)
 {
 	int status;
 
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-		if (pid != l->uplink)
+		if (pid != l->uplink) {
+			report_end(l, launch_acquirers_reaped(&l->acquirers, pid), status);
 			continue;
+		}
 		l->uplink = 0;
 		note_end(l);
 		if (WIFSIGNALED(status))
@@ -156,15 +168,45 @@ static void reap(struct launcher *l)
 	}
 }
 
+static void start_acquirer(struct launcher *l, const struct launch_message *m,
+			   const int fds[static LAUNCH_FDS_MAX], size_t n)
+{
+	int r = n != LAUNCH_FDS_MAX ? -EBADMSG :
+				      launch_acquirers_start(&l->acquirers, m->token, m->kind,
+							     l->argv, &l->mask, fds);
+
+	if (r < 0)
+		report_end(l, m->token, -1);
+	for (size_t i = 0; i < n; i++)
+		(void)close(fds[i]);
+}
+
 /* false: sense is gone. */
 static bool obey(struct launcher *l)
 {
-	char byte;
-	ssize_t n = recv(l->control, &byte, 1, MSG_DONTWAIT);
+	struct launch_message m;
+	int fds[LAUNCH_FDS_MAX];
+	size_t n;
+	int r = launch_message_receive(l->control, &m, fds, &n);
 
-	if (n == 1)
+	if (r <= 0)
+		return r == 0;
+	switch (m.word) {
+	case LAUNCH_WORD_RESTART:
 		end_uplink(l, SIGHUP);
-	return n == 1 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+		break;
+	case LAUNCH_WORD_ACQUIRE:
+		start_acquirer(l, &m, fds, n);
+		break;
+	case LAUNCH_WORD_STOP:
+	case LAUNCH_WORD_KILL:
+		launch_acquirers_signal(&l->acquirers, m.token,
+					m.word == LAUNCH_WORD_KILL ? SIGKILL : SIGTERM);
+		break;
+	default:
+		break;
+	}
+	return true;
 }
 
 /* How long to wait before the next start; -1: one is running. */
@@ -214,6 +256,7 @@ static void run_launcher(struct launcher *l)
 			break;
 	}
 	end_uplink(l, SIGKILL);
+	launch_acquirers_kill(&l->acquirers);
 }
 
 int launch_start(char **argv, int *ret_control, pid_t *ret_pid, struct error *e)
@@ -225,10 +268,10 @@ int launch_start(char **argv, int *ret_control, pid_t *ret_pid, struct error *e)
 
 	while (argv[n_args] != NULL)
 		n_args++;
-	if (n_args > ARGS_MAX)
+	if (n_args > LAUNCH_ARGS_MAX)
 		return error_set(e, -E2BIG, "more than %d arguments: use a configuration file",
-				 ARGS_MAX);
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+				 LAUNCH_ARGS_MAX);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(e, -errno, "cannot make a socket for the launcher: %m");
 	pid_t parent = getpid();
 	pid_t pid = fork();
@@ -260,7 +303,7 @@ int launch_start(char **argv, int *ret_control, pid_t *ret_pid, struct error *e)
 	l.signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 	struct error why = { 0 };
 
-	if (l.signals >= 0 && privilege_drop_launcher(&why) == 0)
+	if (l.signals >= 0 && privilege_drop_launcher(launch_acquirers_capabilities(), &why) == 0)
 		run_launcher(&l);
 	else
 		log_failure(LOG_LEVEL_ERROR, "the launcher cannot start", &why);

@@ -242,17 +242,47 @@ static void drop_bounding_set(void)
 			    0); /* EPERM without SETPCAP: there is none to keep */
 }
 
-int privilege_keep(uint64_t capabilities, struct error *e)
+/* Room for all. Returns how many. */
+static size_t list_capabilities(uint64_t bits, cap_value_t ret[static CAP_LAST_CAP + 1])
 {
-	cap_value_t keep[CAP_LAST_CAP + 1];
 	size_t n = 0;
 
 	for (cap_value_t cap = 0; cap <= CAP_LAST_CAP; cap++)
-		if ((capabilities & (1ULL << cap)) != 0)
-			keep[n++] = cap;
+		if ((bits & (1ULL << cap)) != 0)
+			ret[n++] = cap;
+	return n;
+}
+
+int privilege_keep(uint64_t capabilities, struct error *e)
+{
+	cap_value_t keep[CAP_LAST_CAP + 1];
+	size_t n = list_capabilities(capabilities, keep);
+
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	drop_bounding_set();
 	return keep_capabilities(keep, n, e);
+}
+
+/* Ambient ones survive an exec of any user; of root those that are permitted do. */
+int privilege_hand_down(uint64_t capabilities, struct error *e)
+{
+	cap_value_t keep[CAP_LAST_CAP + 1];
+	int r = keep_capabilities(keep, list_capabilities(capabilities, keep), e);
+	cap_t caps = r == 0 ? cap_get_proc() : NULL;
+
+	for (cap_value_t cap = 0; caps != NULL && cap <= CAP_LAST_CAP; cap++) {
+		cap_flag_value_t value = CAP_CLEAR;
+
+		if (cap_get_flag(caps, cap, CAP_PERMITTED, &value) == 0 && value == CAP_SET)
+			(void)cap_set_flag(caps, CAP_INHERITABLE, 1, &cap, CAP_SET);
+	}
+	if (caps != NULL && cap_set_proc(caps) < 0)
+		r = error_set(e, -errno, "cannot hand down capabilities: %m");
+	(void)cap_free(caps);
+	for (cap_value_t cap = 0; r == 0 && cap <= CAP_LAST_CAP; cap++)
+		if ((capabilities & (1ULL << cap)) != 0)
+			(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+	return r;
 }
 
 int privilege_check_user(const char *user, struct error *e)
@@ -319,9 +349,13 @@ int privilege_drop_sense(struct error *e)
 	return filter_sense(e);
 }
 
-int privilege_drop_launcher(struct error *e)
+int privilege_drop_launcher(uint64_t also, struct error *e)
 {
-	int r = keep_capabilities(launcher_caps, ARRAY_LEN(launcher_caps), e);
+	cap_value_t keep[CAP_LAST_CAP + 1];
+
+	for (size_t i = 0; i < ARRAY_LEN(launcher_caps); i++)
+		also |= 1ULL << launcher_caps[i];
+	int r = keep_capabilities(keep, list_capabilities(also, keep), e);
 
 	if (r < 0)
 		return r;

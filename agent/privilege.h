@@ -16,8 +16,11 @@ MUST_CHECK int privilege_drop_uplink(const char *user, struct error *e);
 /* The process with the kernel's privileges: keeps the capabilities that sensing needs, no new
  * privileges, and a seccomp filter under which it can never open a network socket. */
 MUST_CHECK int privilege_drop_sense(struct error *e);
-/* The launcher of the uplink (launch.h): keeps only what changing the uid takes, no new privileges. */
-MUST_CHECK int privilege_drop_launcher(struct error *e);
+/* The launcher (launch.h): keeps what changing the uid takes, and `also` (bits 1 << CAP_*), no new
+ * privileges. */
+MUST_CHECK int privilege_drop_launcher(uint64_t also, struct error *e);
+/* Before an exec: the program will have these, if we have them, and nothing else, whichever user we are. */
+MUST_CHECK int privilege_hand_down(uint64_t capabilities, struct error *e);
 /* Keep the capabilities whose bits (1 << CAP_*) are set, and are there, in the permitted and effective set,
  * nothing in any other set. */
 MUST_CHECK int privilege_keep(uint64_t capabilities, struct error *e);

@@ -344,14 +344,16 @@ static int loop(struct sense *s, struct error *e)
 	notify_state("READY=1");
 	log_info("tracing this host", KV_STR("kernel", s->kernel.release));
 	for (;;) {
-		int fd, r;
+		struct launch_report report;
+		int r;
 
 		if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
 			return error_set(e, -errno, "cannot wait: %m");
 		if ((fds[0].revents & POLLIN) != 0 && take_signal(s) != 0)
 			return 0;
-		while ((r = launch_receive(s->control, &fd)) > 0)
-			sealer_link(s->sealer, fd);
+		while ((r = launch_receive(s->control, &report)) > 0)
+			if (report.kind == LAUNCH_LINK)
+				sealer_link(s->sealer, report.fd);
 		if (r < 0)
 			return error_set(e, r, "the launcher of the uplink ended");
 	}

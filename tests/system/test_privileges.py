@@ -13,7 +13,11 @@ from basics import until
 # capabilities(7): the bits that sensing needs (agent/privilege.c says why), and the launcher's.
 SENSE = {1: "DAC_OVERRIDE", 2: "DAC_READ_SEARCH", 12: "NET_ADMIN", 19: "SYS_PTRACE", 21: "SYS_ADMIN",
          23: "SYS_NICE", 24: "SYS_RESOURCE", 38: "PERFMON", 39: "BPF"}
-LAUNCHER = {2: "DAC_READ_SEARCH", 5: "KILL", 6: "SETGID", 7: "SETUID", 8: "SETPCAP"}
+# What acquirers may need (agent/acquire/table.c has the row of each).
+ACQUIRERS = {2: "DAC_READ_SEARCH", 3: "FOWNER", 5: "KILL", 12: "NET_ADMIN", 13: "NET_RAW", 14: "IPC_LOCK",
+             17: "SYS_RAWIO", 19: "SYS_PTRACE", 21: "SYS_ADMIN", 24: "SYS_RESOURCE", 34: "SYSLOG", 38: "PERFMON",
+             39: "BPF"}
+LAUNCHER = ACQUIRERS | {6: "SETGID", 7: "SETUID", 8: "SETPCAP"}
 USER = 64123
 
 
