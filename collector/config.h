@@ -12,7 +12,7 @@ struct collector_config {
 	char *tls_cert, *tls_key, *tls_fleet_ca, *tls_order_ca, *deny_file;
 	char *store_dir;
 	uint64_t segment_bytes, segment_age_ms, reserve_bytes, retain_bytes, retain_ms;
-	char *ledger_key;
+	char *ledger_key, *ledger_cert;
 	char *hosts_dir;
 	uint64_t ingest_workers, query_workers, memory_bytes;
 	uint64_t stop_timeout_ms;

@@ -182,6 +182,9 @@ static int write_group(struct removal *m, struct frame *frames, size_t n, struct
 		segment_table_add(segment_writer_table(to->writer), &row, (struct token_row){ 0 });
 	}
 	(void)pthread_rwlock_unlock(&s->lock);
+	for (size_t i = 0; i < n && s->c.on_frame; i++)
+		s->c.on_frame(s->c.ctx, (enum store_kind)frames[i].kind, &t->name, frames[i].body,
+			      frames[i].length);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <systemd/sd-event.h>
 
 #include "collector/ingest.h"
+#include "collector/ledger_feed.h"
 #include "collector/live.h"
 #include "collector/query_service.h"
 #include "collector/retention_record.h"
@@ -35,6 +36,8 @@ struct server {
 	struct hosts *hosts;
 	struct live *live;
 	struct store *store;
+	struct ledger *ledger;
+	struct ledger_feed *feed;
 	struct writer *writer;
 	struct ingest *ingest;
 	struct query_service *query;
@@ -60,6 +63,25 @@ void server_store_config(const struct collector_config *c, struct seal_key *key,
 		.ledger_key = key,
 		.tokenize = tokens_extract,
 	};
+}
+
+int server_ledger_config(const struct collector_config *c, char dir[static SERVER_PATH_MAX],
+			 char cert[static SERVER_PATH_MAX], struct ledger_config *ret,
+			 struct error *e)
+{
+	size_t len = strlen(c->ledger_key);
+	bool key = len > 4 && strcmp(c->ledger_key + len - 4, ".key") == 0;
+	int n = snprintf(dir, SERVER_PATH_MAX, "%s/" LEDGER_FOLDER, c->store_dir), m;
+
+	if (c->ledger_cert && *c->ledger_cert)
+		m = snprintf(cert, SERVER_PATH_MAX, "%s", c->ledger_cert);
+	else
+		m = snprintf(cert, SERVER_PATH_MAX, "%.*s.crt", (int)(key ? len - 4 : len),
+			     c->ledger_key);
+	if (n < 0 || n >= SERVER_PATH_MAX || m < 0 || m >= SERVER_PATH_MAX)
+		return error_set(e, -ENAMETOOLONG, "a path of the ledger is too long");
+	*ret = (struct ledger_config){ .dir = dir, .key_file = c->ledger_key, .cert_file = cert };
+	return 0;
 }
 
 static const char *path_or_null(const char *path)
@@ -194,6 +216,25 @@ static void feed_live(void *ctx, const struct store_ref *ref, const struct store
 	live_feed(s->live, ref);
 }
 
+static void feed_ledger(void *ctx, enum store_kind kind, const struct batch_name *tenant,
+			const uint8_t *body, size_t len)
+{
+	const struct server *s = ctx;
+
+	ledger_feed_owe(s->feed, kind, tenant, body, len);
+}
+
+static int open_ledger(struct server *s, struct error *e)
+{
+	char dir[SERVER_PATH_MAX], cert[SERVER_PATH_MAX];
+	struct ledger_config c;
+	int r = server_ledger_config(s->c, dir, cert, &c, e);
+
+	if (r == 0)
+		r = ledger_open(&c, &s->ledger, e);
+	return r == 0 ? ledger_feed_open(s->ledger, s->store, dir, &s->feed, e) : r;
+}
+
 static struct query_env query_env(struct server *s)
 {
 	return (struct query_env){ .store = s->store,
@@ -262,13 +303,16 @@ static int open_parts(struct server *s, struct error *e)
 	if (r == 0) {
 		server_store_config(c, s->key, &store);
 		store.on_stored = feed_live;
+		store.on_frame = feed_ledger;
 		store.ctx = s;
 		r = store_open(&store, &s->store, e);
 	}
 	if (r == 0)
+		r = open_ledger(s, e);
+	if (r == 0)
 		r = hosts_from_store(s, e);
 	if (r == 0)
-		r = writer_start(s->store, &s->writer, e);
+		r = writer_start(s->store, s->feed, &s->writer, e);
 	if (r == 0)
 		r = load_records(s, e);
 	if (r == 0)
@@ -305,6 +349,8 @@ static void close_parts(struct server *s)
 	writer_stop(s->writer);
 	ingest_free(s->ingest);
 	rpc_loop_free(s->loop);
+	ledger_feed_free(s->feed);
+	ledger_close(s->ledger);
 	store_close(s->store);
 	live_free(s->live);
 	hosts_free(s->hosts);

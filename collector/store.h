@@ -86,6 +86,10 @@ struct store_config {
 			struct arena *a, uint64_t **ret_tokens, size_t *ret_n, struct error *e);
 	/* After a put is durable, on the writer thread, once per STORED or CONFLICT batch. May be NULL. */
 	void (*on_stored)(void *ctx, const struct store_ref *ref, const struct store_item *item);
+	/* After a frame of one of the four kinds is durable, whether or not the call that brought it succeeds as
+	 * a whole; on the writer thread. May be NULL. */
+	void (*on_frame)(void *ctx, enum store_kind kind, const struct batch_name *tenant,
+			 const uint8_t *body, size_t len);
 	void *ctx;
 };
 
@@ -158,6 +162,21 @@ MUST_CHECK int store_streams(struct store *s, const struct batch_name *tenant,
 /* What may be acknowledged for this stream: the contiguous number and its hash. false: none. */
 bool store_acknowledged(struct store *s, const struct batch_header *h, uint64_t *ret_number,
 			struct seal_hash *ret_hash);
+
+/* A place in a tenant's segments: all before it in segments with a lower number, or lower in this one. */
+struct store_mark {
+	struct batch_name tenant;
+	uint64_t sequence, offset;
+};
+/* Where each tenant's next frame will stand. Writer thread. ret: malloc'ed. */
+MUST_CHECK int store_marks(struct store *s, struct store_mark **ret, size_t *ret_n,
+			   struct error *e);
+typedef int (*store_frame_fn)(void *ctx, enum store_kind kind, const struct batch_name *tenant,
+			      const uint8_t *body, size_t len, struct error *e);
+/* Every frame from these marks on (a tenant without one: from its beginning); what is damaged is passed over.
+ * Stops at fn's error. Writer thread. */
+MUST_CHECK int store_each_frame(struct store *s, const struct store_mark *marks, size_t n,
+				store_frame_fn fn, void *ctx, struct error *e);
 
 /* What retention removed of a tenant so far, all together: it goes oldest first, so this is one span. */
 struct store_removed {

@@ -292,8 +292,12 @@ static void tell(struct group *g, const struct segment *segment, const struct te
 		struct plan *p = &g->plans[i];
 		struct store_ref ref;
 
-		if (p->tenant != t || !p->accepted || p->row.kind != FRAME_BATCH ||
-		    !g->s->c.on_stored)
+		if (p->tenant != t || !p->accepted)
+			continue;
+		if (g->s->c.on_frame)
+			g->s->c.on_frame(g->s->c.ctx, p->item->kind, &t->name, p->item->bytes,
+					 p->item->len);
+		if (p->row.kind != FRAME_BATCH || !g->s->c.on_stored)
 			continue;
 		store_ref_make(segment, &p->row, &p->key, &ref);
 		g->s->c.on_stored(g->s->c.ctx, &ref, p->item);

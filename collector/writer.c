@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "collector/ledger_feed.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/queue.h"
@@ -12,10 +13,11 @@
 
 struct writer {
 	struct store *store;
+	struct ledger_feed *feed;
 	struct queue *in;
 	pthread_t thread;
 	uint64_t retained_ns;
-	bool failing, retain_failing;
+	bool failing, retain_failing, pay_failing;
 };
 
 void writer_item_free(struct writer_item *w)
@@ -24,6 +26,17 @@ void writer_item_free(struct writer_item *w)
 	free(w->tokens);
 	free(w->tombstone.dropped);
 	free(w);
+}
+
+/* What an earlier group still owes the ledger comes first: so a batch that is a duplicate has its leaf. */
+static int put_group(struct writer *w, struct store_item *items, size_t n, struct error *e)
+{
+	int paid, r = w->feed ? ledger_feed_pay(w->feed, e) : 0;
+
+	if (r == 0)
+		r = store_put(w->store, items, n, e);
+	paid = w->feed ? ledger_feed_pay(w->feed, r == 0 ? e : NULL) : 0;
+	return r < 0 ? r : paid;
 }
 
 /* One group commit. Idle messages come after it: they name headers that it may hold. */
@@ -38,7 +51,7 @@ static void store_group(struct writer *w, struct writer_item **group, size_t n)
 		if (!group[i]->idle)
 			items[n_items++] = group[i]->item;
 	if (n_items > 0)
-		r = store_put(w->store, items, n_items, &e);
+		r = put_group(w, items, n_items, &e);
 	if (r < 0 && !w->failing)
 		log_failure(LOG_LEVEL_ERROR,
 			    "cannot store; nothing is acknowledged until it works again", &e);
@@ -70,6 +83,15 @@ static void retain(struct writer *w)
 	if (r < 0 && !w->retain_failing)
 		log_failure(LOG_LEVEL_ERROR, "cannot seal or remove old segments", &e);
 	w->retain_failing = r < 0;
+	if (!w->feed)
+		return;
+	r = ledger_feed_pay(w->feed, &e);
+	if (r < 0 && !w->pay_failing)
+		log_failure(LOG_LEVEL_ERROR,
+			    "the ledger is not written; nothing is stored until it works again",
+			    &e);
+	w->pay_failing = r < 0;
+	ledger_feed_mark(w->feed, false);
 }
 
 static void *run_writer(void *arg)
@@ -83,7 +105,7 @@ static void *run_writer(void *arg)
 		struct writer_item *first = queue_pop(w->in, 500);
 
 		if (first == NULL && last)
-			return NULL;
+			break;
 		for (struct writer_item *i = first; i != NULL;
 		     i = n < STORE_PUT_MAX ? queue_pop(w->in, 0) : NULL)
 			group[n++] = i;
@@ -91,15 +113,19 @@ static void *run_writer(void *arg)
 			store_group(w, group, n);
 		retain(w);
 	}
+	if (w->feed)
+		ledger_feed_mark(w->feed, true);
+	return NULL;
 }
 
-int writer_start(struct store *s, struct writer **ret_w, struct error *e)
+int writer_start(struct store *s, struct ledger_feed *feed, struct writer **ret_w, struct error *e)
 {
 	struct writer *w = calloc(1, sizeof(*w));
 
 	if (w == NULL)
 		return error_set(e, -ENOMEM, "cannot start the store's writer: out of memory");
 	w->store = s;
+	w->feed = feed;
 	w->in = queue_new(WRITER_QUEUE_MAX);
 	int r = w->in == NULL ? -ENOMEM : -pthread_create(&w->thread, NULL, run_writer, w);
 

@@ -27,9 +27,12 @@ struct writer_item {
 void writer_item_free(struct writer_item *w);
 
 struct writer;
+struct ledger_feed;
 
-/* Starts the thread. s: borrowed; nobody else may write to it from now on. */
-MUST_CHECK int writer_start(struct store *s, struct writer **ret_w, struct error *e);
+/* Starts the thread. s: borrowed; nobody else may write to it from now on. feed: borrowed, where every frame gets its
+ * leaf before done is called; NULL: there is no ledger. */
+MUST_CHECK int writer_start(struct store *s, struct ledger_feed *feed, struct writer **ret_w,
+			    struct error *e);
 /* Blocks while WRITER_QUEUE_MAX wait. false: stopped, w is still the caller's. Any thread. */
 MUST_CHECK bool writer_put(struct writer *w, struct writer_item *item);
 /* Store what was put, then end the thread. NULL allowed. */
