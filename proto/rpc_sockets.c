@@ -114,9 +114,11 @@ static bool endpoint_of(const struct sockaddr_storage *from, struct rpc_endpoint
 		ret->port = ntohs(v4->sin_port);
 		return true;
 	}
+	if (from->ss_family != AF_INET6)
+		return false;
 	ret->address = v6->sin6_addr;
 	ret->port = ntohs(v6->sin6_port);
-	return from->ss_family == AF_INET6;
+	return true;
 }
 
 static bool connected_to(int fd, uint16_t local_port, struct rpc_endpoint *ret)
