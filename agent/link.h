@@ -21,6 +21,19 @@ enum link_kind {
 	LINK_TOMBSTONE, /* position; body: SignedTombstone */
 	LINK_IDLE, /* body: SignedIdle */
 	LINK_STOP, /* nothing more comes; end once what is under way is acknowledged, or soon */
+	/* uplink to sense: what the collector's stream of orders says, byte for byte */
+	LINK_ORDERS, /* a stream of orders has begun: say the newest steps again */
+	LINK_ORDER, /* body: SignedOrder */
+	LINK_REVOCATIONS, /* body: SignedRevocationList */
+	LINK_LEDGER, /* body: LedgerUpdate */
+	LINK_RECEIPT, /* body: exhibit id (16), Receipt */
+	LINK_UPLOAD_FAILED, /* body: exhibit id (16), a sentence for a person, at most 512 bytes */
+	/* sense to uplink */
+	LINK_HELD, /* body: OrdersHello without hello: what this host holds */
+	LINK_STEP, /* body: OrderStep */
+	LINK_UPLOAD, /* body: UploadStart; a descriptor comes along: UploadRequests, each behind its length */
+	LINK_MANIFEST, /* body: exhibit id (16), SignedManifest: the end of an upload */
+	LINK_CONTRADICTION, /* body: LedgerContradiction */
 	LINK_KINDS,
 };
 
@@ -47,11 +60,18 @@ int link_fd(const struct link *l);
  * ours to send. */
 #define LINK_QUEUE_MAX MiB(4)
 MUST_CHECK int link_send(struct link *l, const struct link_message *m);
+/* The same for a kind that brings a descriptor along. fd: the link's own from now on when this returns 0. */
+#define LINK_FDS_MAX 16 /* on their way at one time; -EAGAIN */
+MUST_CHECK int link_send_fd(struct link *l, const struct link_message *m, int fd);
 /* Write what waits. 0, or -EPIPE. */
 MUST_CHECK int link_flush(struct link *l);
 bool link_pending(const struct link *l); /* something waits for POLLOUT */
 /* The next whole message. 1: ret is set; 0: none yet; -EPIPE: the other side closed; -EBADMSG: it broke
  * the table (a hostile or broken peer: end it). */
 MUST_CHECK int link_receive(struct link *l, struct link_message *ret_m);
+/* The descriptor of the message that link_receive has returned, the caller's, close-on-exec. -1: none. Sense takes none:
+ * what a hostile uplink sends along is thrown away by the kernel. */
+int link_take_fd(struct link *l);
+#define LINK_ID_LEN 16 /* of exhibits, before some bodies */
 
 #endif

@@ -433,7 +433,7 @@ static void receive_link(struct sealer *s)
 			take_state(s, &m);
 		else if (m.kind == LINK_ACK)
 			take_ack(s, &m);
-		else {
+		else if (m.kind == LINK_WANT) {
 			s->lane[m.lane].wanted = true;
 			s->lane[m.lane].want = m.position;
 			s->lane[m.lane].round = m.round;

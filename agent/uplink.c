@@ -280,9 +280,21 @@ static int receive_link(struct uplink *u)
 		case LINK_STOP:
 			u->stopping = true;
 			break;
+		case LINK_HELD:
+		case LINK_STEP:
+		case LINK_UPLOAD:
+		case LINK_MANIFEST:
+		case LINK_CONTRADICTION:
+			break;
 		case LINK_WANT:
 		case LINK_ACK:
 		case LINK_STATE:
+		case LINK_ORDERS:
+		case LINK_ORDER:
+		case LINK_REVOCATIONS:
+		case LINK_LEDGER:
+		case LINK_RECEIPT:
+		case LINK_UPLOAD_FAILED:
 		case LINK_KINDS:
 			break; /* the link's table lets none of these through */
 		}

@@ -21,9 +21,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	(void)close(fds[1]);
 	while ((r = link_receive(l, &m)) > 0)
-		if (m.kind > LINK_STATE || m.lane > 2 || m.len > 513 ||
-		    (m.len > 0 && m.body == NULL))
+		if (!(m.kind <= LINK_STATE ||
+		      (m.kind >= LINK_ORDERS && m.kind <= LINK_UPLOAD_FAILED)) ||
+		    m.lane > 2 || m.len > size || (m.len > 0 && m.body == NULL))
 			abort();
+	if (link_take_fd(l) != -1)
+		abort();
 	if (r == 0)
 		abort(); /* the other end is closed: it must say so */
 	link_free(l);

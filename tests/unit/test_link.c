@@ -48,6 +48,11 @@ static const struct refused_row {
 	{ "state with a lane",
 	  LINK_UPLINK,
 	  { .kind = LINK_STATE, .lane = 1, .body = hash, .len = 1 } },
+	{ "sense makes an order", LINK_SENSE, { .kind = LINK_ORDER, .body = hash, .len = 1 } },
+	{ "uplink takes a step", LINK_UPLINK, { .kind = LINK_STEP, .body = hash, .len = 1 } },
+	{ "a receipt without an exhibit",
+	  LINK_UPLINK,
+	  { .kind = LINK_RECEIPT, .body = hash, .len = 15 } },
 	{ "empty batch", LINK_SENSE, { .kind = LINK_BATCH, .lane = 1 } },
 };
 
@@ -177,6 +182,110 @@ static void tells_the_end(void **state)
 	free_pair(&p);
 }
 
+/* More bytes than a socket holds lie between them: each comes out with its own message. */
+static void carries_descriptors(void **state)
+{
+	struct pair p = make_pair();
+	struct link_message m, big = { .kind = LINK_MANIFEST, .len = LINK_ID_LEN + MiB(1) };
+	AUTO(free_ptr) uint8_t *body = calloc(1, big.len);
+	size_t uploads = 0, manifests = 0;
+	int r = 0;
+
+	(void)state;
+	big.body = body;
+	for (uint8_t i = 0; i < 3; i++) {
+		int pipes[2];
+
+		assert_int_equal(pipe(pipes), 0);
+		assert_int_equal(write(pipes[1], &i, 1), 1);
+		(void)close(pipes[1]);
+		assert_int_equal(link_send(p.sense, &big), 0);
+		assert_int_equal(link_send_fd(p.sense,
+					      &(struct link_message){
+						      .kind = LINK_UPLOAD, .body = &i, .len = 1 },
+					      pipes[0]),
+				 0);
+	}
+	while (uploads + manifests < 6) {
+		assert_int_equal(link_flush(p.sense), 0);
+		while ((r = link_receive(p.uplink, &m)) > 0) {
+			uint8_t byte = 99;
+
+			manifests += m.kind == LINK_MANIFEST;
+			if (m.kind != LINK_UPLOAD)
+				continue;
+			int fd = link_take_fd(p.uplink);
+
+			assert_int_equal(read(fd, &byte, 1), 1);
+			assert_int_equal(byte, uploads);
+			assert_int_equal(m.body[0], uploads++);
+			(void)close(fd);
+		}
+		assert_int_equal(r, 0);
+	}
+	assert_int_equal(link_take_fd(p.uplink), -1);
+	free_pair(&p);
+}
+
+static void bounds_descriptors(void **state)
+{
+	struct pair p = make_pair();
+	struct link_message m = { .kind = LINK_UPLOAD, .body = hash, .len = 1 };
+	struct link_message big = { .kind = LINK_MANIFEST, .len = LINK_ID_LEN + MiB(1) };
+	AUTO(free_ptr) uint8_t *body = calloc(1, big.len);
+
+	(void)state;
+	big.body = body;
+	assert_int_equal(link_send(p.sense, &big), 0);
+	for (size_t i = 0; i < LINK_FDS_MAX; i++)
+		assert_int_equal(link_send_fd(p.sense, &m, dup(0)), 0);
+	assert_int_equal(link_send_fd(p.sense, &m, 0), -EAGAIN);
+	m.kind = LINK_STEP;
+	assert_int_equal(link_send_fd(p.sense, &m, 0), -EINVAL);
+	assert_int_equal(link_send_fd(p.uplink, &m, 0), -EINVAL);
+	free_pair(&p);
+}
+
+/* Sense never gets a descriptor that a stolen uplink sends. */
+static void sense_takes_no_descriptor(void **state)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .bytes = { 0 } };
+	uint8_t head[16] = { 0, 0, 0, 0, LINK_ORDERS };
+	struct iovec iov = { .iov_base = head, .iov_len = sizeof(head) };
+	struct msghdr h = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &control,
+			    .msg_controllen = sizeof(control) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+	struct link_message m;
+	struct link *l;
+	int fds[2], zero = 0;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	assert_int_equal(link_new(fds[0], LINK_SENSE, &l, NULL), 0);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &zero, sizeof(zero));
+	int next = dup(0);
+
+	(void)close(next);
+	assert_int_equal(sendmsg(fds[1], &h, 0), sizeof(head));
+	assert_int_equal(link_receive(l, &m), 1);
+	assert_int_equal(m.kind, LINK_ORDERS);
+	assert_int_equal(link_take_fd(l), -1);
+	int after = dup(0);
+
+	assert_int_equal(after, next); /* nothing was opened meanwhile */
+	(void)close(after);
+	(void)close(fds[1]);
+	link_free(l);
+}
+
 int main(void)
 {
 	static struct tests t;
@@ -187,5 +296,8 @@ int main(void)
 	ADD_TEST(&t, is_bounded);
 	ADD_TEST(&t, carries_messages);
 	ADD_TEST(&t, carries_the_largest_batch);
+	ADD_TEST(&t, sense_takes_no_descriptor);
+	ADD_TEST(&t, bounds_descriptors);
+	ADD_TEST(&t, carries_descriptors);
 	return tests_run(&t, "link");
 }
