@@ -13,10 +13,14 @@
 #include "collector/store.h"
 #include "proto/base/base.h"
 #include "proto/base/error.h"
+#include "proto/identity.h"
 #include "service.pb-c.h"
+
+struct ledger;
 
 struct query_env {
 	struct store *store;
+	struct ledger *ledger; /* NULL: none; its questions fail then */
 	struct hosts *hosts;
 	struct live *live;
 	int64_t (*now)(void); /* Unix time in ns */
@@ -29,6 +33,7 @@ struct query_env {
 /* Who asks, for which tenant, and where the answer goes. */
 struct query {
 	const struct query_env *env;
+	const struct identity *who;
 	struct batch_name tenant;
 	struct answer_sink sink;
 };
@@ -42,5 +47,10 @@ MUST_CHECK int query_coverage(const struct query *q, const Exhibit__V1__Coverage
 			      struct error *e);
 MUST_CHECK int query_status(const struct query *q, const Exhibit__V1__StatusRequest *m,
 			    struct error *e);
+/* The service Ledger. */
+MUST_CHECK int query_ledger_checkpoint(const struct query *q,
+				       const Exhibit__V1__CheckpointRequest *m, struct error *e);
+MUST_CHECK int query_ledger_entries(const struct query *q, const Exhibit__V1__EntriesRequest *m,
+				    struct error *e);
 
 #endif

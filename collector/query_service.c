@@ -69,6 +69,20 @@ static int answer_status(const struct query *q, const ProtobufCMessage *m, struc
 	return query_status(q, (const Exhibit__V1__StatusRequest *)m, e);
 }
 
+static int answer_checkpoint(const struct query *q, const ProtobufCMessage *m, struct error *e)
+{
+	if (!q->env->ledger)
+		return error_set(e, -ENOENT, "there is no ledger here");
+	return query_ledger_checkpoint(q, (const Exhibit__V1__CheckpointRequest *)m, e);
+}
+
+static int answer_entries(const struct query *q, const ProtobufCMessage *m, struct error *e)
+{
+	if (!q->env->ledger)
+		return error_set(e, -ENOENT, "there is no ledger here");
+	return query_ledger_entries(q, (const Exhibit__V1__EntriesRequest *)m, e);
+}
+
 /* Whoever may do something with evidence may look at it. A certificate without one of these roles may not. */
 static const char *const readers[] = { "viewer", "acquirer", "approver", NULL };
 
@@ -92,6 +106,10 @@ static const struct query_method methods[] = {
 	  &exhibit__v1__coverage_request__descriptor, answer_coverage },
 	{ "/exhibit.v1.Query/Status", RPC_ALLOW_RESPONDER, readers,
 	  &exhibit__v1__status_request__descriptor, answer_status },
+	{ "/exhibit.v1.Ledger/Checkpoint", RPC_ALLOW_RESPONDER, readers,
+	  &exhibit__v1__checkpoint_request__descriptor, answer_checkpoint },
+	{ "/exhibit.v1.Ledger/Entries", RPC_ALLOW_RESPONDER, readers,
+	  &exhibit__v1__entries_request__descriptor, answer_entries },
 };
 
 const char *query_method_path(size_t i)
@@ -194,6 +212,7 @@ static void answer(struct call *c)
 {
 	struct query q = {
 		.env = &c->service->config.env,
+		.who = rpc_stream_peer(c->stream),
 		.tenant = c->tenant,
 		.sink = { .send = call_send, .cancelled = call_cancelled, .ctx = c },
 	};
