@@ -34,8 +34,6 @@
 /* A program may have read its clock and not have sent its record yet when the ring is read empty; it can
  * be held up no longer than this without the kernel reporting a stall. */
 #define WATERMARK_MARGIN_NS (2 * NSEC_PER_SEC)
-#define FLOW_IDLE_NS (15 * NSEC_PER_SEC)
-#define FLOW_ACTIVE_NS (60 * NSEC_PER_SEC)
 #define PROCESSES_MAX 65536
 #define PROCESS_BYTES_MAX MiB(24)
 #define CGROUPS_MAX 4096
@@ -256,8 +254,8 @@ static void sweep_flows(struct drain *d, const struct flows_policy *policy)
 /* Once a second: account, forget, tell how far we are. */
 static void check(struct drain *d)
 {
-	static const struct flows_policy flows = { .idle_ns = FLOW_IDLE_NS,
-						   .active_ns = FLOW_ACTIVE_NS };
+	static const struct flows_policy flows = { .idle_ns = FLOWS_IDLE_NS,
+						   .active_ns = FLOWS_ACTIVE_NS };
 
 	if (d->now_ns - d->checked_ns < CHECK_EVERY_NS)
 		return;

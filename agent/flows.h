@@ -8,6 +8,11 @@
 #include "agent/hooks.h"
 #include "agent/ring.h"
 
+/* What the agent does: with a sweep a second, the first event of a flow comes at most 31 s after its first
+ * packet, and the last one at most 16 s after its last. */
+#define FLOWS_IDLE_NS (15 * NSEC_PER_SEC)
+#define FLOWS_ACTIVE_NS (30 * NSEC_PER_SEC)
+
 struct flows_policy {
 	uint64_t idle_ns; /* flush what has had no packet for so long */
 	uint64_t active_ns; /* and what began so long ago; 0, 0: everything (at exit) */

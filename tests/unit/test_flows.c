@@ -34,11 +34,27 @@ static void at_exit_all_are_due(void **state)
 	assert_true(flows_due(&flow, &all, 5));
 }
 
+/* What README.md promises of a flow that goes on and on, and of one that ended. */
+static void no_flow_waits_longer_than_promised(void **state)
+{
+	const struct flows_policy policy = { .idle_ns = FLOWS_IDLE_NS,
+					     .active_ns = FLOWS_ACTIVE_NS };
+	const uint64_t first = 5, now = first + 30 * NSEC_PER_SEC;
+	const struct rec_udp_flow on = { .first_ns = first, .last_ns = now };
+	const struct rec_udp_flow over = { .first_ns = now - 15 * NSEC_PER_SEC,
+					   .last_ns = now - 15 * NSEC_PER_SEC };
+
+	(void)state;
+	assert_true(flows_due(&on, &policy, now));
+	assert_true(flows_due(&over, &policy, now));
+}
+
 int main(void)
 {
 	struct tests t = { 0 };
 
 	ADD_ROWS(&t, due, due_rows);
 	ADD_TEST(&t, at_exit_all_are_due);
+	ADD_TEST(&t, no_flow_waits_longer_than_promised);
 	return tests_run(&t, "flows");
 }
