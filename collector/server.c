@@ -243,6 +243,7 @@ static struct query_env query_env(struct server *s)
 {
 	return (struct query_env){ .store = s->store,
 				   .ledger = s->ledger,
+				   .ledger = s->ledger,
 				   .hosts = s->hosts,
 				   .live = s->live,
 				   .now = clock_wall_ns,
