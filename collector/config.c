@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collector/config.h"
 
+#include "collector/orders.h"
 #include "proto/base/log.h"
 
 #define AT(member) offsetof(struct collector_config, member)
@@ -41,6 +42,13 @@ static const struct option rows[] = {
 	  "FILE" },
 	{ "hosts.dir", OPT_STRING, AT(hosts_dir), 0, PATH_LEN_MAX, "/etc/exhibit/hosts",
 	  "folder of signed host records (NAME.record); read again on SIGHUP", "DIR" },
+	{ "orders.require-approvals", OPT_STRINGS, AT(orders_approvals), 0, OPTION_LIST_MAX, NULL,
+	  "approvals that an order takes before hosts get it: KIND=N, all=N; each host may want more",
+	  "KIND=N" },
+	{ "orders.per-minute", OPT_U64, AT(orders_per_minute), 1, 100000, "60",
+	  "orders that one person may give within a minute", "N" },
+	{ "orders.per-host", OPT_U64, AT(orders_per_host), 1, 1024, "16",
+	  "orders that may be open for one host at a time", "N" },
 	{ "ingest.workers", OPT_U64, AT(ingest_workers), 1, 8, "2", "threads that verify batches",
 	  "N" },
 	{ "query.workers", OPT_U64, AT(query_workers), 1, 16, "2", "threads that answer queries",
@@ -72,9 +80,11 @@ static const char *const examples[] = {
 static int check(const void *opts, struct error *e)
 {
 	const struct collector_config *c = opts;
+	uint8_t approvals[ORDERS_KINDS_MAX];
 	enum log_level level;
+	int r = log_level_parse(c->log_level, &level, e);
 
-	return log_level_parse(c->log_level, &level, e);
+	return r < 0 ? r : orders_parse_approvals(&c->orders_approvals, approvals, e);
 }
 
 const struct option_table collector_options = {

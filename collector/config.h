@@ -14,6 +14,8 @@ struct collector_config {
 	uint64_t segment_bytes, segment_age_ms, reserve_bytes, retain_bytes, retain_ms;
 	char *ledger_key, *ledger_cert;
 	char *hosts_dir;
+	struct option_list orders_approvals;
+	uint64_t orders_per_minute, orders_per_host;
 	uint64_t ingest_workers, query_workers, memory_bytes;
 	uint64_t stop_timeout_ms;
 	char *ready_file;

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Agent.Orders: what hosts say, and the checkpoints that they are told. */
+#include <errno.h>
+#include <string.h>
+
+#include "collector/orders_internal.h"
+#include "proto/base/log.h"
+#include "proto/base/version.h"
+
+#define TELL_NS (10 * (int64_t)NSEC_PER_SEC) /* between two checkpoints for one host */
+
+struct peer *orders_agent_of(struct orders *o, const struct batch_name *tenant,
+			     const struct batch_name *host)
+{
+	struct peer *newest = NULL;
+
+	for (struct peer *p = o->peers; p; p = p->next)
+		if (p->greeted && !p->ended && !atomic_load(&p->closed) &&
+		    batch_name_equal(&p->host, host) && batch_name_equal(&p->tenant, tenant) &&
+		    (!newest || p->greeted_ns > newest->greeted_ns))
+			newest = p;
+	return newest;
+}
+
+static void tell_checkpoint(struct peer *p)
+{
+	struct orders *o = p->orders;
+	Exhibit__V1__OrdersReply reply = EXHIBIT__V1__ORDERS_REPLY__INIT;
+	AUTO(free_ptr) uint8_t *data = NULL;
+	struct error e = { 0 };
+	uint64_t size = 0;
+	size_t len;
+
+	p->told_ns = o->c.now();
+	if (!o->c.checkpoint)
+		return;
+	if (o->c.checkpoint(o->c.ledger_ctx, p->tree_size, &data, &len, &size, &e) < 0) {
+		log_failure(LOG_LEVEL_WARN, "a host is not told of a checkpoint", &e);
+		return;
+	}
+	/* A smaller log than the host knows is told too: the host is to see it. */
+	if (size == p->tree_size)
+		return;
+	reply.ledger = exhibit__v1__ledger_update__unpack(NULL, len, data);
+	if (!reply.ledger)
+		return;
+	reply.kind_case = EXHIBIT__V1__ORDERS_REPLY__KIND_LEDGER;
+	peer_send(p, &reply.base);
+	p->tree_size = size;
+	exhibit__v1__ledger_update__free_unpacked(reply.ledger, NULL);
+}
+
+void orders_agents_tick(struct orders *o)
+{
+	int64_t now = o->c.now();
+
+	for (struct peer *p = o->peers; p; p = p->next)
+		if (p->greeted && !p->ended && (now - p->told_ns >= TELL_NS || now < p->told_ns))
+			tell_checkpoint(p);
+}
+
+/* ---- messages ------------------------------------------------------------------------------------------- */
+
+static void reply_hello(struct peer *p)
+{
+	Exhibit__V1__OrdersReply reply = EXHIBIT__V1__ORDERS_REPLY__INIT;
+	Exhibit__V1__HelloReply hello = EXHIBIT__V1__HELLO_REPLY__INIT;
+
+	hello.protocol = 1;
+	hello.version = orders_bytes(VERSION, strlen(VERSION));
+	reply.kind_case = EXHIBIT__V1__ORDERS_REPLY__KIND_HELLO;
+	reply.hello = &hello;
+	peer_send(p, &reply.base);
+}
+
+static int take_hello(struct peer *p, const Exhibit__V1__OrdersHello *m, struct error *e)
+{
+	struct tenant_list *list;
+	int r;
+
+	if (p->greeted)
+		return error_set(e, -EBADMSG, "a second hello on one stream");
+	if (!m->hello)
+		return error_set(e, -EBADMSG, "the hello is empty");
+	if (m->hello->protocol_min > 1 || m->hello->protocol_max < 1)
+		return error_set(
+			e, -EPROTONOSUPPORT,
+			"this collector speaks protocol 1, the agent %u to %u; upgrade the older one",
+			m->hello->protocol_min, m->hello->protocol_max);
+	r = orders_list_of(p->orders, &p->tenant, &list, e);
+	if (r < 0)
+		return r;
+	p->greeted = true;
+	p->greeted_ns = p->orders->c.now();
+	p->list_number = m->revocations;
+	p->tree_size = m->checkpoint_size;
+	reply_hello(p);
+	/* Before any order: an order of somebody who was revoked meanwhile is refused. */
+	orders_send_list(p, list);
+	tell_checkpoint(p);
+	orders_state_tick(p->orders);
+	return 0;
+}
+
+static void take_contradiction(const struct peer *p, const Exhibit__V1__LedgerContradiction *m)
+{
+	log_error(
+		"ALARM: a host holds a checkpoint that this ledger contradicts; was the collector set "
+		"back to an old copy?",
+		KV_STR("host", p->who.name), KV_BYTES("held", m->held.data, m->held.len),
+		KV_BYTES("offered", m->offered.data, m->offered.len));
+}
+
+static int take_message(struct peer *p, const Exhibit__V1__OrdersRequest *m, struct error *e)
+{
+	if (m->kind_case == EXHIBIT__V1__ORDERS_REQUEST__KIND_HELLO)
+		return take_hello(p, m->hello, e);
+	if (!p->greeted)
+		return error_set(e, -EBADMSG, "the first message is no hello");
+	switch (m->kind_case) {
+	case EXHIBIT__V1__ORDERS_REQUEST__KIND_STEP:
+		return orders_host_step(p->orders, p, m->step, e);
+	case EXHIBIT__V1__ORDERS_REQUEST__KIND_CONTRADICTION:
+		take_contradiction(p, m->contradiction);
+		return 0;
+	case EXHIBIT__V1__ORDERS_REQUEST__KIND_HELLO:
+	case EXHIBIT__V1__ORDERS_REQUEST__KIND__NOT_SET: /* of a later version */
+	case _EXHIBIT__V1__ORDERS_REQUEST__KIND__CASE_IS_INT_SIZE:
+		break;
+	}
+	return 0;
+}
+
+void orders_agent_take(struct peer *p, const uint8_t *data, size_t len)
+{
+	Exhibit__V1__OrdersRequest *m = exhibit__v1__orders_request__unpack(NULL, len, data);
+	struct error e = { 0 };
+	int r = m ? take_message(p, m, &e) : error_set(&e, -EBADMSG, "the message cannot be read");
+
+	if (m)
+		exhibit__v1__orders_request__free_unpacked(m, NULL);
+	if (r == 0)
+		return;
+	log_warn("a host's orders stream is ended", KV_STR("host", p->who.name),
+		 KV_STR("why", e.text));
+	peer_end(p, r == -EBADMSG || r == -EPROTONOSUPPORT ? RPC_INVALID_ARGUMENT : RPC_INTERNAL,
+		 &e);
+}

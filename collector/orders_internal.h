@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside orders: orders.c starts and ends it and is its thread; orders_peer.c one stream, from both sides of
+ * the queue; orders_calls.c what people ask; orders_agents.c what hosts say; orders_state.c the orders that
+ * are open, and where they go; orders_limits.c how many; orders_leaves.c what the ledger is told;
+ * orders_lists.c revocation. All but orders_peer.c's callbacks run on the one thread. */
+#ifndef COLLECTOR_ORDERS_INTERNAL_H
+#define COLLECTOR_ORDERS_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "collector/orders.h"
+#include "collector/orders_store.h"
+#include "collector/row.h"
+#include "proto/base/queue.h"
+#include "proto/identity.h"
+#include "proto/rpc_stream.h"
+
+#define ORDERS_OUT_MAX 65536 /* messages that wait for one stream */
+#define ORDERS_LISTED_MAX 1000 /* orders in one answer */
+#define ORDERS_CALLERS 1024 /* remembered for the limit */
+
+struct orders_method;
+
+struct out {
+	struct out *next;
+	size_t len;
+	uint8_t data[];
+};
+
+/* One stream: of a person, or of a host. */
+struct peer {
+	/* Set before the thread sees it. */
+	struct orders *orders;
+	const struct orders_method *method;
+	struct rpc_stream *stream;
+	struct identity who;
+	struct batch_name tenant, host; /* host: of agents */
+	atomic_uint refs;
+	atomic_bool closed;
+	/* The thread's alone. */
+	struct peer *next;
+	struct out *out, **out_end;
+	size_t n_out;
+	bool ended, finished;
+	enum rpc_status status;
+	char why[ERROR_TEXT_MAX + ERROR_HINT_MAX];
+	int64_t watching; /* a person: seq of the order whose steps are wanted; 0: none */
+	bool greeted; /* a host that said hello */
+	int64_t greeted_ns; /* Unix time */
+	uint64_t list_number; /* of revocations, that it was sent or holds */
+	uint64_t tree_size; /* of the checkpoint that it was sent or holds */
+	int64_t told_ns; /* when it was sent a checkpoint */
+};
+
+enum note_kind { NOTE_OPEN, NOTE_MESSAGE, NOTE_ROOM, NOTE_CLOSED, NOTE_GOODBYE };
+
+struct note {
+	enum note_kind kind;
+	struct peer *peer; /* a reference; NULL: goodbye */
+	uint8_t *data;
+	size_t len;
+};
+
+/* One order on one host. */
+struct target {
+	struct batch_name host;
+	Exhibit__V1__OrderState state;
+	int64_t sent_ns; /* Unix time; 0: not since the collector started */
+};
+
+static inline bool orders_is_over(Exhibit__V1__OrderState state)
+{
+	return state == EXHIBIT__V1__ORDER_STATE__ORDER_REFUSED ||
+	       state == EXHIBIT__V1__ORDER_STATE__ORDER_DONE ||
+	       state == EXHIBIT__V1__ORDER_STATE__ORDER_FAILED ||
+	       state == EXHIBIT__V1__ORDER_STATE__ORDER_EXPIRED;
+}
+
+struct open_order {
+	struct open_order *next;
+	int64_t seq;
+	struct batch_name tenant;
+	uint8_t *signed_order; /* with all approvals */
+	size_t len;
+	Exhibit__V1__Order *order;
+	struct seal_hash hash; /* of the order's bytes */
+	size_t n_approvals;
+	size_t n_targets;
+	struct target targets[ORDER_HOSTS_MAX];
+};
+
+struct caller {
+	char name[IDENTITY_SPIFFE_MAX];
+	double tokens;
+	int64_t at_ns;
+};
+
+/* The newest list of one tenant. */
+struct tenant_list {
+	struct tenant_list *next;
+	struct batch_name tenant;
+	struct revocations *revocations;
+	uint8_t *bytes; /* SignedRevocationList; NULL: none yet */
+	size_t len;
+};
+
+struct orders {
+	struct orders_config c;
+	struct orders_store *store;
+	struct queue *notes;
+	pthread_t thread;
+	bool started;
+	atomic_bool closing, stop;
+	pthread_rwlock_t trust; /* of c.authorities */
+	struct method_slot {
+		struct orders *orders;
+		const struct orders_method *method;
+	} * slots;
+	/* The thread's alone. */
+	struct peer *peers;
+	struct open_order *open;
+	size_t n_open;
+	struct tenant_list *lists;
+	struct caller *callers; /* ORDERS_CALLERS */
+	int64_t told_refusals_ns;
+};
+
+/* ---- orders_calls.c: method x role ------------------------------------------------------------------------ */
+
+struct orders_method {
+	const char *path;
+	unsigned int allow;
+	const char *const *roles; /* one of these is needed; NULL: no role, a host */
+	uint64_t first_message_ms;
+	size_t message_max;
+	/* One message of the stream; borrowed. */
+	void (*take)(struct peer *p, const uint8_t *data, size_t len);
+	bool many; /* messages follow the first */
+};
+const struct orders_method *orders_method_at(size_t i);
+
+/* ---- orders_peer.c ----------------------------------------------------------------------------------------- */
+
+void orders_peer_open(struct rpc_stream *stream, void *ctx); /* on_open; ctx: struct method_slot */
+void peer_unref(struct peer *p);
+/* Queue one message for the stream; copied by packing. A stream that takes nothing is ended. */
+void peer_send(struct peer *p, const ProtobufCMessage *m);
+/* End the call when all that is queued has gone. */
+void peer_end(struct peer *p, enum rpc_status status, const struct error *why);
+/* Send what goes. */
+void peer_pump(struct peer *p);
+void peer_drop_out(struct peer *p);
+
+/* ---- orders_agents.c ---------------------------------------------------------------------------------------- */
+
+void orders_agent_take(struct peer *p, const uint8_t *data, size_t len);
+/* The host's greeted stream, the newest; NULL: it is away. */
+struct peer *orders_agent_of(struct orders *o, const struct batch_name *tenant,
+			     const struct batch_name *host);
+/* Checkpoints, to whom one is due. */
+void orders_agents_tick(struct orders *o);
+
+/* ---- orders_state.c ----------------------------------------------------------------------------------------- */
+
+MUST_CHECK int orders_load_open(struct orders *o, struct error *e);
+void orders_free_open(struct orders *o);
+struct open_order *orders_find_open(struct orders *o, const struct batch_name *tenant,
+				    const uint8_t id[static ORDER_ID_LEN]);
+/* A checked order begins: stored, a leaf, forwarded where it can be. ret_seq. -EEXIST: this id is taken by
+ * another order; 1: this very order is here already. */
+MUST_CHECK int orders_begin(struct orders *o, const struct peer *p, const void *data, size_t len,
+			    const struct order_checked *checked, int64_t *ret_seq, struct error *e);
+/* A refusal of an order that could be read: stored, a leaf. */
+void orders_refused(struct orders *o, const struct peer *p, const void *data, size_t len,
+		    const struct error *why);
+MUST_CHECK int orders_approved(struct orders *o, struct open_order *x,
+			       const Exhibit__V1__OrderSignature *approval,
+			       const struct identity *who, struct error *e);
+/* What a host says. -EACCES: it may not say that. */
+MUST_CHECK int orders_host_step(struct orders *o, const struct peer *p,
+				const Exhibit__V1__OrderStep *step, struct error *e);
+/* Send what can be sent, let expire what did. */
+void orders_dispatch(struct orders *o, struct open_order *x);
+void orders_state_tick(struct orders *o);
+
+/* ---- orders_limits.c ---------------------------------------------------------------------------------------- */
+
+/* -EDQUOT with a sentence. */
+MUST_CHECK int orders_limit_caller(struct orders *o, const struct identity *who, struct error *e);
+MUST_CHECK int orders_limit_hosts(struct orders *o, const struct batch_name *tenant,
+				  const Exhibit__V1__Order *order, struct error *e);
+
+/* ---- orders_leaves.c ---------------------------------------------------------------------------------------- */
+
+MUST_CHECK int orders_leaf_order(struct orders *o, Exhibit__V1__LedgerKind kind,
+				 const struct batch_name *tenant, const char *subject,
+				 const struct seal_hash *object, size_t size,
+				 const Exhibit__V1__Order *order, struct error *e);
+MUST_CHECK int orders_leaf_step(struct orders *o, const struct batch_name *tenant,
+				const struct seal_hash *object, const Exhibit__V1__OrderStep *step,
+				struct error *e);
+MUST_CHECK int orders_leaf_list(struct orders *o, const struct batch_name *tenant,
+				const char *subject, const struct seal_hash *object, size_t size,
+				uint64_t number, struct error *e);
+
+/* ---- orders_lists.c ----------------------------------------------------------------------------------------- */
+
+MUST_CHECK int orders_load_lists(struct orders *o, struct error *e);
+void orders_free_lists(struct orders *o);
+MUST_CHECK int orders_list_of(struct orders *o, const struct batch_name *tenant,
+			      struct tenant_list **ret, struct error *e);
+/* Takes it, stores it, sends it to the tenant's hosts. ret_number: the newest that is here. */
+MUST_CHECK int orders_publish(struct orders *o, const struct peer *p, const void *data, size_t len,
+			      uint64_t *ret_number, struct error *e);
+void orders_send_list(struct peer *p, const struct tenant_list *list);
+
+/* protobuf-c has no const; packing only reads. */
+static inline ProtobufCBinaryData orders_bytes(const void *data, size_t len)
+{
+	return (ProtobufCBinaryData){ .len = len, .data = (uint8_t *)(uintptr_t)data };
+}
+static inline ProtobufCBinaryData orders_name_bytes(const struct batch_name *n)
+{
+	return orders_bytes(n->b, n->len);
+}
+
+#endif
