@@ -2,6 +2,7 @@
 #include "collector/server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,6 +13,8 @@
 #include "collector/ingest.h"
 #include "collector/ledger_feed.h"
 #include "collector/live.h"
+#include "collector/orders.h"
+#include "collector/orders_store.h"
 #include "collector/query_service.h"
 #include "collector/retention_record.h"
 #include "collector/row.h"
@@ -41,6 +44,7 @@ struct server {
 	struct writer *writer;
 	struct ingest *ingest;
 	struct query_service *query;
+	struct orders *orders;
 	struct rpc_loop *loop;
 	struct rpc_server *rpc;
 	uint16_t port;
@@ -246,6 +250,23 @@ static struct query_env query_env(struct server *s)
 				   .status_ctx = s };
 }
 
+static int start_orders(struct server *s, struct error *e)
+{
+	struct orders_config c = { .authorities = s->authorities,
+				   .per_minute = s->c->orders_per_minute,
+				   .per_host = s->c->orders_per_host,
+				   .now = clock_wall_ns };
+	char dir[PATH_MAX];
+	int r = orders_parse_approvals(&s->c->orders_approvals, c.approvals, e);
+
+	if (r < 0)
+		return r;
+	if (snprintf(dir, sizeof(dir), "%s/" ORDERS_FOLDER, s->c->store_dir) >= (int)sizeof(dir))
+		return error_set(e, -ENAMETOOLONG, "store.dir is too long");
+	c.dir = dir;
+	return orders_start(&c, &s->orders, e);
+}
+
 static int open_rpc(struct server *s, struct error *e)
 {
 	const struct collector_config *c = s->c;
@@ -278,6 +299,8 @@ static int open_methods(struct server *s, struct error *e)
 
 	if (r == 0)
 		r = query_service_register(s->query, s->rpc, e);
+	if (r == 0)
+		r = orders_register(s->orders, s->rpc, e);
 	if (r == 0)
 		rpc_server_open(s->rpc);
 	return r;
@@ -331,6 +354,8 @@ static int open_parts(struct server *s, struct error *e)
 							.deadline_ms = QUERY_DEADLINE_MS,
 							.stall_ms = QUERY_STALL_MS },
 			&s->query, e);
+	if (r == 0)
+		r = start_orders(s, e);
 	return r == 0 ? open_methods(s, e) : r;
 }
 
@@ -340,12 +365,15 @@ static void close_parts(struct server *s)
 	(void)sd_notify(0, "STOPPING=1");
 	if (s->ingest != NULL)
 		ingest_goodbye(s->ingest);
+	if (s->orders != NULL)
+		orders_goodbye(s->orders);
 	if (s->query != NULL)
 		query_service_close(s->query);
 	if (s->rpc != NULL)
 		rpc_server_drain(s->rpc, s->c->stop_timeout_ms);
 	rpc_server_free(s->rpc);
 	query_service_free(s->query);
+	orders_free(s->orders);
 	ingest_stop(s->ingest);
 	writer_stop(s->writer);
 	ingest_free(s->ingest);
@@ -379,6 +407,7 @@ static int reload_trust(struct server *s, struct error *e)
 	if (r < 0)
 		return r;
 	ingest_trust(s->ingest, other);
+	orders_trust(s->orders, other);
 	struct authorities *old = s->authorities;
 
 	s->authorities = other;
