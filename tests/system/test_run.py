@@ -29,8 +29,10 @@ class Run:
 
     def start(self):
         self.output = open(self.build / "output", "ab")
+        # Tests that run in a shell's background ignore Ctrl-C, and so would all that they start.
         self.process = subprocess.Popen([SCRIPT], env={**self.env, "B": str(self.build)}, stdout=self.output,
-                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+                                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         self.shown = len(self.text)
         until(lambda: self.process.poll() is not None or "live events follow" in self.text[self.shown:], 60,
               "the daemons")
