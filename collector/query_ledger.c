@@ -2,7 +2,7 @@
 /* exhibit.v1.Ledger: the newest checkpoint with a proof that it follows from an older one, and leaves with proofs
  * that they are in it. A tenant sees its own leaves. Asking for a case's leaves is an export, which is a leaf
  * itself, and in the answer. */
-#include "collector/ledger.h"
+#include "collector/ledger_calls.h"
 #include "collector/query.h"
 
 #include <errno.h>
@@ -41,32 +41,24 @@ int query_ledger_checkpoint(const struct query *q, const Exhibit__V1__Checkpoint
 			    struct error *e)
 {
 	Exhibit__V1__CheckpointReply reply = EXHIBIT__V1__CHECKPOINT_REPLY__INIT;
-	Exhibit__V1__LedgerUpdate update = EXHIBIT__V1__LEDGER_UPDATE__INIT;
-	struct seal_hash proof[LEDGER_PROOF_MAX];
-	ProtobufCBinaryData hashes[LEDGER_PROOF_MAX];
-	AUTO(free_ptr) char *note = NULL;
+	AUTO(free_ptr) uint8_t *packed = NULL;
 	uint64_t size;
-	size_t n = 0, len;
-	const uint8_t *certificate;
-	int r = ledger_newest(q->env->ledger, &note, &size, e);
+	size_t len;
+	int r = ledger_call_update(q->env->ledger, m->old_size, &packed, &len, &size, e);
 
 	if (r == 0 && m->old_size > size)
-		r = error_set(e, -EINVAL,
-			      "the ledger has %llu leaves, not %llu: it is not the one "
-			      "that grew from there",
-			      (unsigned long long)size, (unsigned long long)m->old_size);
-	if (r == 0)
-		r = ledger_consistency(q->env->ledger, m->old_size, size, proof, &n, e);
+		r = error_set(
+			e, -EINVAL,
+			"the ledger has %llu leaves, not %llu: it is not the one that grew from there",
+			(unsigned long long)size, (unsigned long long)m->old_size);
 	if (r < 0)
 		return r;
-	certificate = ledger_certificate(q->env->ledger, &len);
-	update.checkpoint = borrowed(note, strlen(note));
-	update.old_size = m->old_size;
-	update.n_consistency = hashes_of(proof, n, hashes);
-	update.consistency = hashes;
-	update.certificate = borrowed(certificate, len);
-	reply.update = &update;
-	return send_message(q, &reply.base, e);
+	reply.update = exhibit__v1__ledger_update__unpack(NULL, len, packed);
+	if (!reply.update)
+		return error_set(e, -ENOMEM, "cannot answer: out of memory");
+	r = send_message(q, &reply.base, e);
+	exhibit__v1__ledger_update__free_unpacked(reply.update, NULL);
+	return r;
 }
 
 /* ---- leaves ---- */

@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 
 #include "collector/ingest.h"
+#include "collector/ledger_calls.h"
 #include "collector/ledger_feed.h"
 #include "collector/live.h"
 #include "collector/orders.h"
@@ -255,7 +256,10 @@ static int start_orders(struct server *s, struct error *e)
 	struct orders_config c = { .authorities = s->authorities,
 				   .per_minute = s->c->orders_per_minute,
 				   .per_host = s->c->orders_per_host,
-				   .now = clock_wall_ns };
+				   .now = clock_wall_ns,
+				   .leaf = ledger_call_leaf,
+				   .checkpoint = ledger_call_update,
+				   .ledger_ctx = s->ledger };
 	char dir[PATH_MAX];
 	int r = orders_parse_approvals(&s->c->orders_approvals, c.approvals, e);
 
