@@ -253,10 +253,22 @@ endif
 
 bench-build: all $(BENCHES)
 
-# Runs in guests: no library of this machine.
-$(B)/kernels/workload: tests/kernels/workload.c
+# Run in guests: no library of this machine.
+GUEST_PROGRAMS := $(B)/kernels/workload $(B)/kernels/planted
+$(GUEST_PROGRAMS): $(B)/kernels/%: tests/kernels/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+# The examiner's tool, from its own registry: Debian has no package of it. Without jsonschema, with which it
+# would validate each symbol file for minutes.
+VOLATILITY := 2.28.2
+GUEST_TOOLS := $(B)/tests/driver_acquire $(B)/tests/driver_derive $(B)/kernels/volatility/bin/vol
+$(B)/kernels/volatility/bin/vol:
+	@mkdir -p $(@D)
+	$(call say,PIP,$@)$(PYTHON) -m venv $(B)/kernels/volatility && \
+		$(B)/kernels/volatility/bin/pip install -q --disable-pip-version-check volatility3==$(VOLATILITY)
+
+$(B)/obj/collector/derive.o: collector/volatility/exhibit_la57.py
 
 # ---- what people type ----------------------------------------------------------------------------
 
@@ -298,7 +310,8 @@ test-full:
 
 # Kernels come from Debian's archive, by an apt whose lists and cache lie in the build folder.
 kernels: deps kernel-deps
-	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B) all $(B)/kernels/workload
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B) all $(GUEST_PROGRAMS) \
+		$(GUEST_TOOLS)
 	PYTHONDONTWRITEBYTECODE=1 EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) -m pytest -p no:cacheprovider \
 		--timeout=1200 -q tests/kernels $(PYTEST)
 
@@ -365,7 +378,7 @@ DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libpr
 TEST_DEPS := libcmocka-dev python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
 	python3-cryptography python3-zstandard python3-yaml softhsm2 libengine-pkcs11-openssl libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
-KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd python3-pytest python3-pytest-timeout
+KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd python3-pytest python3-pytest-timeout python3-venv
 BENCH_DEPS := python3-yaml iproute2 ripgrep util-linux
 
 # Says nothing when all is there.

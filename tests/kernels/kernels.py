@@ -138,7 +138,19 @@ def add_file(tree, path, source):
     shutil.copy(source, target)
 
 
-def make_disk(folder, ret):
+class Scenario:
+    """What a guest is and what it does: the script is its process 1, and leaves its results in /out."""
+
+    def __init__(self, name, script, programs, memory_mib=1024, cpu="max", disk=DISK_BYTES, result=RESULT_BYTES,
+                 words=""):
+        self.name, self.script, self.programs, self.memory_mib, self.cpu = name, script, programs, memory_mib, cpu
+        self.disk, self.result, self.words = disk, result, words  # words: in the guest's /proc/cmdline
+
+
+RUN = Scenario("run", "guest.sh", PROGRAMS)
+
+
+def make_disk(folder, scenario, ret):
     """The guest's root: the programs, their libraries, busybox for the rest."""
     tree = folder / "disk"
     shutil.rmtree(tree, ignore_errors=True)
@@ -147,7 +159,7 @@ def make_disk(folder, ret):
         (tree / link).symlink_to(target)
     for path in ("dev", "proc", "sys", "run", "tmp", "out", "root", "etc", "x", "deploy/run"):
         (tree / path).mkdir(parents=True)
-    for path, source in PROGRAMS.items():
+    for path, source in scenario.programs.items():
         source = source if isinstance(source, Path) else Path(shutil.which(source, path=PATH))
         add_file(tree, path, source)
         for library in libraries(source):
@@ -157,34 +169,38 @@ def make_disk(folder, ret):
         if not (tree / "usr/bin" / applet).exists():
             (tree / "usr/bin" / applet).symlink_to("busybox")
     add_file(tree, "/deploy/run/run.sh", TOP / "deploy/run/run.sh")
-    add_file(tree, "/guest.sh", HERE / "guest.sh")
+    add_file(tree, "/guest.sh", HERE / scenario.script)
     (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (tree / "etc/group").write_text("root:x:0:\n")
     (tree / "etc/hosts").write_text("127.0.0.1 localhost guest\n::1 localhost\n")
-    call("mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, ret, f"{DISK_BYTES >> 10}k", seconds=120)
+    call("mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, ret, f"{scenario.disk >> 10}k", seconds=120)
     shutil.rmtree(tree)
 
 
-def boot(name, seconds=240):
-    """Boot the kernel, run guest.sh there; the folder with what it left in /out."""
+def boot(name, scenario=RUN, seconds=240):
+    """Boot the kernel, run the scenario there; the folder with what it left in /out."""
     kernel = fetch(name)
+    folder = kernel / scenario.name
+    folder.mkdir(exist_ok=True)
     image = only((kernel / "root").rglob("vmlinuz*"), "image")
-    initramfs, disk, result, console = (kernel / f for f in ("initramfs.cpio", "disk.img", "result.tar", "console"))
+    initramfs, disk, result, console = (folder / f for f in ("initramfs.cpio", "disk.img", "result.tar", "console"))
     make_initramfs(kernel, initramfs)
-    disk.unlink(missing_ok=True)
-    make_disk(kernel, disk)
+    for old in (disk, result):
+        old.unlink(missing_ok=True)
+    make_disk(folder, scenario, disk)
     with open(result, "wb") as f:
-        f.truncate(RESULT_BYTES)
+        f.truncate(scenario.result)
     drives = [f"file={path},format=raw,if=virtio,cache=unsafe" for path in (disk, result)]
-    argv = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1024",
-            "-kernel", image, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1",
+    argv = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", scenario.cpu, "-smp", "2",
+            "-m", str(scenario.memory_mib),
+            "-kernel", image, "-initrd", initramfs, "-append", f"console=ttyS0 quiet panic=-1 {scenario.words}",
             "-drive", drives[0], "-drive", drives[1], "-nic", "none", "-display", "none",
             "-serial", f"file:{console}", "-monitor", "none", "-no-reboot"]
     try:
         call(*argv, seconds=seconds)
     except subprocess.TimeoutExpired as e:
         raise AssertionError(f"the guest of {name} did not end within {seconds} s:\n{tail(console)}") from e
-    out = kernel / "out"
+    out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     try:
         with tarfile.open(result) as archive:
@@ -192,6 +208,7 @@ def boot(name, seconds=240):
     except tarfile.ReadError:
         pass  # the guest never came to its end: the console says more
     disk.unlink()
+    result.unlink()
     assert (out / "end").exists(), f"the guest of {name} did not end by itself:\n{tail(console)}"
     return out
 
