@@ -133,6 +133,7 @@ struct fs_struct {
 };
 
 struct mm_struct {
+	void *pgd;
 	unsigned long arg_start;
 	unsigned long arg_end;
 	struct file *exe_file;

@@ -9,7 +9,7 @@
 
 #include "proto/base/files.h"
 
-static const struct memory_source_ops *const sources[] = { &memory_kcore_ops };
+static const struct memory_source_ops *const sources[] = { &memory_kcore_ops, &memory_bpf_ops };
 
 const struct memory_source_ops *memory_source_at(size_t i)
 {
