@@ -12,6 +12,8 @@ static const struct acquire_kind kinds[] = {
 	  CAP(SYS_RAWIO) | CAP(SYS_ADMIN) | CAP(SYSLOG) | CAP(DAC_READ_SEARCH) | CAP(BPF) |
 		  CAP(PERFMON) | CAP(IPC_LOCK),
 	  false, acquire_memory },
+	{ EXHIBIT__V1__ORDER_KIND__ORDER_DISK, "disk",
+	  CAP(SYS_ADMIN) | CAP(SYS_PTRACE) | CAP(DAC_READ_SEARCH), true, acquire_disk },
 	{ .name = NULL }, /* the end */
 };
 
