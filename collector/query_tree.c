@@ -113,19 +113,20 @@ static bool sighting_of(const struct store_ref *ref, const struct scan_row *row,
 			struct sighting *ret)
 {
 	const Exhibit__V1__Process *p = row->subject.process;
+	const Exhibit__V1__ImageKey *parent = p && p->parent && p->parent->pid ? p->parent : NULL;
 
 	if (!p || !p->key)
 		return false;
 	*ret = (struct sighting){
-		.has_parent = p->parent && p->parent->pid,
+		.has_parent = parent != NULL,
 		.action = (uint32_t)row->subject.event->action,
 		.time_ns = row->time_ns,
 		.boottime_ns = row->subject.event->boottime_ns,
 		.start_ns = (int64_t)((uint64_t)ref->offset_ns + p->key->start_ns),
 	};
 	entity_of(&ret->id, ref, p->key);
-	if (ret->has_parent)
-		entity_of(&ret->parent, ref, p->parent);
+	if (parent)
+		entity_of(&ret->parent, ref, parent);
 	return true;
 }
 
