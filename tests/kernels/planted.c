@@ -38,8 +38,8 @@ int main(int argc, char **argv)
 	}
 	memset(code, 0x90, 4096);
 	memcpy(code, "PLANTEDPLANTED", 14);
-	printf("{\"pid\": %d, \"ppid\": %d, \"port\": %d, \"code\": %llu, \"memfd\": %d}\n", getpid(),
-	       getppid(), PORT, (unsigned long long)(unsigned long)code, memory);
+	printf("{\"pid\": %d, \"ppid\": %d, \"port\": %d, \"code\": %llu, \"memfd\": %d}\n",
+	       getpid(), getppid(), PORT, (unsigned long long)(unsigned long)code, memory);
 	fflush(stdout);
 	FILE *ready = fopen(argv[1], "w");
 
