@@ -338,6 +338,21 @@ bool hosts_sealing_key(struct hosts *h, const struct batch_name *tenant,
 	return found;
 }
 
+bool hosts_name(struct hosts *h, const struct batch_name *tenant, const struct batch_name *host,
+		struct batch_name *ret)
+{
+	size_t at;
+
+	(void)pthread_mutex_lock(&h->lock);
+	const struct host *it = find(h, tenant, host, &at);
+	bool known = it != NULL && it->info.host_name.len > 0;
+
+	if (known)
+		*ret = it->info.host_name;
+	(void)pthread_mutex_unlock(&h->lock);
+	return known;
+}
+
 void hosts_connected(struct hosts *h, const struct batch_name *tenant,
 		     const struct batch_name *host, bool connected, const char *version)
 {

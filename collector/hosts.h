@@ -55,6 +55,9 @@ MUST_CHECK bool hosts_sealing_key(struct hosts *h, const struct batch_name *tena
 				  const struct batch_name *host,
 				  const uint8_t key_id[static SEAL_KEY_ID_LEN],
 				  uint8_t ret_public[static SEAL_PUBLIC_LEN]);
+/* As the host calls itself. false: not known. */
+MUST_CHECK bool hosts_name(struct hosts *h, const struct batch_name *tenant,
+			   const struct batch_name *host, struct batch_name *ret);
 /* An Events stream of a registered host began or ended. version may be NULL. */
 void hosts_connected(struct hosts *h, const struct batch_name *tenant,
 		     const struct batch_name *host, bool connected, const char *version);

@@ -99,7 +99,7 @@ MUST_CHECK int vault_upload_chunk(struct vault_upload *u, uint32_t item, uint64_
 /* A whole item: its length and hash as the host says must be what is here, else -EBADMSG. */
 MUST_CHECK int vault_upload_end(struct vault_upload *u, uint32_t item, uint64_t bytes,
 				const struct seal_hash *sha256, struct error *e);
-/* Bytes taken since the last sync. */
+/* Bytes taken since the last sync; not 0 when anything was. */
 uint64_t vault_upload_unsynced(const struct vault_upload *u);
 /* Everything so far is durable when this returns 0. */
 MUST_CHECK int vault_upload_sync(struct vault_upload *u, struct vault_durable *ret,
@@ -146,6 +146,11 @@ MUST_CHECK int vault_manifest(struct vault *v, const struct batch_name *tenant,
 MUST_CHECK int vault_hold(struct vault *v, const struct batch_name *tenant,
 			  const uint8_t id[static VAULT_ID_LEN], bool hold, const char *subject,
 			  const void *reason, size_t reason_len, struct error *e);
+/* Somebody is about to get bytes of it: a leaf. object: SHA-256 of the item or the manifest. */
+MUST_CHECK int vault_fetched(struct vault *v, const struct batch_name *tenant,
+			     const Exhibit__V1__ExhibitInfo *info, const char *subject,
+			     const ProtobufCBinaryData *object, uint64_t size, const char *text,
+			     struct error *e);
 /* Copied into dir/exhibits/ID/archive.json by whoever archives (vault_archive.h). */
 MUST_CHECK int vault_archived(struct vault *v, const struct batch_name *tenant,
 			      const uint8_t id[static VAULT_ID_LEN], const char *json, size_t len,
@@ -165,5 +170,7 @@ const char *vault_id_text(const uint8_t id[static VAULT_ID_LEN], char buf[static
 MUST_CHECK bool vault_id_parse(const char *text, uint8_t ret[static VAULT_ID_LEN]);
 /* [A-Za-z0-9._-], 1..VAULT_NAME_MAX, no leading dot. */
 MUST_CHECK bool vault_name_valid(const void *name, size_t len);
+/* A name that a fetched or exported exhibit needs for itself: manifest.json, SHA256SUMS, *.part, ... */
+MUST_CHECK bool vault_name_reserved(const void *name, size_t len);
 
 #endif

@@ -239,27 +239,57 @@ static int write_hold(struct vault *v, const struct vault_entry *entry, bool hol
 	return files_replace(path, text, len, 0444, e);
 }
 
+struct event {
+	Exhibit__V1__LedgerKind kind;
+	const char *subject, *text;
+	const ProtobufCBinaryData *object;
+	uint64_t size;
+};
+
+static int add_leaf(struct vault *v, const struct batch_name *tenant,
+		    const Exhibit__V1__ExhibitInfo *info, const struct event *what, struct error *e)
+{
+	Exhibit__V1__LedgerEntry leaf = EXHIBIT__V1__LEDGER_ENTRY__INIT;
+
+	leaf.version = 1;
+	leaf.kind = what->kind;
+	leaf.wall_ns = vault_now(v);
+	leaf.tenant = (ProtobufCBinaryData){ tenant->len, (uint8_t *)(uintptr_t)tenant->b };
+	leaf.host_id = info->host_id;
+	leaf.subject =
+		(ProtobufCBinaryData){ strlen(what->subject), (uint8_t *)(uintptr_t)what->subject };
+	leaf.object = *what->object;
+	leaf.size = what->size;
+	leaf.case_id = info->case_id;
+	leaf.order_id = info->order_id;
+	leaf.exhibit_id = info->exhibit_id;
+	leaf.text = (ProtobufCBinaryData){ strlen(what->text), (uint8_t *)(uintptr_t)what->text };
+	return v->c.ledger(v->c.ledger_ctx, &leaf, NULL, e);
+}
+
+int vault_fetched(struct vault *v, const struct batch_name *tenant,
+		  const Exhibit__V1__ExhibitInfo *info, const char *subject,
+		  const ProtobufCBinaryData *object, uint64_t size, const char *text,
+		  struct error *e)
+{
+	return add_leaf(v, tenant, info,
+			&(struct event){ EXHIBIT__V1__LEDGER_KIND__LEDGER_FETCH, subject, text,
+					 object, size },
+			e);
+}
+
 static int hold_leaf(struct vault *v, const struct batch_name *tenant,
 		     const Exhibit__V1__ExhibitInfo *info, bool hold, const char *subject,
 		     const void *reason, size_t reason_len, struct error *e)
 {
-	Exhibit__V1__LedgerEntry leaf = EXHIBIT__V1__LEDGER_ENTRY__INIT;
 	char text[1200];
-	int n = snprintf(text, sizeof(text), "legal hold %s: %.*s", hold ? "set" : "released",
-			 reason_len > 1000 ? 1000 : (int)reason_len, (const char *)reason);
 
-	leaf.version = 1;
-	leaf.kind = EXHIBIT__V1__LEDGER_KIND__LEDGER_HOLD;
-	leaf.wall_ns = vault_now(v);
-	leaf.tenant = (ProtobufCBinaryData){ tenant->len, (uint8_t *)(uintptr_t)tenant->b };
-	leaf.host_id = info->host_id;
-	leaf.subject = (ProtobufCBinaryData){ strlen(subject), (uint8_t *)(uintptr_t)subject };
-	leaf.object = info->manifest_sha256;
-	leaf.case_id = info->case_id;
-	leaf.order_id = info->order_id;
-	leaf.exhibit_id = info->exhibit_id;
-	leaf.text = (ProtobufCBinaryData){ (size_t)n, (uint8_t *)text };
-	return v->c.ledger(v->c.ledger_ctx, &leaf, NULL, e);
+	(void)snprintf(text, sizeof(text), "legal hold %s: %.*s", hold ? "set" : "released",
+		       reason_len > 1000 ? 1000 : (int)reason_len, (const char *)reason);
+	return add_leaf(v, tenant, info,
+			&(struct event){ EXHIBIT__V1__LEDGER_KIND__LEDGER_HOLD, subject, text,
+					 &info->manifest_sha256, info->bytes },
+			e);
 }
 
 int vault_hold(struct vault *v, const struct batch_name *tenant,

@@ -67,6 +67,21 @@ bool vault_name_valid(const void *name, size_t len)
 	return true;
 }
 
+bool vault_name_reserved(const void *name, size_t len)
+{
+	static const char *const reserved[] = { VAULT_FILE_RECORD,    VAULT_FILE_MANIFEST,
+						VAULT_FILE_SIGNATURE, VAULT_FILE_CHUNKS,
+						VAULT_FILE_HOLD,      VAULT_FILE_ARCHIVE,
+						"SHA256SUMS",         "case.jsonld" };
+	static const char part[] = ".part";
+
+	for (size_t i = 0; i < ARRAY_LEN(reserved); i++)
+		if (strlen(reserved[i]) == len && memcmp(reserved[i], name, len) == 0)
+			return true;
+	return len >= sizeof(part) - 1 &&
+	       memcmp((const char *)name + len - (sizeof(part) - 1), part, sizeof(part) - 1) == 0;
+}
+
 /* The folder's name is bounded when the vault is opened, all others by their rules: it fits. */
 void vault_path(const struct vault *v, char out[static PATH_MAX], const char *fmt, ...)
 {

@@ -64,6 +64,10 @@ static int check_item(struct vault_upload *u, uint32_t item, const void *name, s
 			e, -EBADMSG,
 			"the name of item %u is not 1 to %d of [A-Za-z0-9._-] without leading dot",
 			item, VAULT_NAME_MAX);
+	if (vault_name_reserved(name, name_len))
+		return error_set(e, -EBADMSG,
+				 "item %u has a name that the exhibit itself needs: '%.*s'", item,
+				 (int)name_len, (const char *)name);
 	if (format_len == 0 || format_len > VAULT_FORMAT_MAX ||
 	    !vault_name_valid(format, format_len))
 		return error_set(e, -EBADMSG, "the format of item %u is not a short word", item);
@@ -284,7 +288,7 @@ int vault_upload_end(struct vault_upload *u, uint32_t item, uint64_t bytes,
 
 uint64_t vault_upload_unsynced(const struct vault_upload *u)
 {
-	return u->unsynced;
+	return u->unsynced + u->n_lines;
 }
 
 static int sync_item(struct vault_upload *u, uint32_t item, struct error *e)

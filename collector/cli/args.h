@@ -21,6 +21,46 @@ enum { /* verbs, bits */
        VERB_COMPLETION = 1 << 6,
        VERBS_QUERY = (1 << 6) - 1,
        VERB_AUTHORITY = 1 << 7,
+       VERB_GRAB = 1 << 8,
+       VERB_APPROVE = 1 << 9,
+       VERB_ORDERS = 1 << 10,
+       VERBS_ORDER = VERB_GRAB | VERB_APPROVE | VERB_ORDERS,
+       VERB_EXHIBITS = 1 << 12,
+       VERB_FETCH = 1 << 13,
+       VERB_HOLD = 1 << 14,
+       VERBS_VAULT = VERB_EXHIBITS | VERB_FETCH | VERB_HOLD,
+};
+
+#define ARGS_PATHS_MAX 256
+
+/* What an order is of, and its limits. 0 and NULL: not given. */
+struct grab_args {
+	const char *container, *process;
+	const char *filter, *interface; /* packets */
+	const char *device; /* disk */
+	const char *on_exec, *then; /* core: an arrest */
+	const char *paths[ARGS_PATHS_MAX]; /* files */
+	size_t n_paths;
+	uint64_t seconds, before_seconds, snap_bytes, max_stops;
+	uint64_t max_bytes, max_seconds, bytes_per_second, expires_seconds;
+	bool deleted, no_freeze, wait;
+	unsigned int given; /* bits 1 << GRAB_*: which of the flags that not every kind takes */
+};
+
+enum { /* for struct grab_args' given; 0: what every kind takes */
+       GRAB_FILTER = 1,
+       GRAB_INTERFACE,
+       GRAB_SECONDS,
+       GRAB_BEFORE,
+       GRAB_SNAP,
+       GRAB_PATH,
+       GRAB_DELETED,
+       GRAB_DEVICE,
+       GRAB_ON_EXEC,
+       GRAB_MAX_STOPS,
+       GRAB_THEN,
+       GRAB_NO_FREEZE,
+       GRAB_FLAGS
 };
 
 /* Everything that was said. Strings are those of argv. */
@@ -35,6 +75,10 @@ struct args {
 	/* authority */
 	const char *dir, *name, *roles, *domain, *tenant, *signing_key, *serial;
 	uint64_t hours;
+	/* orders and exhibits */
+	const char *case_id, *reason, *out;
+	bool release, follow, yes;
+	struct grab_args grab;
 	size_t n_hosts, n_terms;
 	ProtobufCBinaryData hosts[ARGS_HOSTS_MAX];
 	Exhibit__V1__FilterTerm terms[ARGS_TERMS_MAX];

@@ -14,6 +14,12 @@ int verb_tree(const struct args *a);
 int verb_coverage(const struct args *a);
 int verb_status(const struct args *a);
 int verb_authority(const struct args *a);
+int verb_grab(const struct args *a);
+int verb_approve(const struct args *a);
+int verb_orders(const struct args *a);
+int verb_exhibits(const struct args *a);
+int verb_fetch(const struct args *a);
+int verb_hold(const struct args *a);
 int verb_completion(const struct args *a);
 
 #endif
