@@ -203,33 +203,38 @@ static void take_submit(struct peer *p, const uint8_t *data, size_t len)
 
 /* ---- Approve -------------------------------------------------------------------------------------------- */
 
+/* The order with the approval is checked as hosts will check it: that it is somebody else's than the others
+ * shows only there. */
 static int approve(struct peer *p, struct open_order *x,
 		   const Exhibit__V1__OrderSignature *approval, struct error *e)
 {
 	struct orders *o = p->orders;
-	Exhibit__V1__SignedOrder *s;
+	AUTO(free_ptr) uint8_t *data = NULL;
+	struct order_checked checked;
 	struct tenant_list *list;
 	struct order_context c;
 	struct identity who;
+	size_t len;
 	int r = check_caller(p, &list, e);
 
 	if (r < 0)
 		return r;
+	data = orders_with_approval(x, approval, &len, e);
+	if (!data)
+		return e->code;
 	c = context_of(p, list);
-	s = exhibit__v1__signed_order__unpack(NULL, x->len, x->signed_order);
-	if (!s)
-		return error_set(e, -EBADMSG, "the order that is stored cannot be read");
 	(void)pthread_rwlock_rdlock(&o->trust);
 	c.authorities = o->c.authorities;
-	r = order_check_approval(&c, s->order.data, s->order.len, approval, &who, e);
+	r = order_check(&c, data, len, &checked, e);
 	(void)pthread_rwlock_unlock(&o->trust);
-	exhibit__v1__signed_order__free_unpacked(s, NULL);
 	if (r < 0)
 		return r;
+	who = checked.approvers[checked.n_approvers - 1];
+	order_checked_release(&checked);
 	if (!identity_same_name(&who, &p->who))
 		return error_set(e, -EACCES, "the approval is '%s's, and '%s' brings it", who.name,
 				 p->who.name);
-	return orders_approved(o, x, approval, &who, e);
+	return orders_approved(o, x, data, len, &who, e);
 }
 
 static int show_or_approve(struct peer *p, const Exhibit__V1__ApproveRequest *m, struct error *e)

@@ -174,9 +174,13 @@ MUST_CHECK int orders_begin(struct orders *o, const struct peer *p, const void *
 /* A refusal of an order that could be read: stored, a leaf. */
 void orders_refused(struct orders *o, const struct peer *p, const void *data, size_t len,
 		    const struct error *why);
-MUST_CHECK int orders_approved(struct orders *o, struct open_order *x,
-			       const Exhibit__V1__OrderSignature *approval,
-			       const struct identity *who, struct error *e);
+/* The signed order with one approval more, malloc'ed. NULL: e says why. */
+uint8_t *orders_with_approval(const struct open_order *x,
+			      const Exhibit__V1__OrderSignature *approval, size_t *ret_len,
+			      struct error *e);
+/* data: of orders_with_approval, checked as a whole. */
+MUST_CHECK int orders_approved(struct orders *o, struct open_order *x, const uint8_t *data,
+			       size_t len, const struct identity *who, struct error *e);
 /* What a host says. -EACCES: it may not say that. */
 MUST_CHECK int orders_host_step(struct orders *o, const struct peer *p,
 				const Exhibit__V1__OrderStep *step, struct error *e);

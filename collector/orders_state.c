@@ -311,7 +311,7 @@ static int store_refused(struct orders *o, const struct peer *p, const uint8_t *
 	Exhibit__V1__OrderStep step = step_of(o, x, S(REFUSED));
 	AUTO(free_ptr) uint8_t *packed = NULL;
 	char actor[IDENTITY_SPIFFE_MAX];
-	size_t packed_len;
+	size_t packed_len = 0;
 	int64_t seq;
 	int r;
 
@@ -343,10 +343,9 @@ void orders_refused(struct orders *o, const struct peer *p, const void *data, si
 		log_failure(LOG_LEVEL_ERROR, "a refused order cannot be stored", &e);
 }
 
-/* The signed order with one approval more. */
-static uint8_t *with_approval(const struct open_order *x,
-			      const Exhibit__V1__OrderSignature *approval,
-			      const struct identity *who, size_t *ret_len, struct error *e)
+uint8_t *orders_with_approval(const struct open_order *x,
+			      const Exhibit__V1__OrderSignature *approval, size_t *ret_len,
+			      struct error *e)
 {
 	Exhibit__V1__SignedOrder *s =
 		exhibit__v1__signed_order__unpack(NULL, x->len, x->signed_order);
@@ -360,7 +359,6 @@ static uint8_t *with_approval(const struct open_order *x,
 			exhibit__v1__signed_order__free_unpacked(s, NULL);
 		return NULL;
 	}
-	(void)who;
 	n = s->n_approvals;
 	had = s->approvals;
 	for (size_t i = 0; i < n; i++)
@@ -381,31 +379,31 @@ static uint8_t *with_approval(const struct open_order *x,
 	return data;
 }
 
-int orders_approved(struct orders *o, struct open_order *x,
-		    const Exhibit__V1__OrderSignature *approval, const struct identity *who,
-		    struct error *e)
+int orders_approved(struct orders *o, struct open_order *x, const uint8_t *data, size_t len,
+		    const struct identity *who, struct error *e)
 {
 	Exhibit__V1__OrderStep step = step_of(o, x, S(APPROVED));
-	AUTO(free_ptr) uint8_t *data = NULL;
 	AUTO(free_ptr) uint8_t *packed = NULL;
+	uint8_t *copy = malloc(len + 1);
 	char name[IDENTITY_SPIFFE_MAX];
-	size_t len, packed_len;
+	size_t packed_len = 0;
 	int r;
 
-	data = with_approval(x, approval, who, &len, e);
-	if (!data)
-		return e->code;
-	step.actor = orders_bytes(identity_spiffe(who, name), strlen(name));
-	packed = pack_step(&step, &packed_len, e);
+	(void)identity_spiffe(who, name);
+	step.actor = orders_bytes(name, strlen(name));
+	packed = copy ? pack_step(&step, &packed_len, e) : NULL;
 	r = packed ? orders_leaf_order(o, EXHIBIT__V1__LEDGER_KIND__LEDGER_APPROVAL, &x->tenant,
 				       name, &x->hash, x->len, x->order, e) :
-		     -ENOMEM;
+		     error_set(e, -ENOMEM, "cannot keep an approval: %m");
 	if (r == 0)
 		r = orders_store_approve(o->store, x->seq, data, len, packed, packed_len, e);
-	if (r < 0)
+	if (r < 0) {
+		free(copy);
 		return r;
+	}
+	memcpy(copy, data, len);
 	free(x->signed_order);
-	x->signed_order = TAKE(data);
+	x->signed_order = copy;
 	x->len = len;
 	x->n_approvals++;
 	log_info("an order is approved", KV_STR("by", who->name));
@@ -472,7 +470,8 @@ int orders_host_step(struct orders *o, const struct peer *p, const Exhibit__V1__
 
 	/* Who it is and what it is about is ours to say. */
 	step.host_id = orders_name_bytes(&p->host);
-	step.actor = orders_bytes(identity_spiffe(&p->who, actor), strlen(actor));
+	(void)identity_spiffe(&p->who, actor);
+	step.actor = orders_bytes(actor, strlen(actor));
 	step.reason = said->reason;
 	step.bytes_done = said->bytes_done;
 	step.bytes_total = said->bytes_total;

@@ -14,6 +14,11 @@
 #define FLAG_FIRST 256 /* getopt's value of the first row */
 #define BY_VALUE (-1)
 
+struct args_unit {
+	const char *name;
+	uint64_t factor;
+};
+
 /* ---- setters ---------------------------------------------------------------------------------------- */
 
 #define SETTER(name)                                                                               \
@@ -91,6 +96,63 @@ SETTER(set_hours)
 	UNUSED_HERE;
 	if (!parse_u64(value, 12, &a->hours) || a->hours == 0)
 		return bad_value(f, value, e, "1 to 12: people's certificates live no longer");
+	return 0;
+}
+
+/* A number with one of the units; 0: none of them. */
+static uint64_t parse_scaled(const char *value, const struct args_unit *units)
+{
+	size_t digits = strspn(value, "0123456789");
+	char number[24];
+	uint64_t n, scaled;
+
+	if (digits == 0 || digits >= sizeof(number))
+		return 0;
+	memcpy(number, value, digits);
+	number[digits] = '\0';
+	if (!parse_u64(number, UINT64_MAX, &n))
+		return 0;
+	for (; units->name; units++)
+		if (strcmp(value + digits, units->name) == 0)
+			return __builtin_mul_overflow(n, units->factor, &scaled) ? 0 : scaled;
+	return 0;
+}
+
+SETTER(set_bytes)
+{
+	static const struct args_unit units[] = { { "", 1 },         { "KiB", KiB(1) },
+						  { "MiB", MiB(1) }, { "GiB", GiB(1) },
+						  { "TiB", TiB(1) }, { NULL, 0 } };
+
+	UNUSED_HERE;
+	MEMBER(uint64_t) = parse_scaled(value, units);
+	return MEMBER(uint64_t) ? 0 : bad_value(f, value, e, "a size such as 512MiB or 20GiB");
+}
+
+SETTER(set_seconds)
+{
+	static const struct args_unit units[] = { { "", 1 },     { "s", 1 },     { "m", 60 },
+						  { "h", 3600 }, { "d", 86400 }, { NULL, 0 } };
+
+	UNUSED_HERE;
+	MEMBER(uint64_t) = parse_scaled(value, units);
+	return MEMBER(uint64_t) ? 0 : bad_value(f, value, e, "a time such as 30s, 10m or 2h");
+}
+
+SETTER(set_count)
+{
+	UNUSED_HERE;
+	if (!parse_u64(value, UINT32_MAX, &MEMBER(uint64_t)) || MEMBER(uint64_t) == 0)
+		return bad_value(f, value, e, "a number above 0");
+	return 0;
+}
+
+SETTER(set_grab_path)
+{
+	UNUSED_HERE;
+	if (a->grab.n_paths == ARGS_PATHS_MAX)
+		return error_set(e, -EINVAL, "--path is given more than %d times", ARGS_PATHS_MAX);
+	a->grab.paths[a->grab.n_paths++] = value;
 	return 0;
 }
 
@@ -194,23 +256,30 @@ SETTER(set_where)
 	{                                                                                          \
 		name, metavar, VERBS_FILTER, help, set_filter, 0, field, second, op                \
 	}
+/* What not every kind takes; .op says which it is. */
+#define GRAB(name, metavar, set, member, which, help)                                              \
+	{                                                                                          \
+		name, metavar, VERB_GRAB, help, set, offsetof(struct args, grab.member), NULL,     \
+			NULL, which                                                                \
+	}
 #define OPTION(name, metavar, verbs, set, member, help)                                            \
 	{                                                                                          \
 		name, metavar, verbs, help, set, offsetof(struct args, member), NULL, NULL, 0      \
 	}
 
 static const struct flag flags[] = {
-	OPTION("since", "TIME", VERBS_QUERY & ~(unsigned int)VERB_TREE, set_time, since_ns,
-	       "from this time on: 2026-11-24T14:00:00Z, or 15m, 2h, 7d ago"),
-	OPTION("until", "TIME", VERBS_QUERY & ~(unsigned int)(VERB_TAIL | VERB_TREE), set_time,
+	OPTION("since", "TIME", (VERBS_QUERY & ~(unsigned int)VERB_TREE) | VERB_EXHIBITS, set_time,
+	       since_ns, "from this time on: 2026-11-24T14:00:00Z, or 15m, 2h, 7d ago"),
+	OPTION("until", "TIME",
+	       (VERBS_QUERY & ~(unsigned int)(VERB_TAIL | VERB_TREE)) | VERB_EXHIBITS, set_time,
 	       until_ns, "up to this time; now, if not given"),
 	OPTION("at", "TIME", VERB_TREE, set_time, at_ns,
 	       "the tree as it was then; all that ever belonged to it, if not given"),
-	OPTION("host", "HOST", VERBS_QUERY, set_host, hosts,
-	       "only this host, by id or name; may be repeated"),
+	OPTION("host", "HOST", VERBS_QUERY | VERB_GRAB | VERB_ORDERS | VERB_EXHIBITS, set_host,
+	       hosts, "only this host, by id or name; may be repeated"),
 	OPTION("pid", "PID", VERB_TREE, set_pid, pid,
 	       "the process, with --host, when its entity id is not known"),
-	OPTION("limit", "N", VERBS_QUERY, set_limit, limit,
+	OPTION("limit", "N", VERBS_QUERY | VERB_ORDERS | VERB_EXHIBITS, set_limit, limit,
 	       "at most N rows, the newest (events: 1000 if not given); 0: all"),
 	FILTER("action", "NAME", "event.action", NULL, EXHIBIT__V1__FILTER_OP__FILTER_EQUALS,
 	       "event.action: exec, connect, modify, ...; repeated: either"),
@@ -247,14 +316,60 @@ static const struct flag flags[] = {
 	       "the people's tenant; 'default', if not given"),
 	OPTION("domain", "NAME", VERB_AUTHORITY, set_text, domain,
 	       "the trust domain of all names; 'exhibit.internal', if not given"),
-	OPTION("json", NULL, VERBS_QUERY | VERB_AUTHORITY, set_true, json,
-	       "JSON lines, also on a terminal; a pipe gets them anyway"),
-	OPTION("no-color", NULL, VERBS_QUERY | VERB_AUTHORITY, set_true, no_color,
-	       "no colours (nor when NO_COLOR is set)"),
-	OPTION("config", "FILE", VERBS_QUERY | VERB_AUTHORITY, set_text, config,
-	       "configuration; else $EXHIBIT_CONFIG, else ~/.config/exhibit/config.yaml"),
-	OPTION("help", NULL, VERBS_QUERY | VERB_AUTHORITY | VERB_COMPLETION, set_true, help,
-	       "show this help"),
+	OPTION("container", "ID", VERB_GRAB, set_text, grab.container,
+	       "grab: of this container, by its whole id"),
+	OPTION("process", "PROCESS", VERB_GRAB, set_text, grab.process,
+	       "grab: of this process: a pid, or process.entity_id, which no other can have"),
+	OPTION("case", "CASE", VERB_GRAB | VERB_ORDERS | VERB_EXHIBITS | VERB_HOLD, set_text,
+	       case_id, "the case; grab: that it belongs to; else: all of this case"),
+	OPTION("reason", "TEXT", VERB_GRAB | VERB_HOLD, set_text, reason,
+	       "why, in a sentence; it stands in the ledger"),
+	GRAB("path", "PATH", set_grab_path, paths, GRAB_PATH,
+	     "files: a path or a glob, as the container or the host sees it; may be repeated"),
+	GRAB("deleted", NULL, set_true, deleted, GRAB_DELETED,
+	     "files: also what is deleted and still open"),
+	GRAB("device", "DEVICE", set_text, device, GRAB_DEVICE, "disk: /dev/sda1"),
+	GRAB("filter", "EXPRESSION", set_text, filter, GRAB_FILTER,
+	     "packets: only these, as tcpdump writes it"),
+	GRAB("interface", "NAME", set_text, interface, GRAB_INTERFACE, "packets: only here"),
+	GRAB("seconds", "TIME", set_seconds, seconds, GRAB_SECONDS,
+	     "packets: for so long: 60s, 10m"),
+	GRAB("before", "TIME", set_seconds, before_seconds, GRAB_BEFORE,
+	     "packets: and from so long before, out of the flight recorder"),
+	GRAB("snap", "N", set_count, snap_bytes, GRAB_SNAP, "packets: at most N bytes of each"),
+	GRAB("no-freeze", NULL, set_true, no_freeze, GRAB_NO_FREEZE,
+	     "core: let it run meanwhile; the manifest says so"),
+	GRAB("on-exec", "PATTERN", set_text, on_exec, GRAB_ON_EXEC,
+	     "core: of what runs PATTERN next, before its first instruction: a path, a prefix with * at "
+	     "the end, or DEVICE:INODE"),
+	GRAB("max-stops", "N", set_count, max_stops, GRAB_MAX_STOPS, "--on-exec: at most N; 1"),
+	GRAB("then", "WHAT", set_text, then, GRAB_THEN,
+	     "--on-exec: continue, stay (stopped) or kill; continue"),
+	OPTION("max-bytes", "SIZE", VERB_GRAB, set_bytes, grab.max_bytes,
+	       "take at most so much: 512MiB, 20GiB"),
+	OPTION("max-time", "TIME", VERB_GRAB, set_seconds, grab.max_seconds,
+	       "take at most so long: 30s, 10m, 2h"),
+	OPTION("rate", "SIZE", VERB_GRAB, set_bytes, grab.bytes_per_second,
+	       "send at most so much per second: 20MiB"),
+	OPTION("expires", "TIME", VERB_GRAB, set_seconds, grab.expires_seconds,
+	       "a host that is away may come back within this time; 12h, at most 24h"),
+	OPTION("wait", NULL, VERB_GRAB, set_true, grab.wait,
+	       "show progress, and end when the order is over on all hosts"),
+	OPTION("follow", NULL, VERB_ORDERS, set_true, follow,
+	       "of one order: until it is over on all hosts"),
+	OPTION("yes", NULL, VERB_APPROVE, set_true, yes, "sign without asking"),
+	OPTION("release", NULL, VERB_HOLD, set_true, release, "end the hold; takes an approver"),
+	OPTION("out", "DIR", VERB_FETCH, set_text, out,
+	       "folder to write into; made when it is not there"),
+	OPTION("json", NULL, VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY, set_true,
+	       json, "JSON lines, also on a terminal; a pipe gets them anyway"),
+	OPTION("no-color", NULL, VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY, set_true,
+	       no_color, "no colours (nor when NO_COLOR is set)"),
+	OPTION("config", "FILE", VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY, set_text,
+	       config, "configuration; else $EXHIBIT_CONFIG, else ~/.config/exhibit/config.yaml"),
+	OPTION("help", NULL,
+	       VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY | VERB_COMPLETION, set_true,
+	       help, "show this help"),
 };
 
 static const char *const hosts_examples[] = {
@@ -324,6 +439,61 @@ static const char *const authority_examples[] = {
 	"who holds what",
 	NULL,
 };
+static const char *const grab_examples[] = {
+	"exhibit grab memory --host web-1 --case INC-7 --reason 'beacon seen' --wait",
+	"the host's physical memory; its exhibit's id when it is here",
+	"exhibit grab core --host web-1 --process 4711 --case INC-7 --reason 'unpacked in memory'",
+	"one process; memory, core, packets, files, changes, triage, disk",
+	"exhibit grab packets --host web-1 --container 3f2a... --seconds 60s --filter 'port 53' --case "
+	"INC-7 --reason 'dns tunnel?'",
+	"what a container says for a minute",
+	"exhibit grab files --host web-1 --path '/var/log/*.log' --case INC-7 --reason 'logs'",
+	"named files and globs",
+	"exhibit grab core --on-exec '/tmp/*' --then stay --host web-1 --case INC-7 --reason 'dropper'",
+	"whatever starts from /tmp next, before its first instruction",
+	"exhibit grab disk --device /dev/sdb1 --rate 50MiB --host web-1 --case INC-7 --reason 'image'",
+	"a partition, with a limit on what it costs the host",
+	NULL,
+};
+static const char *const approve_examples[] = {
+	"exhibit approve 3f2a91c0",
+	"show an order and sign it too, for kinds that take more than one person",
+	NULL,
+};
+static const char *const orders_examples[] = {
+	"exhibit orders",
+	"the newest orders: what became of each on each host",
+	"exhibit orders 3f2a91c0",
+	"every step of one",
+	"exhibit orders 3f2a91c0 --follow",
+	"until it is over",
+	"exhibit orders --case INC-7 --json",
+	"of one case, for a program",
+	NULL,
+};
+static const char *const exhibits_examples[] = {
+	"exhibit exhibits",
+	"what was taken from hosts: kind, case, whether it is whole, how long it is kept",
+	"exhibit exhibits --case IR-2026-14 --json",
+	"of one case, with items and hashes, for a program",
+	"exhibit exhibits 3f2a",
+	"one exhibit, by the first digits of its id",
+	NULL,
+};
+static const char *const fetch_examples[] = {
+	"exhibit fetch 3f2a --out ./evidence",
+	"items, manifest and SHA256SUMS; hashes are checked, an interrupted fetch goes on",
+	"cd ./evidence && sha256sum -c SHA256SUMS",
+	"check them without us",
+	NULL,
+};
+static const char *const hold_examples[] = {
+	"exhibit hold 3f2a --reason 'court order 12/26'",
+	"keep it, whatever its time of retention says",
+	"exhibit hold --case IR-2026-14 --reason 'closed' --release",
+	"all of a case may be removed again when their time is over",
+	NULL,
+};
 static const char *const completion_examples[] = {
 	". <(exhibit completion bash)",
 	"complete verbs and flags in this shell",
@@ -342,6 +512,17 @@ static const struct verb verbs[] = {
 	  verb_status },
 	{ VERB_AUTHORITY, "authority", "ACTION",
 	  "make the order authority, issue and revoke people", authority_examples, verb_authority },
+	{ VERB_GRAB, "grab", "KIND", "order evidence of a host", grab_examples, verb_grab },
+	{ VERB_APPROVE, "approve", "ORDER", "sign somebody else's order", approve_examples,
+	  verb_approve },
+	{ VERB_ORDERS, "orders", "ORDER", "list orders and what became of them", orders_examples,
+	  verb_orders },
+	{ VERB_EXHIBITS, "exhibits", "EXHIBIT", "list what was taken from hosts", exhibits_examples,
+	  verb_exhibits },
+	{ VERB_FETCH, "fetch", "EXHIBIT", "write an exhibit's files into a folder", fetch_examples,
+	  verb_fetch },
+	{ VERB_HOLD, "hold", "EXHIBIT", "keep exhibits whatever their retention says",
+	  hold_examples, verb_hold },
 	{ VERB_COMPLETION, "completion", "SHELL", "write a completion script for bash",
 	  completion_examples, verb_completion },
 };
@@ -454,6 +635,8 @@ int args_parse(const struct verb *v, int argc, char **argv, int64_t now_ns, stru
 		if (!whole_name(word, f->name))
 			return unknown_flag(v, word, e);
 		r = f->set(f, optarg, ret, now_ns, e);
+		if (f->verbs == VERB_GRAB)
+			ret->grab.given |= 1U << f->op;
 		if (r < 0)
 			return r;
 	}

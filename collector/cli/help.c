@@ -224,6 +224,24 @@ static void words_of_actions(void)
 			printf(" %s", a->name);
 }
 
+/* What may stand for the object, where that is one of a few words. */
+static const char *words_of_object(unsigned int verb)
+{
+	static const struct {
+		unsigned int verb;
+		const char *words;
+	} rows[] = {
+		{ VERB_COMPLETION, " bash" },
+		{ VERB_AUTHORITY, " init issue revoke list publish" },
+		{ VERB_GRAB, " memory core packets files changes triage disk" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (rows[i].verb == verb)
+			return rows[i].words;
+	return "";
+}
+
 void help_completion(void)
 {
 	const struct verb *v;
@@ -238,9 +256,7 @@ void help_completion(void)
 	for (size_t i = 0; (v = verb_at(i)); i++) {
 		printf("\t\t%s) words='", v->name);
 		words_of(v->bit);
-		printf("%s' ;;\n", v->bit == VERB_COMPLETION ? " bash" :
-				   v->bit == VERB_AUTHORITY  ? " init issue revoke list publish" :
-							       "");
+		printf("%s' ;;\n", words_of_object(v->bit));
 	}
 	printf("\t\tesac ;;\n\tesac\n\t[ \"$COMP_CWORD\" -eq 1 ] && words='--help --version --print-man");
 	for (size_t i = 0; (v = verb_at(i)); i++)

@@ -8,8 +8,9 @@ import pytest
 
 BUILD = os.environ.get("EXHIBIT_BUILD", "build")
 EXHIBIT = os.path.join(BUILD, "bin", "exhibit")
-VERBS = ["hosts", "tail", "events", "tree", "coverage", "status", "authority", "completion"]
-OURS = {"authority", "completion"}  # which ask about no hosts
+VERBS = ["hosts", "tail", "events", "tree", "coverage", "status", "authority", "grab",
+         "approve", "orders", "exhibits", "fetch", "hold", "completion"]
+OURS = {"authority", "grab", "approve", "orders", "exhibits", "fetch", "hold", "completion"}  # which ask about no hosts
 COMMON = {"--json", "--host", "--limit", "--no-color"}
 FILTERS = {"--action", "--process", "--exe", "--path", "--address", "--port", "--container", "--user", "--text",
            "--where"}

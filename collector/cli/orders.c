@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* exhibit orders, exhibit approve */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "collector/cli/order_find.h"
+#include "collector/cli/order_watch.h"
+#include "collector/cli/person.h"
+#include "collector/cli/session.h"
+#include "proto/base/clock.h"
+
+#define LIST_PATH "/exhibit.v1.Orders/List"
+#define APPROVE_PATH "/exhibit.v1.Orders/Approve"
+
+static const char *const headers[] = { "TIME", "ORDER", "KIND", "HOST", "STATE",
+				       "CASE", "BY",    "WHAT", NULL };
+
+static bool of_host(const struct args *a, const ProtobufCBinaryData *host)
+{
+	for (size_t i = 0; i < a->n_hosts; i++)
+		if (a->hosts[i].len == host->len &&
+		    memcmp(a->hosts[i].data, host->data, host->len) == 0)
+			return true;
+	return a->n_hosts == 0;
+}
+
+/* ---- a list ---------------------------------------------------------------------------------------------- */
+
+/* "ann" of spiffe://DOMAIN/TENANT/responder/ann. */
+static void add_person(struct table *t, const ProtobufCBinaryData *name)
+{
+	struct identity who;
+
+	if (identity_parse_spiffe((const char *)name->data, name->len, &who, NULL) == 0)
+		table_add(t, COLOR_NONE, "%s", who.name);
+	else
+		table_add_bytes(t, COLOR_NONE, name->data, name->len);
+}
+
+static void add_row(struct table *t, const struct found_order *x,
+		    const Exhibit__V1__OrderStep *step)
+{
+	const char *kind = order_kind_name(step->kind);
+	char at[CLOCK_TEXT_MAX], id[ORDER_ID_TEXT], note[ERROR_TEXT_MAX + 512];
+
+	order_step_note(step, note, sizeof(note));
+	table_add(t, COLOR_DIM, "%s", outcome_time(step->wall_ns, 0, at));
+	table_add(t, COLOR_BOLD, "%.8s", order_id_text(&step->order_id, id));
+	table_add(t, COLOR_NONE, "%s", kind ? kind : "?");
+	table_add_bytes(t, COLOR_NONE, step->host_id.data, step->host_id.len);
+	table_add(t, order_state_color(step->state), "%s", order_state_name(step->state));
+	table_add_bytes(t, COLOR_NONE, step->case_id.data, step->case_id.len);
+	add_person(t, step->actor.len || !x->order ? &step->actor : &x->order->requester);
+	table_add_bytes(t, COLOR_NONE, note, strlen(note));
+}
+
+/* The newest step of each host, or of the whole while hosts said nothing. */
+static bool is_newest(const struct found_order *x, size_t i)
+{
+	const ProtobufCBinaryData *host = &x->steps[i]->host_id;
+
+	for (size_t k = i + 1; k < x->n_steps; k++) {
+		const ProtobufCBinaryData *later = &x->steps[k]->host_id;
+
+		if (host->len == 0 ||
+		    (later->len == host->len && memcmp(later->data, host->data, host->len) == 0))
+			return false;
+	}
+	return true;
+}
+
+/* all: every step; else what became of it so far. */
+static void show(const struct args *a, const struct found_orders *f, bool all, struct outcome *o)
+{
+	AUTO(table_free_ptr) struct table *t = table_new(headers);
+	struct screen s;
+
+	screen_init(&s, a);
+	for (size_t i = 0; t && i < f->n; i++)
+		for (size_t k = 0; k < f->at[i].n_steps; k++) {
+			const Exhibit__V1__OrderStep *step = f->at[i].steps[k];
+
+			if ((!all && !is_newest(&f->at[i], k)) ||
+			    (step->host_id.len && !of_host(a, &step->host_id)))
+				continue;
+			o->rows++;
+			if (s.table)
+				add_row(t, &f->at[i], step);
+			else
+				order_step_json(s.out, f->at[i].order, step);
+		}
+	if (t && s.table && o->rows)
+		table_print(t, &s);
+}
+
+static int follow(const struct args *a, struct found_order *x)
+{
+	Exhibit__V1__OrdersQuery q = EXHIBIT__V1__ORDERS_QUERY__INIT;
+	AUTO(order_watch_release) struct order_watch w = { 0 };
+	struct error e = { 0 };
+
+	if (!x->order) {
+		(void)error_set(&e, -EBADMSG, "this order cannot be read by this version");
+		return outcome_failure(&e);
+	}
+	order_watch_begin(&w, a, x->order);
+	x->order = NULL;
+	w.made = true;
+	q.order_id = (ProtobufCBinaryData){ sizeof(w.id), w.id };
+	q.follow = true;
+	if (order_watch_run(&w, LIST_PATH, &q, false, &e) < 0)
+		return outcome_failure(&e);
+	return order_watch_show(&w);
+}
+
+int verb_orders(const struct args *a)
+{
+	AUTO(orders_found_release) struct found_orders f = { 0 };
+	struct outcome o = { 0 };
+	struct error e = { 0 };
+	int r;
+
+	if (a->follow && !a->object)
+		r = error_set(&e, -EINVAL, "--follow takes an order's id");
+	else
+		r = a->object ? orders_find_one(a, a->object, &f, &e) : orders_find(a, "", &f, &e);
+	if (r < 0)
+		return outcome_failure(&e);
+	if (a->follow)
+		return follow(a, &f.at[0]);
+	show(a, &f, a->object != NULL, &o);
+	return outcome_exit(&o);
+}
+
+/* ---- approve --------------------------------------------------------------------------------------------- */
+
+static void put(const char *label, const void *text, size_t len)
+{
+	const struct screen s = { .out = stderr };
+
+	(void)fprintf(stderr, "  %-10s", label);
+	(void)screen_cell(&s, text, len, SIZE_MAX, false, COLOR_NONE);
+	(void)fputc('\n', stderr);
+}
+
+static void put_times(const Exhibit__V1__Order *o)
+{
+	char text[CLOCK_TEXT_MAX];
+
+	(void)outcome_time(o->made_ns, 0, text);
+	put("made", text, strlen(text));
+	(void)outcome_time(o->expires_ns, 0, text);
+	put("expires", text, strlen(text));
+}
+
+/* What is signed, out of the very bytes that are. */
+static void describe(const Exhibit__V1__Order *o)
+{
+	const char *kind = order_kind_name(o->kind);
+	char text[ORDER_ID_TEXT + 128];
+
+	put("order", order_id_text(&o->order_id, text), strlen(text));
+	put("kind", kind, strlen(kind));
+	for (size_t i = 0; i < o->n_hosts; i++)
+		put("host", o->hosts[i].data, o->hosts[i].len);
+	put("of", order_target_text(o, text, sizeof(text)), strlen(text));
+	for (size_t i = 0; o->kind == EXHIBIT__V1__ORDER_KIND__ORDER_FILES && i < o->files->n_paths;
+	     i++)
+		put("path", o->files->paths[i].data, o->files->paths[i].len);
+	if (o->kind == EXHIBIT__V1__ORDER_KIND__ORDER_DISK)
+		put("device", o->disk->device.data, o->disk->device.len);
+	if (o->kind == EXHIBIT__V1__ORDER_KIND__ORDER_PACKETS && o->packets->filter.len)
+		put("filter", o->packets->filter.data, o->packets->filter.len);
+	put("case", o->case_id.data, o->case_id.len);
+	put("reason", o->reason.data, o->reason.len);
+	put("requester", o->requester.data, o->requester.len);
+	put_times(o);
+}
+
+static bool agreed(const struct args *a)
+{
+	char line[8];
+
+	if (a->yes || isatty(STDIN_FILENO) != 1)
+		return true;
+	(void)fputs("sign it? [y/N] ", stderr);
+	return fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y');
+}
+
+static int send_approval(const struct args *a, const struct found_order *x,
+			 Exhibit__V1__OrderSignature *signature, struct found_orders *ret,
+			 struct error *e)
+{
+	Exhibit__V1__ApproveRequest q = EXHIBIT__V1__APPROVE_REQUEST__INIT;
+	AUTO(session_free_ptr) struct session *s = NULL;
+	char id[ORDER_ID_TEXT];
+	int r;
+
+	q.order_id = x->order->order_id;
+	q.approval = signature;
+	r = session_open(a, APPROVE_PATH, &q, &s, e);
+	while (r >= 0) {
+		AUTO(free_ptr) uint8_t *data = NULL;
+		size_t len;
+
+		r = session_next(s, &data, &len, e);
+		if (r <= 0)
+			break;
+	}
+	session_free(TAKE(s));
+	return r < 0 ? r : orders_find_one(a, order_id_text(&x->order->order_id, id), ret, e);
+}
+
+static int approve(const struct args *a, const struct found_order *x, struct found_orders *ret,
+		   struct error *e)
+{
+	Exhibit__V1__OrderSignature signature = EXHIBIT__V1__ORDER_SIGNATURE__INIT;
+	AUTO(order_signer_free_ptr) struct order_signer *signer = NULL;
+	int r;
+
+	if (!x->order)
+		return error_set(e, -EBADMSG,
+				 "this order cannot be read by this version, so it "
+				 "cannot be approved");
+	describe(x->order);
+	if (!agreed(a))
+		return error_set(e, -ECANCELED, "nothing is signed");
+	r = person_signer(a, &signer, e);
+	if (r == 0)
+		r = order_sign(signer, ORDER_DOMAIN_APPROVAL, x->signed_order->order.data,
+			       x->signed_order->order.len, &signature, e);
+	if (r == 0)
+		r = send_approval(a, x, &signature, ret, e);
+	order_signature_release(&signature);
+	return r;
+}
+
+int verb_approve(const struct args *a)
+{
+	AUTO(orders_found_release) struct found_orders f = { 0 }, after = { 0 };
+	struct outcome o = { 0 };
+	struct error e = { 0 };
+	int r = orders_find_one(a, a->object, &f, &e);
+
+	if (r == 0)
+		r = approve(a, &f.at[0], &after, &e);
+	if (r < 0)
+		return outcome_failure(&e);
+	show(a, &after, true, &o);
+	return outcome_exit(&o);
+}
