@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "agent/orders_policy.h"
 #include "proto/base/log.h"
 
 #define AT(member) offsetof(struct agent_config, member)
@@ -48,6 +49,36 @@ static const struct option rows[] = {
 	  NULL },
 	{ "uplink.user", OPT_STRING, AT(uplink_user), 1, 64, "exhibit-uplink",
 	  "user (name or number) that the process with the network socket runs as", "USER" },
+	{ "uplink.upload-rate", OPT_BYTES, AT(upload_rate), 0, 0, "0",
+	  "bytes of exhibits that go to the collector in a second; 0: as many as events leave room for",
+	  NULL },
+	{ "orders.allow", OPT_STRINGS, AT(orders_allow), 0, OPTION_LIST_MAX, NULL,
+	  "kinds of orders that this host takes (memory, core, packets, files, changes, triage, disk, "
+	  "arrest, all); none named: all",
+	  "KIND" },
+	{ "orders.deny", OPT_STRINGS, AT(orders_deny), 0, OPTION_LIST_MAX, NULL,
+	  "kinds of orders that this host refuses, whoever signed them", "KIND" },
+	{ "orders.require-approvals", OPT_STRINGS, AT(orders_approvals), 0, OPTION_LIST_MAX, NULL,
+	  "how many people beside the requester must have signed an order of this kind",
+	  "KIND=NUMBER" },
+	{ "orders.max-bytes", OPT_BYTES, AT(orders_max_bytes), 0, 0, "16TiB",
+	  "the most that one order may take", NULL },
+	{ "orders.max-time", OPT_DURATION_MS, AT(orders_max_ms), 1000, 0, "7d",
+	  "the longest that one order may take, waiting for the collector not counted", NULL },
+	{ "orders.rate", OPT_BYTES, AT(orders_rate), 0, 0, "0",
+	  "bytes that one order may read in a second; 0: no limit", NULL },
+	{ "orders.concurrent", OPT_U64, AT(orders_concurrent), 1, 16, "4", "acquisitions at a time",
+	  NULL },
+	{ "orders.per-hour", OPT_U64, AT(orders_per_hour), 1, 1000, "120",
+	  "orders that this host takes in an hour", NULL },
+	{ "orders.per-hour-caller", OPT_U64, AT(orders_per_hour_caller), 1, 1000, "60",
+	  "orders of one person that this host takes in an hour", NULL },
+	{ "orders.spool", OPT_BYTES, AT(orders_spool), MiB(1), TiB(1), "256MiB",
+	  "memory for what is copied while a process is frozen", NULL },
+	{ "orders.freeze-max", OPT_DURATION_MS, AT(orders_freeze_max_ms), 10, 600000, "10s",
+	  "the longest that a process or container is held frozen", NULL },
+	{ "orders.clock-skew", OPT_DURATION_MS, AT(orders_clock_skew_ms), 0, 3600000, "2m",
+	  "how far this host's clock may be off when an order's times are checked", NULL },
 	{ "stop-timeout", OPT_DURATION_MS, AT(stop_timeout_ms), 0, 600000, "5s",
 	  "how long a stop waits for the collector to acknowledge what is sealed", NULL },
 	{ "log.level", OPT_STRING, AT(log_level), 1, 8, "info", "debug, info, warn or error",
@@ -71,6 +102,7 @@ static const char *const examples[] = {
 static int check(const void *opts, struct error *e)
 {
 	const struct agent_config *c = opts;
+	struct orders_policy policy = { 0 };
 	enum log_level level;
 
 	if (strcmp(c->journal_policy, "drop-new") != 0 &&
@@ -78,7 +110,10 @@ static int check(const void *opts, struct error *e)
 		return error_set(e, -EINVAL,
 				 "journal.policy '%s' is neither drop-oldest-bulk nor drop-new",
 				 c->journal_policy);
-	return log_level_parse(c->log_level, &level, e);
+	int r = orders_policy_parse(&c->orders_allow, &c->orders_deny, &c->orders_approvals,
+				    &policy, e);
+
+	return r < 0 ? r : log_level_parse(c->log_level, &level, e);
 }
 
 const struct option_table agent_options = {

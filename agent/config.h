@@ -18,6 +18,11 @@ struct agent_config {
 	struct option_list own_dirs;
 	bool fanotify, network, files;
 	char *uplink_user;
+	uint64_t upload_rate;
+	struct option_list orders_allow, orders_deny, orders_approvals;
+	uint64_t orders_max_bytes, orders_max_ms, orders_rate, orders_concurrent;
+	uint64_t orders_per_hour, orders_per_hour_caller, orders_spool, orders_freeze_max_ms;
+	uint64_t orders_clock_skew_ms;
 	uint64_t stop_timeout_ms;
 	char *log_level;
 	bool log_json;

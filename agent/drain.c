@@ -12,6 +12,7 @@
 #include "agent/flows.h"
 #include "agent/lanes.h"
 #include "agent/losses.h"
+#include "agent/notice.h"
 #include "agent/procfs.h"
 #include "agent/ring.h"
 #include "agent/stockmerge.h"
@@ -38,6 +39,7 @@
 #define PROCESS_BYTES_MAX MiB(24)
 #define CGROUPS_MAX 4096
 #define NICE (-20)
+#define NOTICES_MAX 1024
 
 struct drain {
 	struct drain_config c;
@@ -60,6 +62,7 @@ struct drain {
 	bool drained; /* since the last check */
 	uint64_t checked_ns, covered_ns;
 	unsigned int quiet_rounds;
+	struct queue *notices; /* of orders */
 	atomic_bool stop;
 	const char *stop_reason;
 	pthread_t thread;
@@ -275,6 +278,12 @@ static void check(struct drain *d)
 	lanes_tick(d->lanes, watermark(d), true, d->now_ns);
 }
 
+static void take_notices(struct drain *d)
+{
+	for (struct notice *n; (n = queue_pop(d->notices, 0)) != NULL; notice_free(n))
+		lanes_order(d->lanes, &n->order, n->action, n->error, n->boottime_ns);
+}
+
 /* One round. Returns whether there is more to do at once. */
 static bool round_once(struct drain *d)
 {
@@ -291,6 +300,7 @@ static bool round_once(struct drain *d)
 		d->drained = true;
 	}
 	take_stock(d);
+	take_notices(d);
 	check(d);
 	lanes_tick(d->lanes, watermark(d), false, d->now_ns);
 	d->quiet_rounds = critical + bulk > 0 || files > 0 ? 0 : d->quiet_rounds + 1;
@@ -397,7 +407,9 @@ static int open_parts(struct drain *d, struct error *e)
 		d->kinds.of[i].tier = hooks_tier(h, (enum rec_class)i);
 	}
 	memcpy(lanes.next_sequence, d->c.next_sequence, sizeof(lanes.next_sequence));
-	int r = open_enricher(d, e);
+	d->notices = queue_new(NOTICES_MAX);
+	int r = d->notices == NULL ? error_set(e, -ENOMEM, "cannot drain: out of memory") :
+				     open_enricher(d, e);
 
 	if (r == 0)
 		r = lanes_new(&lanes, &d->lanes, e);
@@ -416,6 +428,9 @@ static int open_parts(struct drain *d, struct error *e)
 
 static void close_parts(struct drain *d)
 {
+	for (struct notice *n; d->notices != NULL && (n = queue_pop(d->notices, 0)) != NULL;)
+		notice_free(n);
+	queue_free(d->notices);
 	stocktake_free(d->stock);
 	stockmerge_free(d->merge);
 	ring_close(d->critical);
@@ -460,4 +475,15 @@ void drain_stop(struct drain *d, const char *reason)
 	atomic_store(&d->stop, true);
 	(void)pthread_join(d->thread, NULL);
 	close_parts(d);
+}
+
+bool drain_say_order(struct drain *d, const struct event_order *order, uint32_t action,
+		     uint32_t error)
+{
+	struct notice *n = notice_new(order, action, error, clock_boottime_ns());
+
+	if (n != NULL && queue_try_push(d->notices, n))
+		return true;
+	notice_free(n);
+	return false;
 }

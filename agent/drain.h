@@ -26,6 +26,11 @@ struct drain_config {
 
 struct drain;
 
+/* Have an event about an order, or about tampering, in the critical lane: ACTION_ORDER or ACTION_TAMPER. order: copied.
+ * Any thread, until drain_stop. false: too many wait. */
+MUST_CHECK bool drain_say_order(struct drain *d, const struct event_order *order, uint32_t action,
+				uint32_t error);
+
 MUST_CHECK int drain_start(const struct drain_config *c, struct drain **ret_d, struct error *e);
 /* Take what is in the rings, say agent_stop with this reason, hand all batches to the sealer, end the
  * thread. NULL allowed. */

@@ -38,3 +38,8 @@ const struct hooks_object *hooks_object(const char *name)
 			return &objects[i];
 	return NULL;
 }
+
+const struct hooks_object *hooks_object_at(size_t i)
+{
+	return i < ARRAY_LEN(objects) ? &objects[i] : NULL;
+}

@@ -12,5 +12,6 @@ struct hooks_object {
 
 /* NULL: no such object. */
 const struct hooks_object *hooks_object(const char *name);
+const struct hooks_object *hooks_object_at(size_t i); /* NULL past the end */
 
 #endif

@@ -52,6 +52,8 @@ struct sealer {
 	uint64_t critical_taken; /* ... the seal thread's */
 	uint64_t dropped_batches, dropped_said_ns; /* under tombstones, not said yet */
 	uint64_t failed_said_ns, state_said_ns, ack_said_ns;
+	struct mail *leaving; /* the link has no room for it yet */
+	uint64_t mail_said_ns;
 	pthread_t thread;
 };
 
@@ -421,6 +423,59 @@ static void drop_link(struct sealer *s)
 		s->lane[i].wanted = false;
 }
 
+/* To the orders thread. When it does not keep up, orders are lost here: the collector sends what was not
+ * answered again. */
+static void pass_on(struct sealer *s, const struct link_message *m)
+{
+	struct mail *mail = s->c.mail == NULL ? NULL : mail_new(m->kind, m->body, m->len, -1);
+
+	if (mail != NULL && queue_try_push(s->c.mail->in, mail))
+		return;
+	mail_free(mail);
+	if (s->c.mail != NULL && may_say(&s->mail_said_ns))
+		log_warn("too many orders at once, some are left to the collector to repeat");
+}
+
+/* What was meant for the uplink before is of no use to the new one. */
+static void tell_new_link(struct sealer *s)
+{
+	if (s->c.mail == NULL)
+		return;
+	for (struct mail *m; (m = queue_pop(s->c.mail->out, 0)) != NULL;)
+		mail_free(m);
+	mail_free(TAKE(s->leaving));
+	struct mail *mail = mail_new(LINK_KINDS, NULL, 0, -1);
+
+	if (mail == NULL)
+		return;
+	mail->new_link = true;
+	if (!queue_try_push(s->c.mail->in, mail))
+		mail_free(mail);
+}
+
+/* From the orders thread, after what sealing has for the link. */
+static void send_mail(struct sealer *s)
+{
+	while (s->c.mail != NULL) {
+		if (s->leaving == NULL)
+			s->leaving = queue_pop(s->c.mail->out, 0);
+		if (s->leaving == NULL)
+			return;
+		struct link_message m = { .kind = s->leaving->kind,
+					  .body = s->leaving->body,
+					  .len = s->leaving->len };
+		int r = s->link == NULL    ? -EPIPE :
+			s->leaving->fd < 0 ? link_send(s->link, &m) :
+					     link_send_fd(s->link, &m, s->leaving->fd);
+
+		if (r == -EAGAIN)
+			return;
+		if (r == 0)
+			s->leaving->fd = -1; /* the link's */
+		mail_free(TAKE(s->leaving));
+	}
+}
+
 static void receive_link(struct sealer *s)
 {
 	struct link_message m;
@@ -437,6 +492,8 @@ static void receive_link(struct sealer *s)
 			s->lane[m.lane].wanted = true;
 			s->lane[m.lane].want = m.position;
 			s->lane[m.lane].round = m.round;
+		} else {
+			pass_on(s, &m);
 		}
 	}
 	if (r == -EBADMSG)
@@ -453,6 +510,8 @@ static void take_links(struct sealer *s)
 		drop_link(s);
 		if (link_new(*fd, LINK_SENSE, &s->link, &e) < 0)
 			log_failure(LOG_LEVEL_ERROR, "no uplink", &e);
+		else
+			tell_new_link(s);
 	}
 }
 
@@ -470,10 +529,14 @@ static bool all_acknowledged(const struct sealer *s)
 
 static void wait_for_work(struct sealer *s)
 {
-	struct pollfd fds[3] = { { .fd = queue_fd(s->in), .events = POLLIN },
+	struct pollfd fds[4] = { { .fd = queue_fd(s->in), .events = POLLIN },
 				 { .fd = queue_fd(s->links), .events = POLLIN },
 				 { .fd = s->link == NULL ? -1 : link_fd(s->link),
-				   .events = POLLIN } };
+				   .events = POLLIN },
+				 { .fd = -1, .events = POLLIN } };
+
+	if (s->c.mail != NULL && s->leaving == NULL)
+		fds[3].fd = queue_fd(s->c.mail->out);
 
 	if (s->link != NULL && link_pending(s->link))
 		fds[2].events |= POLLOUT;
@@ -501,6 +564,7 @@ static void *run_sealer(void *arg)
 			serve(s, BATCH_LANE_CRITICAL);
 		if (s->link != NULL)
 			serve(s, BATCH_LANE_BULK);
+		send_mail(s);
 		tell_idle_lanes(s);
 		if (!last)
 			continue;
@@ -522,6 +586,7 @@ static void release(struct sealer *s)
 	arena_free(s->arena);
 	arena_free(s->frame_arena);
 	free(s->dropped);
+	mail_free(s->leaving);
 	for (int *fd; s->links != NULL && (fd = queue_pop(s->links, 0)) != NULL; free(fd))
 		(void)close(*fd);
 	queue_free(s->in);

@@ -6,6 +6,7 @@
 
 #include "agent/batch.h"
 #include "agent/journal.h"
+#include "agent/mail.h"
 #include "proto/base/queue.h"
 
 #define SEALER_QUEUE_MAX                                                                           \
@@ -16,6 +17,8 @@ struct sealer_config {
 	uint8_t boot_id[BATCH_BOOT_LEN];
 	struct seal_key *key; /* owned by the sealer from sealer_start on */
 	struct journal *journal; /* likewise */
+	/* Between the link and the orders thread; borrowed until sealer_stop. NULL: no orders. */
+	struct mailbox *mail;
 	uint64_t stop_timeout_ms; /* how long sealer_stop waits for acknowledgements */
 };
 

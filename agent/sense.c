@@ -15,6 +15,7 @@
 #include "agent/introduction.h"
 #include "agent/launch.h"
 #include "agent/notify.h"
+#include "agent/orders.h"
 #include "agent/privilege.h"
 #include "agent/sealer.h"
 #include "proto/actions.h"
@@ -35,6 +36,11 @@ struct sense {
 	struct fanotify *fanotify;
 	struct sealer *sealer;
 	struct drain *drain;
+	struct mailbox mail; /* between sealer and orders */
+	struct orders *orders;
+	struct identity id;
+	uint8_t boot_id[BATCH_BOOT_LEN];
+	char host_name[BATCH_NAME_MAX + 1];
 	struct utsname kernel;
 	char machine_id[64];
 };
@@ -52,7 +58,8 @@ static void take_name(struct batch_name *ret, const char *text)
 }
 
 /* Who we are: the certificate says it, so that header and certificate cannot disagree. */
-static int take_identity(const struct agent_config *c, struct sealer_config *s, struct error *e)
+static int take_identity(const struct agent_config *c, struct sealer_config *s,
+			 struct identity *ret_id, struct error *e)
 {
 	AUTO(authorities_free_ptr) struct authorities *a = NULL;
 	AUTO(free_ptr) uint8_t *pem = NULL;
@@ -79,6 +86,7 @@ static int take_identity(const struct agent_config *c, struct sealer_config *s, 
 	take_name(&s->tenant, id.tenant);
 	take_name(&s->host_id, id.name);
 	take_name(&s->host_name, host);
+	*ret_id = id;
 	return 0;
 }
 
@@ -197,10 +205,15 @@ static int start_sealer(struct sense *s, struct drain_config *d, struct journal_
 			struct error *e)
 {
 	struct sealer_config c = { .stop_timeout_ms = s->config->stop_timeout_ms };
-	int r = take_identity(s->config, &c, e);
+	int r = take_identity(s->config, &c, &s->id, e);
 
 	if (r == 0)
+		r = mailbox_init(&s->mail, e);
+	if (r == 0)
 		r = bootid_read(c.boot_id, e);
+	c.mail = &s->mail;
+	memcpy(s->boot_id, c.boot_id, sizeof(s->boot_id));
+	memcpy(s->host_name, c.host_name.b, c.host_name.len);
 	if (r == 0)
 		r = seal_key_load(s->config->seal_key, &c.key, e);
 	if (r == 0)
@@ -250,12 +263,13 @@ static int check_papers(const struct agent_config *c, struct error *e)
 	AUTO(free_ptr) uint8_t *record = NULL;
 	uint8_t sealing_key[SEAL_PUBLIC_LEN];
 	struct sealer_config who = { 0 };
+	struct identity id;
 	struct seal_key *key = NULL;
 	size_t len;
 	int r = privilege_check_user(c->uplink_user, e);
 
 	if (r == 0)
-		r = take_identity(c, &who, e);
+		r = take_identity(c, &who, &id, e);
 	if (r == 0)
 		r = seal_key_load(c->seal_key, &key, e);
 	if (r < 0)
@@ -266,6 +280,56 @@ static int check_papers(const struct agent_config *c, struct error *e)
 	if (r == 0)
 		r = introduction_check(record, len, &who.tenant, &who.host_id, sealing_key, e);
 	return r < 0 ? error_wrap(e, r, "cannot introduce this host") : 0;
+}
+
+static bool say_order(void *ctx, const struct event_order *order, uint32_t action, uint32_t error)
+{
+	return drain_say_order(ctx, order, action, error);
+}
+
+static int start_orders(struct sense *s, struct error *e)
+{
+	const struct agent_config *c = s->config;
+	AUTO(free_ptr) char *dir = NULL;
+	struct orders_config o = {
+		.domain = s->id.domain,
+		.host = { .tenant = s->id.tenant,
+			  .host_id = s->id.name,
+			  .host_name = s->host_name,
+			  .machine_id = s->machine_id,
+			  .kernel = s->kernel.release,
+			  .machine = s->kernel.machine,
+			  .boot_id = s->boot_id },
+		.policy = { .max_bytes = c->orders_max_bytes,
+			    .max_seconds = c->orders_max_ms / 1000,
+			    .bytes_per_second = c->orders_rate,
+			    .concurrent = c->orders_concurrent,
+			    .per_hour = c->orders_per_hour,
+			    .per_hour_caller = c->orders_per_hour_caller },
+		.spool_bytes = c->orders_spool,
+		.freeze_max_ms = c->orders_freeze_max_ms,
+		.clock_skew_ms = c->orders_clock_skew_ms,
+		.mail = &s->mail,
+		.control = s->control,
+		.say = say_order,
+		.ctx = s->drain,
+	};
+
+	if (asprintf(&dir, "%s/orders", c->state_dir) < 0)
+		return error_set(e, -ENOMEM, "cannot take orders: out of memory");
+	o.dir = dir;
+	int r = orders_policy_parse(&c->orders_allow, &c->orders_deny, &c->orders_approvals,
+				    &o.policy, e);
+
+	if (r == 0)
+		r = authorities_load(c->tls_fleet_ca, c->tls_order_ca, &o.authorities, e);
+	if (r == 0)
+		r = seal_key_load(c->seal_key, &o.key, e);
+	if (r < 0) {
+		authorities_free(o.authorities);
+		return r;
+	}
+	return orders_start(&o, &s->orders, e);
 }
 
 static int open_parts(struct sense *s, char **argv, struct error *e)
@@ -303,14 +367,17 @@ static int open_parts(struct sense *s, char **argv, struct error *e)
 	d.kernel = s->kernel.release;
 	d.machine = s->kernel.machine;
 	d.machine_id = s->machine_id;
-	return drain_start(&d, &s->drain, e);
+	r = drain_start(&d, &s->drain, e);
+	return r < 0 ? r : start_orders(s, e);
 }
 
 static void close_parts(struct sense *s)
 {
 	notify_state("STOPPING=1");
+	orders_stop(s->orders);
 	drain_stop(s->drain, "told to stop");
 	sealer_stop(s->sealer);
+	mailbox_release(&s->mail);
 	fanotify_close(s->fanotify);
 	hooks_close(s->hooks);
 	own_release(&s->own);
@@ -354,6 +421,8 @@ static int loop(struct sense *s, struct error *e)
 		while ((r = launch_receive(s->control, &report)) > 0)
 			if (report.kind == LAUNCH_LINK)
 				sealer_link(s->sealer, report.fd);
+			else
+				orders_ended(s->orders, report.token, report.status);
 		if (r < 0)
 			return error_set(e, r, "the launcher of the uplink ended");
 	}

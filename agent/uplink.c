@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/utsname.h>
 
@@ -13,6 +12,9 @@
 #include "agent/link.h"
 #include "agent/privilege.h"
 #include "agent/uplink_inbox.h"
+#include "agent/uplink_orders.h"
+#include "agent/uplink_uploads.h"
+#include "agent/uplink_wire.h"
 #include "agent/window.h"
 #include "batch.pb-c.h"
 #include "proto/base/clock.h"
@@ -32,6 +34,7 @@
 #define HELLO_LIMIT_NS (5 * NSEC_PER_SEC) /* no answer to the hello: say so */
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS 30000
+#define WAIT_MS 200
 
 /* A frame that the connection had no room for. */
 struct held {
@@ -43,11 +46,11 @@ struct held {
 
 struct uplink {
 	const struct agent_config *config;
-	struct link *link;
+	struct uplink_wire wire;
+	struct uplink_orders *orders;
+	struct uplink_uploads *uploads;
 	struct rpc_loop *loop;
-	struct rpc_client *client;
-	struct rpc_stream *stream; /* NULL: none open */
-	struct queue *inbox;
+	struct rpc_stream *stream; /* of events; NULL: none open */
 	struct arena *arena;
 	uint64_t stream_no;
 	bool greeted; /* the collector answered our hello */
@@ -60,6 +63,8 @@ struct uplink {
 	struct held held[BATCH_LANES + 1];
 	uint8_t *record; /* SignedHostRecord */
 	size_t record_len;
+	uint8_t *hello; /* Hello */
+	size_t hello_len;
 	int signals;
 };
 
@@ -70,7 +75,7 @@ static void tell_state(struct uplink *u, bool connected, const char *sentence)
 
 	memcpy(body + 1, sentence, n);
 	/* Full: sense is stuck, and has better to do than to read this. */
-	(void)!link_send(u->link,
+	(void)!link_send(u->wire.link,
 			 &(struct link_message){ .kind = LINK_STATE, .body = body, .len = n + 1 });
 }
 
@@ -82,28 +87,16 @@ static void drop_held(struct uplink *u)
 	}
 }
 
-static uint64_t random_below(uint64_t n)
-{
-	uint64_t v = 0;
-
-	if (getrandom(&v, sizeof(v), GRND_NONBLOCK) != (ssize_t)sizeof(v))
-		v = clock_monotonic_ns();
-	return v % n;
-}
-
-/* A thousand agents that lost the same collector must not come back at once (transport.md fact 4). */
 static void schedule_open(struct uplink *u)
 {
-	u->open_at_ns = clock_monotonic_ns() + (1 + random_below(u->backoff_ms)) * NSEC_PER_MSEC;
-	u->backoff_ms = u->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : u->backoff_ms * 2;
+	u->open_at_ns = uplink_later(&u->backoff_ms, BACKOFF_MAX_MS);
 }
 
-static int send_hello(struct uplink *u)
+/* The same for every stream: made once. */
+static int make_hello(struct uplink *u, struct error *e)
 {
 	Exhibit__V1__Hello hello = EXHIBIT__V1__HELLO__INIT;
-	uint8_t body[RECORD_MAX + 512];
 	char name[256] = "";
-
 	struct utsname kernel;
 
 	(void)gethostname(name, sizeof(name) - 1);
@@ -116,40 +109,30 @@ static int send_hello(struct uplink *u)
 	hello.host_name = (ProtobufCBinaryData){ .data = (uint8_t *)name, .len = strlen(name) };
 	hello.host_record = exhibit__v1__signed_host_record__unpack(NULL, u->record_len, u->record);
 	if (hello.host_record == NULL)
-		return -EBADMSG;
-	size_t len = exhibit__v1__hello__get_packed_size(&hello);
-	int r = len > sizeof(body) ? -EMSGSIZE : 0;
-	uint8_t *message = NULL;
+		return error_set(e, -EBADMSG, "seal.host-record is not a host record");
+	u->hello = malloc(exhibit__v1__hello__get_packed_size(&hello));
+	if (u->hello != NULL)
+		u->hello_len = exhibit__v1__hello__pack(&hello, u->hello);
+	exhibit__v1__signed_host_record__free_unpacked(hello.host_record, NULL);
+	return u->hello == NULL ? error_set(e, -ENOMEM, "cannot start the uplink: out of memory") :
+				  0;
+}
 
-	if (r == 0) {
-		(void)exhibit__v1__hello__pack(&hello, body);
-		message = envelope_make(ENVELOPE_HELLO, body, len, &len);
-		r = message == NULL ? -ENOMEM : rpc_stream_send(u->stream, message, len);
-	}
+static int send_hello(struct uplink *u)
+{
+	size_t len;
+	uint8_t *message = envelope_make(ENVELOPE_HELLO, u->hello, u->hello_len, &len);
+	int r = message == NULL ? -ENOMEM : rpc_stream_send(u->stream, message, len);
+
 	if (r < 0)
 		free(message);
-	exhibit__v1__signed_host_record__free_unpacked(hello.host_record, NULL);
 	return r;
 }
 
 static void open_stream(struct uplink *u)
 {
-	struct inbox_call *c = inbox_call_new(u->inbox, u->stream_no + 1);
-	struct error e = { 0 };
-
-	if (c == NULL) {
-		schedule_open(u);
-		return;
-	}
-	u->stream_no++;
-	int r = rpc_client_open(
-		u->client,
-		&(struct rpc_call){
-			.path = EVENTS_PATH, .ops = &inbox_ops, .ctx = c, .wait_for_ready = true },
-		&u->stream, &e);
-	if (r < 0) {
-		log_failure(LOG_LEVEL_WARN, "cannot begin a call to the collector", &e);
-		inbox_call_free(c);
+	u->stream = uplink_open(&u->wire, EVENTS_PATH, INBOX_MESSAGE_MAX, &u->stream_no);
+	if (u->stream == NULL) {
 		schedule_open(u);
 		return;
 	}
@@ -173,7 +156,7 @@ static void close_stream(struct uplink *u, enum rpc_status status, const char *t
 	u->greeted = false;
 	u->refused = status != RPC_OK && status != RPC_CANCELLED && status != RPC_UNAVAILABLE;
 	schedule_open(u);
-	if (rpc_client_explain(u->client, status, text, &e) == 0)
+	if (rpc_client_explain(u->wire.client, status, text, &e) == 0)
 		(void)error_set(&e, -EPIPE, "the collector ended the stream");
 	if (!u->told_failure)
 		tell_state(u, false, error_format(&e, sentence, sizeof(sentence)));
@@ -210,10 +193,11 @@ static void ask(struct uplink *u)
 
 		if (!u->greeted || u->held[lane].data != NULL || !window_wants(w))
 			continue;
-		w->asked = link_send(u->link, &(struct link_message){ .kind = LINK_WANT,
-								      .round = w->round,
-								      .lane = lane,
-								      .position = w->next }) == 0;
+		w->asked = link_send(u->wire.link, &(struct link_message){ .kind = LINK_WANT,
+									   .round = w->round,
+									   .lane = lane,
+									   .position = w->next }) ==
+			   0;
 	}
 }
 
@@ -268,7 +252,7 @@ static int receive_link(struct uplink *u)
 	struct link_message m;
 	int r;
 
-	while ((r = link_receive(u->link, &m)) > 0) {
+	while ((r = link_receive(u->wire.link, &m)) > 0) {
 		switch (m.kind) {
 		case LINK_BATCH:
 		case LINK_TOMBSTONE:
@@ -282,9 +266,14 @@ static int receive_link(struct uplink *u)
 			break;
 		case LINK_HELD:
 		case LINK_STEP:
+		case LINK_CONTRADICTION:
+			uplink_orders_take(u->orders, &m);
+			break;
 		case LINK_UPLOAD:
 		case LINK_MANIFEST:
-		case LINK_CONTRADICTION:
+			uplink_uploads_take(u->uploads, &m,
+					    m.kind == LINK_UPLOAD ? link_take_fd(u->wire.link) :
+								    -1);
 			break;
 		case LINK_WANT:
 		case LINK_ACK:
@@ -318,7 +307,7 @@ static void take_ack(struct uplink *u, const uint8_t *body, size_t len)
 		if (window_acknowledge(&u->lane[ack->lane], &id, &position)) {
 			u->last_ack_ns = clock_monotonic_ns();
 			/* Lost when sense is stuck: the frame is sent again and acknowledged again. */
-			(void)!link_send(u->link,
+			(void)!link_send(u->wire.link,
 					 &(struct link_message){ .kind = LINK_ACK,
 								 .lane = (uint8_t)ack->lane,
 								 .position = position,
@@ -365,17 +354,20 @@ static void take_reply(struct uplink *u, const uint8_t *data, size_t len)
 
 static void take_inbox(struct uplink *u)
 {
-	for (struct inbox_item *i; (i = queue_pop(u->inbox, 0)) != NULL; inbox_item_free(i)) {
-		bool ours = u->stream != NULL && i->stream_no == u->stream_no;
-
-		if (ours && i->kind == INBOX_MESSAGE)
+	for (struct inbox_item *i; (i = queue_pop(u->wire.inbox, 0)) != NULL; inbox_item_free(i)) {
+		if (u->stream == NULL || i->stream_no != u->stream_no) {
+			if (!uplink_orders_inbox(u->orders, i))
+				(void)uplink_uploads_inbox(u->uploads, i);
+			continue;
+		}
+		if (i->kind == INBOX_MESSAGE)
 			take_reply(u, i->data, i->len);
-		if (ours && i->kind == INBOX_SENDABLE) {
+		if (i->kind == INBOX_SENDABLE) {
 			for (uint8_t lane = 1; lane <= BATCH_LANES; lane++)
 				(void)!send_held(u, lane);
 			ask(u);
 		}
-		if (ours && i->kind == INBOX_CLOSED)
+		if (i->kind == INBOX_CLOSED)
 			close_stream(u, i->status, i->text);
 	}
 }
@@ -386,7 +378,7 @@ static void tell_silence(struct uplink *u)
 	struct error e = { 0 };
 	char sentence[512];
 
-	(void)rpc_client_explain(u->client, RPC_UNAVAILABLE, "no answer yet", &e);
+	(void)rpc_client_explain(u->wire.client, RPC_UNAVAILABLE, "no answer yet", &e);
 	tell_state(u, false, error_format(&e, sentence, sizeof(sentence)));
 	u->told_failure = true;
 }
@@ -407,26 +399,44 @@ static void check_time(struct uplink *u)
 		ask(u); /* for what there was no memory for */
 }
 
+/* Nothing of events waits for the connection. */
+static bool events_idle(const struct uplink *u)
+{
+	return u->held[BATCH_LANE_CRITICAL].data == NULL && u->held[BATCH_LANE_BULK].data == NULL;
+}
+
+static int wait_for_work(struct uplink *u, bool *ret_signal)
+{
+	struct pollfd fds[3 + UPLOADS_MAX] = { { .fd = link_fd(u->wire.link), .events = POLLIN },
+					       { .fd = queue_fd(u->wire.inbox), .events = POLLIN },
+					       { .fd = u->signals, .events = POLLIN } };
+	size_t n = 3 + uplink_uploads_poll(u->uploads, fds + 3);
+	bool busy = u->greeted && events_idle(u) && uplink_uploads_busy(u->uploads);
+
+	fds[0].events = (short)(POLLIN | (link_pending(u->wire.link) ? POLLOUT : 0));
+	if (poll(fds, n, busy ? 0 : WAIT_MS) < 0 && errno != EINTR)
+		return -errno;
+	*ret_signal = (fds[2].revents & POLLIN) != 0;
+	return 0;
+}
+
 static int loop(struct uplink *u)
 {
-	struct pollfd fds[] = { { .fd = link_fd(u->link), .events = POLLIN },
-				{ .fd = queue_fd(u->inbox), .events = POLLIN },
-				{ .fd = u->signals, .events = POLLIN } };
-
 	while (!u->stopping) {
-		fds[0].events = (short)(POLLIN | (link_pending(u->link) ? POLLOUT : 0));
-		if (poll(fds, ARRAY_LEN(fds), 200) < 0 && errno != EINTR)
-			return -errno;
-		if ((fds[2].revents & POLLIN) != 0)
-			return 0; /* to be started anew */
-		if (link_flush(u->link) < 0)
-			return 0; /* sense is gone, and so are we */
-		int r = receive_link(u);
+		bool signal_came = false;
+		int r = wait_for_work(u, &signal_came);
 
+		if (r < 0 || signal_came)
+			return r; /* to be started anew */
+		if (link_flush(u->wire.link) < 0)
+			return 0; /* sense is gone, and so are we */
+		r = receive_link(u);
 		if (r < 0)
 			return r == -EPIPE ? 0 : r;
 		take_inbox(u);
 		check_time(u);
+		uplink_orders_tick(u->orders, u->greeted);
+		uplink_uploads_tick(u->uploads, u->greeted, events_idle(u));
 	}
 	return 0;
 }
@@ -444,7 +454,13 @@ static int open_parts(struct uplink *u, struct error *e)
 
 	if (r < 0)
 		return error_wrap(e, r, "cannot introduce this host");
-	r = link_new(LAUNCH_LINK_FD, LINK_UPLINK, &u->link, e);
+	r = link_new(LAUNCH_LINK_FD, LINK_UPLINK, &u->wire.link, e);
+	if (r == 0)
+		r = make_hello(u, e);
+	if (r == 0)
+		r = uplink_orders_new(&u->wire, u->hello, u->hello_len, &u->orders, e);
+	if (r == 0)
+		r = uplink_uploads_new(&u->wire, c->upload_rate, &u->uploads, e);
 	if (r < 0)
 		return r;
 	(void)sigemptyset(&mask);
@@ -455,9 +471,9 @@ static int open_parts(struct uplink *u, struct error *e)
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 	u->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-	u->inbox = queue_new(INBOX_MAX);
+	u->wire.inbox = queue_new(INBOX_MAX);
 	u->arena = arena_new(FRAME_ID_ARENA_MAX, KiB(256));
-	if (u->signals < 0 || u->inbox == NULL || u->arena == NULL)
+	if (u->signals < 0 || u->wire.inbox == NULL || u->arena == NULL)
 		return error_set(e, -ENOMEM, "cannot start the uplink: out of memory");
 	r = rpc_loop_new(1, &u->loop, e);
 	if (r < 0)
@@ -470,7 +486,7 @@ static int open_parts(struct uplink *u, struct error *e)
 					     .cert_file = c->tls_cert,
 					     .key_file = c->tls_key,
 					     .order_ca_file = c->tls_order_ca },
-		&u->client, e);
+		&u->wire.client, e);
 	if (r < 0)
 		return r;
 	r = privilege_drop_uplink(c->uplink_user, e);
@@ -481,18 +497,22 @@ static int open_parts(struct uplink *u, struct error *e)
 
 static void close_parts(struct uplink *u)
 {
-	if (u->inbox != NULL)
-		queue_close(u->inbox);
+	if (u->wire.inbox != NULL)
+		queue_close(u->wire.inbox);
 	rpc_stream_unref(u->stream);
-	rpc_client_free(u->client);
+	uplink_orders_free(u->orders);
+	uplink_uploads_free(u->uploads);
+	rpc_client_free(u->wire.client);
 	rpc_loop_free(u->loop);
-	for (struct inbox_item *i; u->inbox != NULL && (i = queue_pop(u->inbox, 0)) != NULL;)
+	for (struct inbox_item *i;
+	     u->wire.inbox != NULL && (i = queue_pop(u->wire.inbox, 0)) != NULL;)
 		inbox_item_free(i);
-	queue_free(u->inbox);
+	queue_free(u->wire.inbox);
 	drop_held(u);
 	arena_free(u->arena);
-	link_free(u->link);
+	link_free(u->wire.link);
 	free(u->record);
+	free(u->hello);
 	close_fd(&u->signals);
 }
 
@@ -505,7 +525,7 @@ int uplink_run(const struct agent_config *config, struct error *e)
 		r = loop(&u);
 		if (r < 0)
 			(void)error_set(e, r, "the link between sense and uplink broke: %m");
-	} else if (u.link != NULL) {
+	} else if (u.wire.link != NULL) {
 		char sentence[512];
 
 		tell_state(&u, false, error_format(e, sentence, sizeof(sentence)));

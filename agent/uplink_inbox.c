@@ -6,6 +6,7 @@
 struct inbox_call {
 	struct queue *to;
 	uint64_t stream_no;
+	size_t max_message;
 	struct inbox_item *end; /* made in advance: the end must be told */
 };
 
@@ -15,7 +16,7 @@ void inbox_item_free(struct inbox_item *i)
 	free(i);
 }
 
-struct inbox_call *inbox_call_new(struct queue *to, uint64_t stream_no)
+struct inbox_call *inbox_call_new(struct queue *to, uint64_t stream_no, size_t max_message)
 {
 	struct inbox_call *c = calloc(1, sizeof(*c));
 
@@ -23,6 +24,7 @@ struct inbox_call *inbox_call_new(struct queue *to, uint64_t stream_no)
 		return NULL;
 	*c = (struct inbox_call){ .to = to,
 				  .stream_no = stream_no,
+				  .max_message = max_message,
 				  .end = calloc(1, sizeof(*c->end)) };
 	if (c->end != NULL)
 		return c;
@@ -47,7 +49,8 @@ static void put(struct inbox_call *c, struct inbox_item *i, enum inbox_kind kind
 /* Without memory, or too long for anything that we know: begin anew. */
 static void on_message(struct rpc_stream *s, uint8_t *data, size_t len, void *ctx)
 {
-	struct inbox_item *i = len > INBOX_MESSAGE_MAX ? NULL : calloc(1, sizeof(*i));
+	struct inbox_call *c = ctx;
+	struct inbox_item *i = len > c->max_message ? NULL : calloc(1, sizeof(*i));
 
 	if (i == NULL) {
 		free(data);
@@ -56,7 +59,7 @@ static void on_message(struct rpc_stream *s, uint8_t *data, size_t len, void *ct
 	}
 	i->data = data;
 	i->len = len;
-	put(ctx, i, INBOX_MESSAGE);
+	put(c, i, INBOX_MESSAGE);
 }
 
 static void on_sendable(struct rpc_stream *s, void *ctx)

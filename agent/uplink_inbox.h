@@ -8,7 +8,7 @@
 #include "proto/rpc_stream.h"
 
 #define INBOX_MAX 1024 /* items; then the rpc thread waits, and the collector behind flow control */
-#define INBOX_MESSAGE_MAX KiB(4) /* a collector's longest message is a goodbye */
+#define INBOX_MESSAGE_MAX KiB(4) /* of events: a collector's longest message is a goodbye */
 
 enum inbox_kind { INBOX_MESSAGE, INBOX_SENDABLE, INBOX_CLOSED };
 
@@ -27,8 +27,8 @@ void inbox_item_free(struct inbox_item *i);
 struct inbox_call;
 extern const struct rpc_stream_ops inbox_ops;
 
-/* to: items go there; closed before it is freed. NULL: out of memory. */
-struct inbox_call *inbox_call_new(struct queue *to, uint64_t stream_no);
+/* to: items go there; closed before it is freed. max_message: a longer one ends the stream. NULL: out of memory. */
+struct inbox_call *inbox_call_new(struct queue *to, uint64_t stream_no, size_t max_message);
 void inbox_call_free(struct inbox_call *c); /* of a stream that could not begin */
 
 #endif

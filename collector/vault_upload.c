@@ -17,7 +17,7 @@
 
 #define MANIFEST_DOMAIN "exhibit/manifest/v1"
 #define WAITING_MAX 4 /* messages of one call */
-#define SYNC_BYTES MiB(32) /* durable, and told, at the latest so often */
+#define SYNC_BYTES MiB(8) /* durable, and told, at the latest so often: agents keep 24 MiB for us */
 #define SYNC_MS 300 /* ... or when nothing came for so long */
 #define SEND_MS 60000 /* a host that takes no reply for so long is given up */
 #define TAKE_OVER_MS 10000 /* how long the call that brought an exhibit before has to end */
@@ -44,6 +44,7 @@ struct call {
 	struct vault_upload *upload;
 	ZSTD_DCtx *z;
 	uint8_t *buffer; /* VAULT_CHUNK_BYTES */
+	uint64_t requests; /* after the start */
 	bool receipt; /* sent: the call ends well */
 };
 
@@ -165,6 +166,7 @@ static int send_durable(struct call *c, struct error *e)
 		return r;
 	durable.item = d.item;
 	durable.offset = d.offset;
+	durable.requests = c->requests;
 	reply.kind_case = EXHIBIT__V1__UPLOAD_REPLY__KIND_DURABLE;
 	reply.durable = &durable;
 	return send_reply(c, &reply, e);
@@ -342,6 +344,8 @@ static int take_message(struct call *c, const struct message *in, struct error *
 		r = error_set(e, -EBADMSG, "a message came before the upload was started");
 	else
 		r = takes[kind](c, m, e);
+	if (r == 0 && kind != EXHIBIT__V1__UPLOAD_REQUEST__KIND_START)
+		c->requests++;
 	exhibit__v1__upload_request__free_unpacked(m, NULL);
 	return r;
 }

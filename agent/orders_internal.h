@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside the orders thread, which alone runs all of this. */
+#ifndef AGENT_ORDERS_INTERNAL_H
+#define AGENT_ORDERS_INTERNAL_H
+
+#include <limits.h>
+#include <pthread.h>
+
+#include "agent/orders.h"
+#include "agent/orders_nonces.h"
+#include "agent/orders_state.h"
+#include "agent/orders_tool.h"
+
+#define RUNS_MAX 32
+#define ATTEMPTS_MAX 1000 /* of one order that can be read again from its start */
+#define STEPS_MAX 256 /* orders whose newest step is remembered */
+
+enum run_phase {
+	RUN_WAITING, /* for an uplink */
+	RUN_ACQUIRING,
+	RUN_UPLOADING, /* the manifest is made; the collector's receipt is not there */
+};
+
+/* One acquisition. */
+struct run {
+	enum run_phase phase;
+	struct order_checked order;
+	uint8_t *signed_order;
+	size_t signed_len;
+	const struct acquire_kind *kind;
+	uint8_t exhibit_id[MANIFEST_ID_LEN];
+	uint32_t attempts;
+	uint64_t link; /* which uplink it was begun with */
+	struct manifest_time started;
+	uint32_t token; /* of the process; 0: none */
+	int control; /* -1: none */
+	struct manifest *manifest;
+	bool broke_rules; /* the acquirer said what it may not */
+	bool complete;
+	char outcome[CONTROL_TEXT_MAX + 1]; /* of the manifest: what failed or is lacking */
+	bool failed;
+	uint8_t *packed; /* SignedManifest */
+	size_t packed_len;
+	struct seal_hash manifest_hash;
+	char upload_failure[512 + 1]; /* the collector took none of it any more */
+	uint64_t bytes, expected_bytes, told_ns, told_bytes;
+};
+
+struct orders_step {
+	uint8_t id[ORDER_ID_LEN];
+	uint8_t *packed; /* OrderStep */
+	size_t len;
+};
+
+struct ended {
+	uint32_t token;
+	int status;
+};
+
+struct orders {
+	struct orders_config c;
+	char *dir;
+	struct manifest_tool tool;
+	char uuid[ORDERS_UUID_MAX];
+	char self[IDENTITY_SPIFFE_MAX]; /* this host's name */
+	struct revocations *revocations;
+	struct nonces *nonces; /* NULL: damaged, no order runs */
+	char no_nonces[ERROR_TEXT_MAX + ERROR_HINT_MAX]; /* why */
+	uint64_t links; /* uplinks that there were */
+	size_t n_runs;
+	struct run *runs[RUNS_MAX];
+	uint32_t next_token;
+	size_t n_steps, next_step;
+	struct orders_step steps[STEPS_MAX];
+	bool has_previous;
+	struct seal_hash previous; /* the last manifest */
+	uint64_t alarms_from_ns, alarms; /* in this minute */
+	struct queue *ended;
+	pthread_t thread;
+	uint8_t buf[CONTROL_MESSAGE_MAX];
+};
+
+/* ---- orders_take.c */
+void orders_take(struct orders *o, const uint8_t *data, size_t len);
+void orders_take_revocations(struct orders *o, const uint8_t *data, size_t len);
+void orders_tell_held(struct orders *o);
+
+/* ---- orders_step.c */
+struct orders_said {
+	Exhibit__V1__OrderState state;
+	const char *reason; /* NULL: none */
+	uint32_t error; /* errno of a refusal or failure */
+	bool quiet; /* no event */
+};
+/* A step of an order that counts, to the collector and as an event. */
+void orders_say(struct orders *o, const struct run *run, const struct orders_said *said);
+/* Of one that does not: order: NULL when it could not be read. checked: its signatures were good. */
+void orders_refuse(struct orders *o, const Exhibit__V1__Order *order, const struct seal_hash *hash,
+		   bool checked, const struct error *why);
+/* Somebody tries what nobody entitled ordered. At most 60 events a minute; all are counted. */
+void orders_alarm(struct orders *o, const Exhibit__V1__Order *order, const struct seal_hash *hash,
+		  const char *sentence, uint32_t error);
+bool orders_repeat_step(struct orders *o, const uint8_t id[static ORDER_ID_LEN]);
+void orders_repeat_steps(struct orders *o);
+void orders_forget_steps(struct orders *o);
+
+/* ---- orders_run.c */
+/* Take ownership of a checked order: begin it. */
+void orders_begin(struct orders *o, struct order_checked *order, const uint8_t *data, size_t len);
+void orders_load(struct orders *o); /* what was under way */
+void orders_new_link(struct orders *o);
+void orders_receive(struct orders *o, struct run *run); /* its control socket is readable */
+void orders_process_ended(struct orders *o, uint32_t token, int status);
+void orders_take_receipt(struct orders *o, const uint8_t *data, size_t len);
+void orders_upload_failed(struct orders *o, const uint8_t *data, size_t len);
+void orders_tell_progress(struct orders *o);
+/* Ends all; what can go on later does. */
+void orders_finish(struct orders *o);
+void run_free(struct run *r);
+/* -E2BIG: path is longer than PATH_MAX. */
+MUST_CHECK int orders_path(const struct orders *o, const char *name, char ret[static PATH_MAX],
+			   struct error *e);
+
+#endif
