@@ -61,8 +61,8 @@ MUST_CHECK int ledger_inclusion(struct ledger *l, uint64_t index, uint64_t size,
 /* One leaf as hashed, malloc'ed. -ENOENT past the newest checkpoint. */
 MUST_CHECK int ledger_entry(struct ledger *l, uint64_t index, uint8_t **ret, size_t *ret_len,
 			    struct error *e);
-/* Indexes of leaves below size that name this case or this exhibit (len 0: not asked), ascending,
- * malloc'ed. -E2BIG: more than max. */
+/* Indexes of leaves below size that name this case or this exhibit (or are of the host record with this SHA-256; len
+ * 0: not asked), ascending, malloc'ed. -E2BIG: more than max. */
 MUST_CHECK int ledger_find(struct ledger *l, const void *case_id, size_t case_len,
 			   const void *exhibit_id, size_t exhibit_len, uint64_t size, size_t max,
 			   uint64_t **ret, size_t *ret_n, struct error *e);

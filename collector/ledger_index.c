@@ -142,10 +142,14 @@ static int add(void *ctx, uint64_t index, const uint8_t *bytes, size_t len, stru
 	/* Of a later version: it names nothing that we know. */
 	if (!m)
 		return 0;
-	if (m->case_id.len > 0 || m->exhibit_id.len > 0) {
+	const ProtobufCBinaryData *id = m->kind == EXHIBIT__V1__LEDGER_KIND__LEDGER_HOST_RECORD ?
+						&m->object :
+						&m->exhibit_id;
+
+	if (m->case_id.len > 0 || id->len > 0) {
 		(void)sqlite3_bind_int64(i->add, 1, (sqlite3_int64)index);
 		bind(i->add, 2, m->case_id.data, m->case_id.len);
-		bind(i->add, 3, m->exhibit_id.data, m->exhibit_id.len);
+		bind(i->add, 3, id->data, id->len);
 		r = sqlite3_step(i->add);
 		(void)sqlite3_reset(i->add);
 		(void)sqlite3_clear_bindings(i->add);

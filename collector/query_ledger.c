@@ -4,6 +4,7 @@
  * itself, and in the answer. */
 #include "collector/ledger_calls.h"
 #include "collector/query.h"
+#include "collector/row.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -68,6 +69,8 @@ struct answering {
 	char *note;
 	uint64_t size;
 	uint64_t sent;
+	const uint8_t *object; /* of the leaf that is sent; NULL: none */
+	size_t object_len;
 };
 
 static bool own(const struct query *q, const uint8_t *entry, size_t len)
@@ -95,10 +98,11 @@ static int send_leaf(struct answering *a, uint64_t index, struct error *e)
 	r = ledger_inclusion(a->q->env->ledger, index, a->size, proof, &n, e);
 	if (r < 0)
 		return r;
-	if (a->sent++ == 0)
+	if (a->sent++ == 0 && a->note)
 		reply.checkpoint = borrowed(a->note, strlen(a->note));
 	reply.index = index;
 	reply.entry = borrowed(entry, len);
+	reply.object = borrowed(a->object, a->object_len);
 	reply.n_inclusion = hashes_of(proof, n, hashes);
 	reply.inclusion = hashes;
 	return send_message(a->q, &reply.base, e);
@@ -144,17 +148,68 @@ static int send_range(struct answering *a, const Exhibit__V1__EntriesRequest *m,
 	return r;
 }
 
+/* The last leaf of it: a record that retention moved may have several. */
+static int send_record(struct answering *a, const struct store_host *host, struct error *e)
+{
+	AUTO(free_ptr) uint64_t *found = NULL;
+	struct seal_hash hash;
+	size_t n = 0;
+	int r = seal_sha256(host->record, host->record_len, &hash);
+
+	if (r == 0)
+		r = ledger_find(a->q->env->ledger, NULL, 0, hash.b, SEAL_HASH_LEN, a->size,
+				LEAVES_MAX, &found, &n, e);
+	if (r < 0 || n == 0)
+		return r;
+	a->object = host->record;
+	a->object_len = host->record_len;
+	return send_leaf(a, found[n - 1], e);
+}
+
+static int send_host(struct answering *a, const ProtobufCBinaryData *id, struct error *e)
+{
+	struct store_host *hosts = NULL;
+	size_t n = 0;
+	int r = store_hosts(a->q->env->store, &hosts, &n, e);
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (batch_name_equal(&hosts[i].tenant, &a->q->tenant) &&
+		    hosts[i].host_id.len == id->len &&
+		    memcmp(hosts[i].host_id.b, id->data, id->len) == 0)
+			r = send_record(a, &hosts[i], e);
+	store_hosts_free(hosts, n);
+	return r;
+}
+
+static int begin(struct answering *a, const Exhibit__V1__EntriesRequest *m, struct error *e)
+{
+	int r = m->case_id.len > 0 ? note_export(a->q, m, e) : 0;
+
+	if (r == 0)
+		r = ledger_newest(a->q->env->ledger, &a->note, &a->size, e);
+	if (r < 0 || m->size == 0)
+		return r;
+	if (m->size > a->size)
+		return error_set(e, -EINVAL, "the ledger has %llu leaves, not %llu",
+				 (unsigned long long)a->size, (unsigned long long)m->size);
+	a->size = m->size;
+	free(a->note);
+	a->note = NULL;
+	return 0;
+}
+
 int query_ledger_entries(const struct query *q, const Exhibit__V1__EntriesRequest *m,
 			 struct error *e)
 {
 	struct answering a = { .q = q };
-	bool find = m->case_id.len > 0 || m->exhibit_id.len > 0;
-	int r = m->case_id.len > 0 ? note_export(q, m, e) : 0;
+	int r = begin(&a, m, e);
 
-	if (r == 0)
-		r = ledger_newest(q->env->ledger, &a.note, &a.size, e);
-	if (r == 0)
-		r = find ? send_found(&a, m, e) : send_range(&a, m, e);
+	if (r == 0 && m->host_id.len > 0)
+		r = send_host(&a, &m->host_id, e);
+	else if (r == 0 && (m->case_id.len > 0 || m->exhibit_id.len > 0))
+		r = send_found(&a, m, e);
+	else if (r == 0)
+		r = send_range(&a, m, e);
 	free(a.note);
 	return r;
 }

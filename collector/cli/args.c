@@ -359,17 +359,23 @@ static const struct flag flags[] = {
 	       "of one order: until it is over on all hosts"),
 	OPTION("yes", NULL, VERB_APPROVE, set_true, yes, "sign without asking"),
 	OPTION("release", NULL, VERB_HOLD, set_true, release, "end the hold; takes an approver"),
-	OPTION("out", "DIR", VERB_FETCH, set_text, out,
-	       "folder to write into; made when it is not there"),
-	OPTION("json", NULL, VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY, set_true,
-	       json, "JSON lines, also on a terminal; a pipe gets them anyway"),
+	OPTION("out", "PATH", VERB_FETCH | VERB_EXPORT, set_text, out,
+	       "fetch: the folder to write into; export: the file to make"),
+	OPTION("authority", "FILE", VERB_VERIFY, set_text, authority,
+	       "the order authority that you trust; the one in the bundle, if not given"),
+	OPTION("explain", NULL, VERB_VERIFY, set_true, explain,
+	       "say in words what was checked and what held"),
+	OPTION("json", NULL, VERB_VERIFY | VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY,
+	       set_true, json, "JSON lines, also on a terminal; a pipe gets them anyway"),
 	OPTION("no-color", NULL, VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY, set_true,
 	       no_color, "no colours (nor when NO_COLOR is set)"),
-	OPTION("config", "FILE", VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY, set_text,
+	OPTION("config", "FILE",
+	       VERB_EXPORT | VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY, set_text,
 	       config, "configuration; else $EXHIBIT_CONFIG, else ~/.config/exhibit/config.yaml"),
 	OPTION("help", NULL,
-	       VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY | VERB_COMPLETION, set_true,
-	       help, "show this help"),
+	       VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY | VERB_EXPORT |
+		       VERB_VERIFY | VERB_COMPLETION,
+	       set_true, help, "show this help"),
 };
 
 static const char *const hosts_examples[] = {
@@ -494,6 +500,18 @@ static const char *const hold_examples[] = {
 	"all of a case may be removed again when their time is over",
 	NULL,
 };
+static const char *const export_examples[] = {
+	"exhibit export IR-2026-14 --out IR-2026-14.tar",
+	"evidence, manifests, proofs, custody record, timeline and CASE/UCO in one tar",
+	NULL,
+};
+static const char *const verify_examples[] = {
+	"exhibit verify IR-2026-14.tar",
+	"whole and unchanged? without network or daemon; 0 intact, 1 damaged",
+	"exhibit verify IR-2026-14.tar --authority order-ca.crt --explain",
+	"against the authority that you trust, and in words",
+	NULL,
+};
 static const char *const completion_examples[] = {
 	". <(exhibit completion bash)",
 	"complete verbs and flags in this shell",
@@ -523,6 +541,11 @@ static const struct verb verbs[] = {
 	  verb_fetch },
 	{ VERB_HOLD, "hold", "EXHIBIT", "keep exhibits whatever their retention says",
 	  hold_examples, verb_hold },
+	{ VERB_EXPORT, "export", "CASE",
+	  "write a case's evidence with all its proofs into one file", export_examples,
+	  verb_export },
+	{ VERB_VERIFY, "verify", "FILE", "check an export without network or daemon",
+	  verify_examples, verb_verify },
 	{ VERB_COMPLETION, "completion", "SHELL", "write a completion script for bash",
 	  completion_examples, verb_completion },
 };

@@ -28,6 +28,8 @@ enum { /* verbs, bits */
        VERB_EXHIBITS = 1 << 12,
        VERB_FETCH = 1 << 13,
        VERB_HOLD = 1 << 14,
+       VERB_EXPORT = 1 << 15,
+       VERB_VERIFY = 1 << 16,
        VERBS_VAULT = VERB_EXHIBITS | VERB_FETCH | VERB_HOLD,
 };
 
@@ -79,6 +81,9 @@ struct args {
 	const char *case_id, *reason, *out;
 	bool release, follow, yes;
 	struct grab_args grab;
+	/* verify */
+	const char *authority; /* file; NULL: the bundle's own */
+	bool explain;
 	size_t n_hosts, n_terms;
 	ProtobufCBinaryData hosts[ARGS_HOSTS_MAX];
 	Exhibit__V1__FilterTerm terms[ARGS_TERMS_MAX];

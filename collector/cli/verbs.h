@@ -20,6 +20,8 @@ int verb_orders(const struct args *a);
 int verb_exhibits(const struct args *a);
 int verb_fetch(const struct args *a);
 int verb_hold(const struct args *a);
+int verb_export(const struct args *a);
+int verb_verify(const struct args *a);
 int verb_completion(const struct args *a);
 
 #endif

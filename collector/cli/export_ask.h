@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an export asks the collector for: leaves and their proofs to one checkpoint, orders, manifests, host records.
+ * What comes is put into the bundle as it came; 'exhibit verify' judges it. */
+#ifndef CLI_EXPORT_ASK_H
+#define CLI_EXPORT_ASK_H
+
+#include "collector/cli/bundle.h"
+#include "collector/cli/vault_call.h"
+
+/* Fill b and list for the case. -ENOENT: the collector knows nothing of it. */
+MUST_CHECK int export_ask(const struct args *a, const char *case_id, struct bundle *b,
+			  struct exhibit_list *list, struct error *e);
+/* An item's bytes, in order, to fn. -EBADMSG: not as many as the collector said. */
+MUST_CHECK int export_item(const struct args *a, const Exhibit__V1__ExhibitInfo *info,
+			   const Exhibit__V1__ItemInfo *item,
+			   int (*fn)(void *ctx, const void *data, size_t len, struct error *e),
+			   void *ctx, struct error *e);
+
+#endif
