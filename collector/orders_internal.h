@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside orders: orders.c starts and ends it and is its thread; orders_peer.c one stream, from both sides of
  * the queue; orders_calls.c what people ask; orders_agents.c what hosts say; orders_state.c the orders that
- * are open, and where they go; orders_limits.c how many; orders_leaves.c what the ledger is told;
+ * are open; orders_begin.c how they begin and are approved; orders_hosts.c where they go; orders_limits.c how many; orders_leaves.c what the ledger is told;
  * orders_lists.c revocation. All but orders_peer.c's callbacks run on the one thread. */
 #ifndef COLLECTOR_ORDERS_INTERNAL_H
 #define COLLECTOR_ORDERS_INTERNAL_H
@@ -163,10 +163,34 @@ void orders_agents_tick(struct orders *o);
 
 /* ---- orders_state.c ----------------------------------------------------------------------------------------- */
 
+void open_order_free(struct open_order *x); /* NULL allowed */
+static inline void open_order_free_ptr(struct open_order **x)
+{
+	open_order_free(*x);
+}
+/* Of a SignedOrder whose order parses; seq is not set. */
+MUST_CHECK int orders_from_bytes(const struct batch_name *tenant, const uint8_t *data, size_t len,
+				 struct open_order **ret, struct error *e);
+void orders_keep_open(struct orders *o, struct open_order *x); /* takes x */
+/* When all targets are over: out of memory, and whoever watches is done. x is gone then. */
+void orders_close_over(struct orders *o, struct open_order *x);
+/* A step of x in this state, now; it borrows from x. */
+Exhibit__V1__OrderStep orders_step_of(const struct orders *o, const struct open_order *x,
+				      Exhibit__V1__OrderState state);
+/* Malloc'ed; NULL: e is set. */
+uint8_t *orders_pack_step(const Exhibit__V1__OrderStep *step, size_t *ret_len, struct error *e);
+/* A step of one host, from its own mouth or ours: leaf, store, memory, watchers. */
+MUST_CHECK int orders_take_step(struct orders *o, struct open_order *x, struct target *t,
+				Exhibit__V1__OrderStep *step, struct error *e);
+void orders_tell_watchers(struct orders *o, const struct open_order *x,
+			  Exhibit__V1__OrderStep *step);
+
 MUST_CHECK int orders_load_open(struct orders *o, struct error *e);
 void orders_free_open(struct orders *o);
 struct open_order *orders_find_open(struct orders *o, const struct batch_name *tenant,
 				    const uint8_t id[static ORDER_ID_LEN]);
+/* ---- orders_begin.c ----------------------------------------------------------------------------------------- */
+
 /* A checked order begins: stored, a leaf, forwarded where it can be. ret_seq. -EEXIST: this id is taken by
  * another order; 1: this very order is here already. */
 MUST_CHECK int orders_begin(struct orders *o, const struct peer *p, const void *data, size_t len,
@@ -181,7 +205,10 @@ uint8_t *orders_with_approval(const struct open_order *x,
 /* data: of orders_with_approval, checked as a whole. */
 MUST_CHECK int orders_approved(struct orders *o, struct open_order *x, const uint8_t *data,
 			       size_t len, const struct identity *who, struct error *e);
-/* What a host says. -EACCES: it may not say that. */
+
+/* ---- orders_hosts.c ----------------------------------------------------------------------------------------- */
+
+/* What a host says. -EBADMSG: malformed. */
 MUST_CHECK int orders_host_step(struct orders *o, const struct peer *p,
 				const Exhibit__V1__OrderStep *step, struct error *e);
 /* Send what can be sent, let expire what did. */

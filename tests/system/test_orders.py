@@ -421,6 +421,22 @@ def test_the_revoked_order_nothing_from_the_next_list_on(world):
     assert not knows.lists
 
 
+def test_what_waits_is_refused_when_its_signer_is_revoked(world):
+    """A host would take it for the collector's own making, and raise the alarm."""
+    world.collector()
+    yan = person(world.site, "yan-acq", "viewer,acquirer")
+    identity = world.lab.host_identity()
+    order = an_order(yan, [identity.host_id])
+    world.orders(yan).submit(signed(order, yan))
+    authority(world.site, "revoke", "--name", "yan-acq")
+    authority(world.site, "publish", "--config", world.cli(world.ann).config)
+    host = world.host(identity)
+    orders = world.orders(world.ann)
+    until(lambda: orders.states(order.order_id)[-1] == "ORDER_REFUSED", what="the refusal")
+    assert b"is revoked" in orders.steps(order.order_id)[-1].reason
+    assert not host.orders
+
+
 def test_lists_that_nobody_lawful_signed_are_refused(shared):
     import pki
     from cryptography.hazmat.primitives import hashes
