@@ -4,6 +4,8 @@
 #include "agent/acquire/acquire.h"
 
 #define CAP(name) (1ULL << CAP_##name)
+/* Every file; those of other users without a new access time; other processes' roots; overlay's own attributes. */
+#define FILE_CAPS (CAP(DAC_READ_SEARCH) | CAP(FOWNER) | CAP(SYS_PTRACE) | CAP(SYS_ADMIN))
 
 /* One row for each kind of order that this agent can do. The row of a kind that is missing here is a
  * refusal. */
@@ -12,6 +14,8 @@ static const struct acquire_kind kinds[] = {
 	  CAP(SYS_RAWIO) | CAP(SYS_ADMIN) | CAP(SYSLOG) | CAP(DAC_READ_SEARCH) | CAP(BPF) |
 		  CAP(PERFMON) | CAP(IPC_LOCK),
 	  false, acquire_memory },
+	{ EXHIBIT__V1__ORDER_KIND__ORDER_FILES, "files", FILE_CAPS, false, acquire_files },
+	{ EXHIBIT__V1__ORDER_KIND__ORDER_CHANGES, "changes", FILE_CAPS, false, acquire_changes },
 	{ EXHIBIT__V1__ORDER_KIND__ORDER_DISK, "disk",
 	  CAP(SYS_ADMIN) | CAP(SYS_PTRACE) | CAP(DAC_READ_SEARCH), true, acquire_disk },
 	{ .name = NULL }, /* the end */

@@ -36,6 +36,7 @@ struct tar {
 	uint64_t left; /* data that the entry wants */
 	uint64_t stored; /* of the entry so far, data and map */
 	bool open;
+	bool cancelled, told; /* the order's limits are used up; the caller knows */
 };
 
 static const uint8_t zeros[BLOCK];
@@ -140,9 +141,30 @@ static char type_of(mode_t mode)
 	}
 }
 
+/* What was begun is written whole, from what is kept for closing; tell_cancelled says so afterwards. */
 static int put(struct tar *t, const void *data, size_t len, struct error *e)
 {
-	return output_write(t->o, t->item, data, len, e);
+	uint64_t before = output_bytes(t->o, t->item);
+	int r = output_write(t->o, t->item, data, len, e);
+
+	if (r != -ECANCELED)
+		return r;
+	size_t done = (size_t)(output_bytes(t->o, t->item) - before);
+
+	if (done < len &&
+	    output_write(t->o, t->item, (const uint8_t *)data + done, len - done, NULL) < 0)
+		return r;
+	t->cancelled = true;
+	return 0;
+}
+
+/* Once; what follows is for closing. */
+static int tell_cancelled(struct tar *t, struct error *e)
+{
+	if (!t->cancelled || t->told)
+		return 0;
+	t->told = true;
+	return error_set(e, -ECANCELED, "the order's limit is used up, or it was told to stop");
 }
 
 static int pad(struct tar *t, uint64_t len, struct error *e)
@@ -217,20 +239,32 @@ static uint64_t piece_bytes(const struct tar_entry *entry)
 	return all;
 }
 
-/* GNU sparse 1.0: the map is text in front of the data, padded to a block. malloc'ed. */
+static uint64_t pieces_end(const struct tar_entry *entry)
+{
+	return entry->n_pieces == 0 ? 0 :
+				      entry->pieces[entry->n_pieces - 1].offset +
+					      entry->pieces[entry->n_pieces - 1].bytes;
+}
+
+/* GNU sparse 1.0: the map is text in front of the data, padded to a block. A hole at the end is an empty piece
+ * behind it: GNU tar takes the file's size from the map. malloc'ed. */
 static char *make_map(const struct tar_entry *entry, size_t *ret_len)
 {
+	bool hole_at_end = pieces_end(entry) != (uint64_t)entry->st.st_size;
 	size_t room = 24 + 48 * (entry->n_pieces + 1) + BLOCK;
 	char *text = calloc(1, room);
 
 	if (text == NULL)
 		return NULL;
-	size_t len = (size_t)snprintf(text, room, "%zu\n", entry->n_pieces);
+	size_t len = (size_t)snprintf(text, room, "%zu\n", entry->n_pieces + hole_at_end);
 
 	for (size_t i = 0; i < entry->n_pieces; i++)
 		len += (size_t)snprintf(text + len, room - len, "%llu\n%llu\n",
 					(unsigned long long)entry->pieces[i].offset,
 					(unsigned long long)entry->pieces[i].bytes);
+	if (hole_at_end)
+		len += (size_t)snprintf(text + len, room - len, "%llu\n0\n",
+					(unsigned long long)entry->st.st_size);
 	*ret_len = (len + BLOCK - 1) / BLOCK * BLOCK;
 	return text;
 }
@@ -323,7 +357,9 @@ int tar_entry(struct tar *t, const struct tar_entry *entry, struct error *e)
 	r = put_records(t, e);
 	if (r == 0)
 		r = put_header(t, &h, e);
-	return r == 0 && map_len > 0 ? put(t, map, map_len, e) : r;
+	if (r == 0 && map_len > 0)
+		r = put(t, map, map_len, e);
+	return r == 0 ? tell_cancelled(t, e) : r;
 }
 
 uint64_t tar_left(const struct tar *t)
@@ -337,12 +373,28 @@ int tar_data(struct tar *t, const void *data, size_t len, struct error *e)
 		return error_set(e, -EINVAL, "an entry of an archive got more than its size");
 	t->left -= len;
 	t->stored += len;
-	return put(t, data, len, e);
+	int r = put(t, data, len, e);
+
+	return r == 0 ? tell_cancelled(t, e) : r;
+}
+
+static int put_zeros(struct tar *t, uint64_t len, struct error *e)
+{
+	uint64_t before = output_bytes(t->o, t->item);
+	int r = output_zeros(t->o, t->item, len, e);
+
+	if (r != -ECANCELED)
+		return r;
+	len -= output_bytes(t->o, t->item) - before;
+	if (len > 0 && output_zeros(t->o, t->item, len, NULL) < 0)
+		return r;
+	t->cancelled = true;
+	return 0;
 }
 
 int tar_close_entry(struct tar *t, struct error *e)
 {
-	int r = t->left > 0 ? output_zeros(t->o, t->item, t->left, e) : 0;
+	int r = t->left > 0 ? put_zeros(t, t->left, e) : 0;
 
 	t->stored += t->left;
 	t->left = 0;

@@ -138,7 +138,7 @@ static void writes_holes(void **state)
 	AUTO(free_ptr) uint8_t *all = close_world(&w, &len);
 
 	assert_non_null(memmem(all + 512, 512, "GNU.sparse.realsize=10000\n", 26));
-	assert_memory_equal(all + 1536, "2\n4096\n10\n8192\n5\n", 18);
+	assert_memory_equal(all + 1536, "3\n4096\n10\n8192\n5\n10000\n0\n", 26);
 	assert_memory_equal(all + 2048, "0123456789abcde\0", 16);
 	assert_int_equal(len, 512 * (1 + 1 + 1 + 1 + 1 + 2));
 }
