@@ -16,7 +16,7 @@ ProtobufCBinaryData orders_text(const char *text)
 	return (ProtobufCBinaryData){ .len = strlen(text), .data = (uint8_t *)(uintptr_t)text };
 }
 
-void orders_init(struct orders *t)
+void orders_init(struct order_kit *t)
 {
 	static uint8_t id[ORDER_ID_LEN] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 };
 	int64_t now = ORDERS_NOW * (int64_t)NSEC_PER_SEC;
@@ -51,7 +51,7 @@ void orders_init(struct orders *t)
 	orders_kind(t, EXHIBIT__V1__ORDER_KIND__ORDER_CORE);
 }
 
-static void set_detail(struct orders *t, Exhibit__V1__OrderKind kind)
+static void set_detail(struct order_kit *t, Exhibit__V1__OrderKind kind)
 {
 	Exhibit__V1__Order *o = &t->o;
 
@@ -91,7 +91,7 @@ static void set_detail(struct orders *t, Exhibit__V1__OrderKind kind)
 	}
 }
 
-void orders_kind(struct orders *t, Exhibit__V1__OrderKind kind)
+void orders_kind(struct order_kit *t, Exhibit__V1__OrderKind kind)
 {
 	t->o.kind = kind;
 	t->o.detail_case = (Exhibit__V1__Order__DetailCase)((int)kind + 19);
@@ -101,7 +101,7 @@ void orders_kind(struct orders *t, Exhibit__V1__OrderKind kind)
 	set_detail(t, kind);
 }
 
-uint8_t *orders_pack(const struct orders *t, size_t *ret_len)
+uint8_t *orders_pack(const struct order_kit *t, size_t *ret_len)
 {
 	uint8_t *data;
 
@@ -198,7 +198,7 @@ void orders_signature(const struct pki *p, const char *name, const char *domain,
 	ret->signature.len = signature_len;
 }
 
-uint8_t *orders_sign(const struct pki *p, const struct orders *t, const char *requester,
+uint8_t *orders_sign(const struct pki *p, const struct order_kit *t, const char *requester,
 		     const char *const *approvers, size_t *ret_len)
 {
 	Exhibit__V1__SignedOrder s = EXHIBIT__V1__SIGNED_ORDER__INIT;

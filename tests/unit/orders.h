@@ -12,7 +12,7 @@
 
 /* An order of ann's that counts at ORDERS_NOW: core of pid 42 on ORDERS_HOST. All static; o and what hangs on
  * it may be changed. detail: one of each kind. */
-struct orders {
+struct order_kit {
 	Exhibit__V1__Order o;
 	Exhibit__V1__ProcessTarget process;
 	Exhibit__V1__OrderLimits limits;
@@ -29,11 +29,11 @@ struct orders {
 	ProtobufCBinaryData paths[300];
 };
 
-void orders_init(struct orders *t);
+void orders_init(struct order_kit *t);
 ProtobufCBinaryData orders_text(const char *text); /* borrowed */
-void orders_kind(struct orders *t,
+void orders_kind(struct order_kit *t,
 		 Exhibit__V1__OrderKind kind); /* kind, detail and a fitting target */
-uint8_t *orders_pack(const struct orders *t, size_t *ret_len); /* malloc'ed */
+uint8_t *orders_pack(const struct order_kit *t, size_t *ret_len); /* malloc'ed */
 
 /* A person's pair for signing orders: p->dir/NAME.sign.{key,crt}, issued by p->dir/authority at now_s for
  * seconds, with these roles (comma-separated). */
@@ -47,7 +47,7 @@ void orders_person(const struct pki *p, const char *name, const char *roles);
 void orders_signature(const struct pki *p, const char *name, const char *domain, const void *data,
 		      size_t len, Exhibit__V1__OrderSignature *ret);
 /* A SignedOrder: by requester, approved by the named people (NULL-terminated; may be NULL). malloc'ed. */
-uint8_t *orders_sign(const struct pki *p, const struct orders *t, const char *requester,
+uint8_t *orders_sign(const struct pki *p, const struct order_kit *t, const char *requester,
 		     const char *const *approvers, size_t *ret_len);
 
 #endif

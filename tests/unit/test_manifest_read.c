@@ -10,7 +10,7 @@
 #define TEXT(s) ((struct control_bytes){ .data = (const uint8_t *)(s), .len = sizeof(s) - 1 })
 
 struct world {
-	struct orders t;
+	struct order_kit t;
 	struct order_checked order;
 	struct manifest_tool tool;
 	struct manifest_host host;

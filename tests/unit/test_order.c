@@ -12,44 +12,44 @@
 
 static char long_text[5000];
 
-static void version(struct orders *t)
+static void version(struct order_kit *t)
 {
 	t->o.version = 2;
 }
-static void tenant(struct orders *t)
+static void tenant(struct order_kit *t)
 {
 	t->o.tenant = orders_text("../x");
 }
-static void short_id(struct orders *t)
+static void short_id(struct order_kit *t)
 {
 	t->o.order_id.len = 15;
 }
-static void kind_zero(struct orders *t)
+static void kind_zero(struct order_kit *t)
 {
 	t->o.kind = KIND(UNKNOWN);
 }
-static void kind_new(struct orders *t)
+static void kind_new(struct order_kit *t)
 {
 	t->o.kind = (Exhibit__V1__OrderKind)99;
 }
-static void kind_negative(struct orders *t)
+static void kind_negative(struct order_kit *t)
 {
 	t->o.kind = (Exhibit__V1__OrderKind)-1;
 }
-static void kind_other(struct orders *t)
+static void kind_other(struct order_kit *t)
 {
 	t->o.kind = KIND(MEMORY);
 	t->o.process = NULL;
 }
-static void detail_none(struct orders *t)
+static void detail_none(struct order_kit *t)
 {
 	t->o.detail_case = EXHIBIT__V1__ORDER__DETAIL__NOT_SET;
 }
-static void no_host(struct orders *t)
+static void no_host(struct order_kit *t)
 {
 	t->o.n_hosts = 0;
 }
-static void many_hosts(struct orders *t)
+static void many_hosts(struct order_kit *t)
 {
 	static char names[ORDER_HOSTS_MAX + 1][8];
 
@@ -59,261 +59,261 @@ static void many_hosts(struct orders *t)
 		t->hosts[i] = orders_text(names[i]);
 	}
 }
-static void host_twice(struct orders *t)
+static void host_twice(struct order_kit *t)
 {
 	t->hosts[1] = t->hosts[0];
 	t->o.n_hosts = 2;
 }
-static void host_path(struct orders *t)
+static void host_path(struct order_kit *t)
 {
 	t->hosts[0] = orders_text("a/b");
 }
-static void no_case(struct orders *t)
+static void no_case(struct order_kit *t)
 {
 	t->o.case_id = orders_text("");
 }
-static void case_path(struct orders *t)
+static void case_path(struct order_kit *t)
 {
 	t->o.case_id = orders_text("../../etc");
 }
-static void case_long(struct orders *t)
+static void case_long(struct order_kit *t)
 {
 	t->o.case_id = orders_text(A97);
 }
-static void no_reason(struct orders *t)
+static void no_reason(struct order_kit *t)
 {
 	t->o.reason = orders_text("");
 }
-static void reason_lines(struct orders *t)
+static void reason_lines(struct order_kit *t)
 {
 	t->o.reason = orders_text("a\nb");
 }
-static void reason_escape(struct orders *t)
+static void reason_escape(struct order_kit *t)
 {
 	t->o.reason = orders_text("\x1b[2J");
 }
-static void reason_c1(struct orders *t)
+static void reason_c1(struct order_kit *t)
 {
 	t->o.reason = orders_text("\xc2\x9b"
 				  "2J");
 }
-static void reason_bytes(struct orders *t)
+static void reason_bytes(struct order_kit *t)
 {
 	t->o.reason = orders_text("\xff");
 }
-static void reason_long(struct orders *t)
+static void reason_long(struct order_kit *t)
 {
 	t->o.reason = (ProtobufCBinaryData){ 1001, (uint8_t *)long_text };
 }
-static void requester_none(struct orders *t)
+static void requester_none(struct order_kit *t)
 {
 	t->o.requester = orders_text("ann");
 }
-static void requester_host(struct orders *t)
+static void requester_host(struct order_kit *t)
 {
 	t->o.requester = orders_text("spiffe://example.org/acme/host/ann");
 }
-static void both_targets(struct orders *t)
+static void both_targets(struct order_kit *t)
 {
 	t->o.container_id = orders_text("abc");
 }
-static void container_path(struct orders *t)
+static void container_path(struct order_kit *t)
 {
 	t->o.process = NULL;
 	t->o.container_id = orders_text("../abc");
 }
-static void container_long(struct orders *t)
+static void container_long(struct order_kit *t)
 {
 	t->o.process = NULL;
 	t->o.container_id = (ProtobufCBinaryData){ 129, (uint8_t *)long_text };
 }
-static void pid_zero(struct orders *t)
+static void pid_zero(struct order_kit *t)
 {
 	t->process.pid = 0;
 }
-static void pid_high(struct orders *t)
+static void pid_high(struct order_kit *t)
 {
 	t->process.pid = 4194305;
 }
-static void boot_short(struct orders *t)
+static void boot_short(struct order_kit *t)
 {
 	t->process.boot_id = (ProtobufCBinaryData){ 15, (uint8_t *)long_text };
 }
-static void start_alone(struct orders *t)
+static void start_alone(struct order_kit *t)
 {
 	t->process.start_ns = 1;
 }
-static void core_of_host(struct orders *t)
+static void core_of_host(struct order_kit *t)
 {
 	t->o.process = NULL;
 }
-static void memory_of_process(struct orders *t)
+static void memory_of_process(struct order_kit *t)
 {
 	orders_kind(t, KIND(MEMORY));
 	t->o.process = &t->process;
 }
-static void changes_of_host(struct orders *t)
+static void changes_of_host(struct order_kit *t)
 {
 	orders_kind(t, KIND(CHANGES));
 	t->o.container_id.len = 0;
 }
-static void disk_of_container(struct orders *t)
+static void disk_of_container(struct order_kit *t)
 {
 	orders_kind(t, KIND(DISK));
 	t->o.container_id = orders_text("abc");
 }
-static void expires_early(struct orders *t)
+static void expires_early(struct order_kit *t)
 {
 	t->o.expires_ns = t->o.made_ns;
 }
-static void expires_before_start(struct orders *t)
+static void expires_before_start(struct order_kit *t)
 {
 	t->o.not_before_ns = t->o.expires_ns;
 }
-static void life_long(struct orders *t)
+static void life_long(struct order_kit *t)
 {
 	t->o.expires_ns = t->o.made_ns + (int64_t)ORDER_LIFE_MAX_NS + 1;
 }
-static void made_negative(struct orders *t)
+static void made_negative(struct order_kit *t)
 {
 	t->o.made_ns = -1;
 }
-static void made_lowest(struct orders *t)
+static void made_lowest(struct order_kit *t)
 {
 	t->o.made_ns = INT64_MIN;
 	t->o.expires_ns = INT64_MAX;
 }
-static void start_negative(struct orders *t)
+static void start_negative(struct order_kit *t)
 {
 	t->o.not_before_ns = -1;
 }
-static void seconds_long(struct orders *t)
+static void seconds_long(struct order_kit *t)
 {
 	t->limits.max_seconds = 7 * 86400 + 1;
 	t->o.limits = &t->limits;
 }
-static void no_file(struct orders *t)
+static void no_file(struct order_kit *t)
 {
 	orders_kind(t, KIND(FILES));
 	t->files.n_paths = 0;
 }
-static void many_files(struct orders *t)
+static void many_files(struct order_kit *t)
 {
 	orders_kind(t, KIND(FILES));
 	t->files.n_paths = 257;
 	for (size_t i = 0; i < 257; i++)
 		t->paths[i] = orders_text("/a");
 }
-static void file_at(struct orders *t, const char *path)
+static void file_at(struct order_kit *t, const char *path)
 {
 	orders_kind(t, KIND(FILES));
 	t->paths[0] = orders_text(path);
 }
-static void file_relative(struct orders *t)
+static void file_relative(struct order_kit *t)
 {
 	file_at(t, "etc/passwd");
 }
-static void file_empty(struct orders *t)
+static void file_empty(struct order_kit *t)
 {
 	file_at(t, "");
 }
-static void file_up(struct orders *t)
+static void file_up(struct order_kit *t)
 {
 	file_at(t, "/a/../etc");
 }
-static void file_up_end(struct orders *t)
+static void file_up_end(struct order_kit *t)
 {
 	file_at(t, "/a/..");
 }
-static void file_nul(struct orders *t)
+static void file_nul(struct order_kit *t)
 {
 	file_at(t, "/a");
 	t->paths[0] = (ProtobufCBinaryData){ 4, (uint8_t *)(uintptr_t) "/a\0b" };
 }
-static void file_long(struct orders *t)
+static void file_long(struct order_kit *t)
 {
 	file_at(t, "/a");
 	long_text[0] = '/';
 	t->paths[0] = (ProtobufCBinaryData){ 4097, (uint8_t *)long_text };
 }
-static void packets_filter(struct orders *t)
+static void packets_filter(struct order_kit *t)
 {
 	orders_kind(t, KIND(PACKETS));
 	t->packets.filter = (ProtobufCBinaryData){ 4097, (uint8_t *)long_text };
 }
-static void packets_nul(struct orders *t)
+static void packets_nul(struct order_kit *t)
 {
 	orders_kind(t, KIND(PACKETS));
 	t->packets.filter = (ProtobufCBinaryData){ 3, (uint8_t *)(uintptr_t) "a\0b" };
 }
-static void packets_snap(struct orders *t)
+static void packets_snap(struct order_kit *t)
 {
 	orders_kind(t, KIND(PACKETS));
 	t->packets.snap_bytes = 262145;
 }
-static void packets_seconds(struct orders *t)
+static void packets_seconds(struct order_kit *t)
 {
 	orders_kind(t, KIND(PACKETS));
 	t->packets.seconds = 7 * 86400 + 1;
 }
-static void packets_before(struct orders *t)
+static void packets_before(struct order_kit *t)
 {
 	orders_kind(t, KIND(PACKETS));
 	t->packets.before_seconds = 86401;
 }
-static void packets_interface(struct orders *t)
+static void packets_interface(struct order_kit *t)
 {
 	orders_kind(t, KIND(PACKETS));
 	t->packets.interface = orders_text("a/b");
 }
-static void packets_interface_long(struct orders *t)
+static void packets_interface_long(struct order_kit *t)
 {
 	orders_kind(t, KIND(PACKETS));
 	t->packets.interface = orders_text("aaaaaaaaaaaaaaaa");
 }
-static void disk_elsewhere(struct orders *t)
+static void disk_elsewhere(struct order_kit *t)
 {
 	orders_kind(t, KIND(DISK));
 	t->disk.device = orders_text("/etc/shadow");
 }
-static void disk_up(struct orders *t)
+static void disk_up(struct order_kit *t)
 {
 	orders_kind(t, KIND(DISK));
 	t->disk.device = orders_text("/dev/../etc/shadow");
 }
-static void disk_none(struct orders *t)
+static void disk_none(struct order_kit *t)
 {
 	orders_kind(t, KIND(DISK));
 	t->disk.device = orders_text("/dev/");
 }
-static void arrest_nothing(struct orders *t)
+static void arrest_nothing(struct order_kit *t)
 {
 	orders_kind(t, KIND(ARREST));
 	t->arrest.pattern_case = EXHIBIT__V1__ARREST_ORDER__PATTERN__NOT_SET;
 }
-static void arrest_all(struct orders *t)
+static void arrest_all(struct order_kit *t)
 {
 	orders_kind(t, KIND(ARREST));
 	t->arrest.pattern_case = EXHIBIT__V1__ARREST_ORDER__PATTERN_PREFIX;
 	t->arrest.prefix = orders_text("/");
 }
-static void arrest_relative(struct orders *t)
+static void arrest_relative(struct order_kit *t)
 {
 	orders_kind(t, KIND(ARREST));
 	t->arrest.path = orders_text("sh");
 }
-static void arrest_inode(struct orders *t)
+static void arrest_inode(struct order_kit *t)
 {
 	orders_kind(t, KIND(ARREST));
 	t->arrest.pattern_case = EXHIBIT__V1__ARREST_ORDER__PATTERN_FILE;
 	t->arrest.file = &t->file;
 }
-static void arrest_many(struct orders *t)
+static void arrest_many(struct order_kit *t)
 {
 	orders_kind(t, KIND(ARREST));
 	t->arrest.max_stops = 65;
 }
-static void arrest_end(struct orders *t)
+static void arrest_end(struct order_kit *t)
 {
 	orders_kind(t, KIND(ARREST));
 	t->arrest.end = (Exhibit__V1__ArrestEnd)3;
@@ -321,7 +321,7 @@ static void arrest_end(struct orders *t)
 
 static const struct bad_row {
 	const char *name;
-	void (*spoil)(struct orders *t);
+	void (*spoil)(struct order_kit *t);
 	const char *text;
 } bad_rows[] = {
 	{ "other version", version, "version 2" },
@@ -391,7 +391,7 @@ static const struct bad_row {
 	{ "arrest: unknown end", arrest_end, "what follows" },
 };
 
-static int parse(const struct orders *t, struct error *e)
+static int parse(const struct order_kit *t, struct error *e)
 {
 	Exhibit__V1__Order *o = NULL;
 	size_t len;
@@ -407,7 +407,7 @@ static void is_refused(void **state)
 {
 	const struct bad_row *row = *state;
 	struct error e = { 0 };
-	struct orders t;
+	struct order_kit t;
 
 	memset(long_text, 'a', sizeof(long_text));
 	orders_init(&t);
@@ -423,7 +423,7 @@ static void every_kind_is_taken(void **state)
 {
 	Exhibit__V1__OrderKind kind;
 	struct error e = { 0 };
-	struct orders t;
+	struct order_kit t;
 
 	(void)state;
 	for (int i = 1; i <= KIND(ARREST); i++) {
@@ -441,7 +441,7 @@ static void every_kind_is_taken(void **state)
 static void edges_are_taken(void **state)
 {
 	static uint8_t boot[16];
-	struct orders t;
+	struct order_kit t;
 
 	(void)state;
 	orders_init(&t);
@@ -468,7 +468,7 @@ static void unknown_fields_are_refused(void **state)
 	static const uint8_t nested[] = {
 		0xa2, 0x01, 0x04, 0xfa, 0x01, 0x01, 'x'
 	}; /* in field 20 */
-	struct orders t;
+	struct order_kit t;
 	Exhibit__V1__Order *o = NULL;
 	uint8_t more[512];
 	size_t len;

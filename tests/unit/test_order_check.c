@@ -109,71 +109,71 @@ static struct order_context context(void)
 
 /* ---- refusals ---------------------------------------------------------------------------------- */
 
-static void nothing(struct orders *t, struct order_context *c)
+static void nothing(struct order_kit *t, struct order_context *c)
 {
 	(void)t;
 	(void)c;
 }
-static void other_host(struct orders *t, struct order_context *c)
+static void other_host(struct order_kit *t, struct order_context *c)
 {
 	(void)t;
 	c->host_id = "h-2";
 }
-static void longer_host(struct orders *t, struct order_context *c)
+static void longer_host(struct order_kit *t, struct order_context *c)
 {
 	(void)t;
 	c->host_id = ORDERS_HOST "x";
 }
-static void other_tenant(struct orders *t, struct order_context *c)
+static void other_tenant(struct order_kit *t, struct order_context *c)
 {
 	(void)t;
 	c->tenant = "other";
 }
-static void order_of_tenant(struct orders *t, struct order_context *c)
+static void order_of_tenant(struct order_kit *t, struct order_context *c)
 {
 	t->o.tenant = orders_text("evil");
 	c->tenant = "evil";
 }
-static void expired(struct orders *t, struct order_context *c)
+static void expired(struct order_kit *t, struct order_context *c)
 {
 	c->now_ns = t->o.expires_ns + 1;
 }
-static void beyond_skew(struct orders *t, struct order_context *c)
+static void beyond_skew(struct order_kit *t, struct order_context *c)
 {
 	c->clock_skew_ns = S(30);
 	c->now_ns = t->o.expires_ns + S(30) + 1;
 }
-static void not_before(struct orders *t, struct order_context *c)
+static void not_before(struct order_kit *t, struct order_context *c)
 {
 	t->o.not_before_ns = c->now_ns + 1;
 }
-static void made_later(struct orders *t, struct order_context *c)
+static void made_later(struct order_kit *t, struct order_context *c)
 {
 	c->now_ns = t->o.made_ns - 1;
 }
-static void one_approval(struct orders *t, struct order_context *c)
+static void one_approval(struct order_kit *t, struct order_context *c)
 {
 	(void)t;
 	c->approvals = 1;
 }
-static void two_approvals(struct orders *t, struct order_context *c)
+static void two_approvals(struct order_kit *t, struct order_context *c)
 {
 	(void)t;
 	c->approvals = 2;
 }
-static void of_all(struct orders *t, struct order_context *c)
+static void of_all(struct order_kit *t, struct order_context *c)
 {
 	(void)c;
 	t->o.requester =
 		orders_text("spiffe://" FIXTURE_DOMAIN "/" FIXTURE_TENANT "/responder/all");
 }
-static void of_viewer(struct orders *t, struct order_context *c)
+static void of_viewer(struct order_kit *t, struct order_context *c)
 {
 	(void)c;
 	t->o.requester =
 		orders_text("spiffe://" FIXTURE_DOMAIN "/" FIXTURE_TENANT "/responder/viewer");
 }
-static void malformed(struct orders *t, struct order_context *c)
+static void malformed(struct order_kit *t, struct order_context *c)
 {
 	(void)c;
 	t->o.case_id = orders_text("");
@@ -181,7 +181,7 @@ static void malformed(struct orders *t, struct order_context *c)
 
 static const struct bad_row {
 	const char *name;
-	void (*spoil)(struct orders *t, struct order_context *c);
+	void (*spoil)(struct order_kit *t, struct order_context *c);
 	const char *requester;
 	const char *const *approvers;
 	int want;
@@ -243,7 +243,7 @@ static void is_refused(void **state)
 	struct order_context c = context();
 	struct order_checked got;
 	struct error e = { 0 };
-	struct orders t;
+	struct order_kit t;
 	size_t len;
 
 	orders_init(&t);
@@ -261,7 +261,7 @@ static void any_altered_byte_is_refused(void **state)
 {
 	struct order_context c = context();
 	struct order_checked got;
-	struct orders t;
+	struct order_kit t;
 	size_t len;
 
 	(void)state;
@@ -291,7 +291,7 @@ static void domains_are_apart(void **state)
 	struct order_context c = context();
 	Exhibit__V1__OrderSignature s;
 	struct identity who;
-	struct orders t;
+	struct order_kit t;
 	size_t len;
 
 	(void)state;
@@ -317,7 +317,7 @@ static void unsigned_is_refused(void **state)
 	struct order_context c = context();
 	struct order_checked got;
 	uint8_t data[4096];
-	struct orders t;
+	struct order_kit t;
 
 	(void)state;
 	orders_init(&t);
@@ -341,7 +341,7 @@ static void a_good_order_counts(void **state)
 	struct order_context c = context();
 	struct order_checked got;
 	struct error e = { 0 };
-	struct orders t;
+	struct order_kit t;
 	size_t len;
 
 	(void)state;
@@ -363,7 +363,7 @@ static void the_skew_is_tolerated(void **state)
 {
 	struct order_context c = context();
 	struct order_checked got;
-	struct orders t;
+	struct order_kit t;
 	size_t len;
 
 	(void)state;
@@ -384,7 +384,7 @@ static void the_collector_takes_more(void **state)
 {
 	struct order_context c = context();
 	struct order_checked got;
-	struct orders t;
+	struct order_kit t;
 	size_t len;
 
 	(void)state;
@@ -406,7 +406,7 @@ static void a_signer_is_believed(void **state)
 	struct order_signer *signer = NULL;
 	struct identity who;
 	struct error e = { 0 };
-	struct orders t;
+	struct order_kit t;
 	size_t len;
 
 	(void)state;
@@ -480,7 +480,7 @@ static void the_revoked_are_refused(void **state)
 	struct order_checked got;
 	struct revocations *r = NULL;
 	struct error e = { 0 };
-	struct orders t;
+	struct order_kit t;
 	size_t len;
 
 	(void)state;
