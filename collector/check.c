@@ -295,6 +295,13 @@ static int check_tenant(void *ctx, struct tenant *t, struct error *e)
 		if (!r && !f.all[i].open)
 			check_index(k, &f.all[i].id);
 	}
+	if (k->bare.n > 0)
+		check_note(
+			k, k->bare.name,
+			"byte %llu: %llu frames from here on have no leaf in the ledger; they were never "
+			"acknowledged, and the next start gives them one",
+			(unsigned long long)k->bare.offset, (unsigned long long)k->bare.n);
+	k->bare.n = 0;
 	if (!r && cut_off_each(t->dirfd, say_cut_off, k))
 		r = error_set(e, -EIO, "cannot list a tenant's folder");
 	return r;

@@ -36,6 +36,12 @@ struct check {
 	size_t n_removed, max_removed;
 	struct segment_id last_id; /* the segment before */
 	struct seal_hash last_root;
+	/* Frames without a leaf, since the last one that has one. */
+	struct {
+		uint64_t n, offset;
+		uint32_t group;
+		char name[SEGMENT_NAME_MAX];
+	} bare;
 };
 
 /* One fault: "segment 'TENANT/NAME': ..." */

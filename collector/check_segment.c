@@ -397,6 +397,31 @@ static int check_end(struct pass *p, const struct frame *f, struct error *e)
 	return 0;
 }
 
+/* Nothing more is stored before what is stored has its leaf: so a crash leaves the last group without, and
+ * anything else was put there. */
+static void check_leaf(struct pass *p, const struct frame *f)
+{
+	struct check *k = p->k;
+
+	if (!k->c->has_leaf || f->kind >= FRAME_BEGIN)
+		return;
+	if (!k->c->has_leaf(k->c->has_leaf_ctx, (enum store_kind)f->kind, &k->tenant->name, f->body,
+			    f->length)) {
+		if (k->bare.n++ > 0)
+			return;
+		k->bare.offset = f->offset;
+		k->bare.group = f->group;
+		(void)snprintf(k->bare.name, sizeof(k->bare.name), "%s", p->name);
+		return;
+	}
+	if (k->bare.n == 0 || (f->group == k->bare.group && strcmp(k->bare.name, p->name) == 0))
+		return;
+	check_fault(k, k->bare.name,
+		    "byte %llu: %llu frames from here on have no leaf in the ledger",
+		    (unsigned long long)k->bare.offset, (unsigned long long)k->bare.n);
+	k->bare.n = 0;
+}
+
 static int check_frame(struct pass *p, const struct frame *f, struct error *e)
 {
 	int r = 0;
@@ -425,6 +450,7 @@ static int check_frame(struct pass *p, const struct frame *f, struct error *e)
 	case FRAME_END:
 		return check_end(p, f, e);
 	}
+	check_leaf(p, f);
 	p->frames++;
 	if (!r && merkle_add(p->k->merkle, f->body, f->length))
 		r = error_set(e, -ENOMEM, "cannot hash a segment");

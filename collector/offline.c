@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "collector/ledger_check.h"
 #include "collector/server.h"
 #include "proto/base/log.h"
 
@@ -58,15 +59,41 @@ static void print_fault(void *ctx, const char *sentence)
 	(void)puts(sentence);
 }
 
+/* The ledger first, then the store against it, then it against the store. */
+static int check_both(const struct collector_config *c, struct ledger_check **k,
+		      uint64_t *ret_faults, struct error *e)
+{
+	char dir[SERVER_PATH_MAX], cert[SERVER_PATH_MAX];
+	struct ledger_config ledger;
+	struct store_config store;
+	int r = find_store(c->store_dir, e);
+
+	if (r == 0)
+		r = server_ledger_config(c, dir, cert, &ledger, e);
+	if (r == 0)
+		r = ledger_check_begin(&ledger, print_fault, NULL, k, e);
+	if (r < 0)
+		return r;
+	server_store_config(c, NULL, &store);
+	store.has_leaf = ledger_check_frame;
+	store.has_leaf_ctx = *k;
+	r = store_check(&store, print_fault, NULL, ret_faults, e);
+	/* What cannot be read is named already: that it is not there would be said twice. */
+	if (r == 0 && *ret_faults == 0)
+		r = ledger_check_end(*k, e);
+	*ret_faults += ledger_check_faults(*k);
+	return r;
+}
+
 static int check(const struct collector_config *c)
 {
-	struct store_config store;
+	struct ledger_check *k = NULL;
 	struct error e = { 0 };
 	uint64_t faults = 0;
+	int r = check_both(c, &k, &faults, &e);
 
-	server_store_config(c, NULL, &store);
-	if (find_store(c->store_dir, &e) < 0 ||
-	    store_check(&store, print_fault, NULL, &faults, &e) < 0)
+	ledger_check_free(k);
+	if (r < 0)
 		return fail(&e);
 	(void)fprintf(stderr, faults == 0 ? "intact: '%s'\n" : "damaged: '%s'\n", c->store_dir);
 	return faults == 0 ? EXIT_INTACT : EXIT_DAMAGED;

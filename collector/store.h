@@ -91,6 +91,10 @@ struct store_config {
 	void (*on_frame)(void *ctx, enum store_kind kind, const struct batch_name *tenant,
 			 const uint8_t *body, size_t len);
 	void *ctx;
+	/* For check: does this frame have a leaf in the ledger? May be NULL. */
+	bool (*has_leaf)(void *ctx, enum store_kind kind, const struct batch_name *tenant,
+			 const uint8_t *body, size_t len);
+	void *has_leaf_ctx;
 };
 
 struct store;
