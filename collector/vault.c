@@ -121,6 +121,15 @@ static bool read_hold(const char *folder)
 	return strstr((const char *)data, HOLD_ON) != NULL;
 }
 
+static bool has_archive(const char *folder)
+{
+	char path[PATH_MAX];
+
+	return (size_t)snprintf(path, sizeof(path), "%s/" VAULT_FILE_ARCHIVE, folder) <
+		       sizeof(path) &&
+	       access(path, F_OK) == 0;
+}
+
 /* ---- opening ------------------------------------------------------------------------------------------ */
 
 struct loading {
@@ -166,6 +175,7 @@ static int load_one(void *ctx, const char *name)
 	vault_record_release(&record);
 	if (r < 0)
 		return r;
+	entry->archived = has_archive(folder);
 	if (stat(folder, &st) == 0)
 		entry->touched_ns = (int64_t)st.st_mtim.tv_sec * (int64_t)NSEC_PER_SEC;
 	if (strcmp(l->sub, "incoming") == 0 &&

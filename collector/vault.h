@@ -156,6 +156,12 @@ MUST_CHECK int vault_archived(struct vault *v, const struct batch_name *tenant,
 			      const uint8_t id[static VAULT_ID_LEN], const char *json, size_t len,
 			      struct error *e);
 
+/* The oldest sealed exhibit without archive.json. ret_info: unpacked, the caller's. false: none. */
+MUST_CHECK bool vault_unarchived(struct vault *v, struct batch_name *ret_tenant,
+				 Exhibit__V1__ExhibitInfo **ret_info);
+/* From now on retention removes nothing that is not archived. */
+void vault_keep_unarchived(struct vault *v);
+
 struct vault_totals {
 	uint64_t exhibits, arriving, incomplete, held, bytes;
 };

@@ -328,7 +328,42 @@ int vault_archived(struct vault *v, const struct batch_name *tenant,
 	char path[PATH_MAX];
 
 	vault_tenant_path(v, tenant, path, "exhibits", id, VAULT_FILE_ARCHIVE);
-	return files_replace(path, json, len, 0444, e);
+	int r = files_replace(path, json, len, 0444, e);
+
+	if (r < 0)
+		return r;
+	(void)pthread_mutex_lock(&v->lock);
+	struct vault_entry *entry = vault_lookup(v, tenant, id);
+
+	if (entry != NULL)
+		entry->archived = true;
+	(void)pthread_mutex_unlock(&v->lock);
+	return 0;
+}
+
+bool vault_unarchived(struct vault *v, struct batch_name *ret_tenant,
+		      Exhibit__V1__ExhibitInfo **ret_info)
+{
+	Exhibit__V1__ExhibitInfo *copy = NULL;
+
+	(void)pthread_mutex_lock(&v->lock);
+	for (size_t i = 0; copy == NULL && i < v->n; i++) {
+		const struct vault_entry *entry = v->at[i];
+
+		if (entry->archived || entry->sealing || entry->busy ||
+		    entry->record.info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING)
+			continue;
+		copy = vault_info_copy(entry->record.info);
+		*ret_tenant = entry->tenant;
+	}
+	(void)pthread_mutex_unlock(&v->lock);
+	*ret_info = copy;
+	return copy != NULL;
+}
+
+void vault_keep_unarchived(struct vault *v)
+{
+	atomic_store(&v->archives, true);
 }
 
 void vault_totals(struct vault *v, struct vault_totals *ret)

@@ -30,6 +30,7 @@ struct vault_entry {
 	uint8_t id[VAULT_ID_LEN];
 	struct vault_record record; /* info is never NULL; changed under the lock */
 	bool busy; /* an upload, sealing or removal has it: nobody else touches its files */
+	bool archived; /* archive.json is there */
 	bool sealing; /* the record says sealed, the folder still lies in incoming/ */
 	int64_t touched_ns; /* when something of it arrived last */
 	struct vault_upload *kept; /* state of an upload between two calls; of whoever made it busy */
@@ -44,7 +45,7 @@ struct vault {
 		moving; /* a folder goes from incoming/ to exhibits/, or hold.json is written */
 	struct vault_entry **at;
 	size_t n, size;
-	atomic_bool stopping;
+	atomic_bool stopping, archives;
 	void (*on_sealed)(void *ctx, const struct batch_name *tenant,
 			  const Exhibit__V1__ExhibitInfo *info);
 	void *on_sealed_ctx;

@@ -70,7 +70,7 @@ int vault_manifest_read(const void *data, size_t len, struct vault_manifest **re
 	if (len > VAULT_MANIFEST_MAX)
 		return error_set(e, -E2BIG, "the manifest has %zu bytes, at most %llu are taken",
 				 len, (unsigned long long)VAULT_MANIFEST_MAX);
-	root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &why);
+	root = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
 	if (root == NULL)
 		return error_set(e, -EBADMSG, "the manifest cannot be read: line %d: %s", why.line,
 				 why.text);

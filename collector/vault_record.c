@@ -369,7 +369,7 @@ int vault_record_read(const void *data, size_t len, struct vault_record *ret,
 		      struct batch_name *ret_tenant, struct error *e)
 {
 	json_error_t why;
-	json_t *root = json_loadb(data, len, JSON_REJECT_DUPLICATES, &why);
+	json_t *root = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
 	struct scratch *s = calloc(1, sizeof(*s));
 	int r;
 

@@ -128,6 +128,7 @@ static struct vault_entry *take_due(struct vault *v, int64_t now)
 		const Exhibit__V1__ExhibitInfo *info = entry->record.info;
 
 		if (!entry->busy && !entry->sealing && !info->hold && info->retain_until_ns != 0 &&
+		    (entry->archived || !atomic_load(&v->archives)) &&
 		    info->retain_until_ns <= now) {
 			entry->busy = true;
 			found = entry;

@@ -4,7 +4,8 @@
  * driver_vault DIR SITE READY [NAME=VALUE...]: serves on a port that it writes to READY until SIGTERM. DIR: the
  *	vault. SITE: certificates as `certs` makes them, with host records. An order counts when its id begins
  *	with "asked"; the next byte is its kind. Leaves go to READY.ledger, a line each: index, kind, exhibit,
- *	object, subject, text. NAME: reserve, exhibit, retain, abandon (ms), immutable, port.
+ *	object, subject, text. NAME: reserve, exhibit, retain, abandon (ms), immutable, port; S3's endpoint,
+ *	bucket, key (file), mode, days, part, stall.
  * driver_vault check DIR: vault_check; exit status 1 when there is a fault.
  * An error is one sentence on standard error and exit status 2. */
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "collector/vault_archive.h"
 #include "collector/vault_internal.h"
 #include "collector/vault_keeper.h"
 #include "collector/vault_service.h"
@@ -39,6 +41,8 @@ struct driver {
 	struct vault_uploads *uploads;
 	struct vault_service *service;
 	struct vault_keeper *keeper;
+	struct vault_archive_config s3;
+	struct vault_archive *archive;
 	struct rpc_loop *loop;
 	struct rpc_server *server;
 };
@@ -105,7 +109,26 @@ static int set(struct driver *d, const char *word)
 		{ "retain=", offsetof(struct driver, config.retain_ms) },
 		{ "abandon=", offsetof(struct driver, config.abandon_ms) },
 		{ "port=", offsetof(struct driver, port) },
+		{ "part=", offsetof(struct driver, s3.part_bytes) },
+		{ "stall=", offsetof(struct driver, s3.stall_ms) },
+		{ "days=", offsetof(struct driver, s3.retain_days) },
 	};
+	static const struct {
+		const char *name;
+		size_t offset;
+	} texts[] = {
+		{ "endpoint=", offsetof(struct driver, s3.endpoint) },
+		{ "bucket=", offsetof(struct driver, s3.bucket) },
+		{ "key=", offsetof(struct driver, s3.access_key_file) },
+		{ "mode=", offsetof(struct driver, s3.lock_mode) },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		if (strncmp(word, texts[i].name, strlen(texts[i].name)) == 0) {
+			*(const char **)(void *)((char *)d + texts[i].offset) =
+				word + strlen(texts[i].name);
+			return 0;
+		}
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		if (strncmp(word, rows[i].name, strlen(rows[i].name)) == 0) {
@@ -161,6 +184,12 @@ static int open_parts(struct driver *d, uint16_t *ret_port, struct error *e)
 {
 	int r = vault_open(&d->config, &d->vault, e);
 
+	if (r == 0 && d->s3.endpoint != NULL) {
+		d->s3.vault = d->vault;
+		d->s3.region = "us-east-1";
+		d->s3.prefix = "evidence";
+		r = vault_archive_start(&d->s3, &d->archive, e);
+	}
 	if (r == 0)
 		r = rpc_loop_new(3, &d->loop, e);
 	if (r == 0)
@@ -189,6 +218,7 @@ static void close_parts(struct driver *d)
 	vault_uploads_free(d->uploads);
 	vault_service_free(d->service);
 	rpc_loop_free(d->loop);
+	vault_archive_stop(d->archive);
 	vault_keeper_stop(d->keeper);
 	vault_close(d->vault);
 	hosts_free(d->hosts);

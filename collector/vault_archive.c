@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collector/vault_archive.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "collector/vault_internal.h"
+#include "proto/base/clock.h"
+#include "proto/base/files.h"
+#include "proto/base/log.h"
+#include "proto/base/queue.h"
+#include "proto/json.h"
+#include "proto/openssl_util.h"
+
+#define LOOK_MS 1000
+#define BACKOFF_FIRST_MS 500
+#define BACKOFF_MAX_MS 300000
+#define CONNECT_MS 10000
+#define STALL_MS 60000
+#define DAY_S 86400
+#define KEY_FILE_MAX KiB(4)
+
+struct vault_archive {
+	struct vault *vault;
+	struct s3 *s3;
+	char *bucket, *prefix;
+	enum s3_lock_mode mode;
+	uint64_t retain_days;
+	bool proven;
+	struct queue *stop; /* closed: end */
+	pthread_t thread;
+};
+
+/* ---- one exhibit ----------------------------------------------------------------------------------------- */
+
+struct sending {
+	struct vault_archive *a;
+	const struct batch_name *tenant;
+	const Exhibit__V1__ExhibitInfo *info;
+	struct s3_lock lock;
+	struct json *j; /* archive.json's list of objects */
+};
+
+static void say_object(const struct sending *s, const char *key, const char *version, uint64_t size,
+		       const char *sha256)
+{
+	struct json *j = s->j;
+
+	json_open(j, NULL, 0, '{');
+	json_text(j, "key", key);
+	json_text(j, "version_id", version);
+	json_u64(j, "bytes", size);
+	json_text(j, "sha256", sha256);
+	json_text(j, "lock_mode", s3_lock_name(s->lock.mode));
+	json_time(j, "locked_until", s->lock.until_s * (int64_t)NSEC_PER_SEC);
+	json_close(j, '}');
+}
+
+static int send_fd(const struct sending *s, const char *key, int fd, const char *sha256,
+		   struct error *e)
+{
+	char version[S3_WORD_MAX];
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return error_set(e, -errno, "cannot read what is to be archived: %m");
+	r = s3_put(s->a->s3, key, fd, (uint64_t)st.st_size, sha256, &s->lock, version, e);
+	if (r == 0)
+		say_object(s, key, version, (uint64_t)st.st_size, sha256);
+	return r;
+}
+
+static int send_item(const struct sending *s, const Exhibit__V1__ItemInfo *item, struct error *e)
+{
+	char path[PATH_MAX], key[S3_KEY_MAX], hash[2 * SEAL_HASH_LEN + 1];
+
+	vault_hex(item->sha256.data, SEAL_HASH_LEN, hash);
+	vault_object_path(s->a->vault, s->tenant, item->sha256.data, path);
+	(void)snprintf(key, sizeof(key), "%s%.*s/sha256/%.2s/%s", s->a->prefix, s->tenant->len,
+		       (const char *)s->tenant->b, hash, hash);
+	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return error_set(e, -errno, "cannot open '%s': %m", path);
+	return send_fd(s, key, fd, hash, e);
+}
+
+static int hash_path(const char *path, char out[static 2 * SEAL_HASH_LEN + 1], int *ret_fd,
+		     struct error *e)
+{
+	AUTO(md_ctx_free_ptr) EVP_MD_CTX *md = EVP_MD_CTX_new();
+	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO(free_ptr) uint8_t *buffer = malloc(VAULT_CHUNK_BYTES);
+	uint8_t digest[SEAL_HASH_LEN];
+	ssize_t n = -1;
+
+	if (fd < 0)
+		return error_set(e, -errno, "cannot open '%s': %m", path);
+	if (md == NULL || buffer == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
+		return error_set(e, -ENOMEM, "cannot hash '%s': out of memory", path);
+	while ((n = read(fd, buffer, VAULT_CHUNK_BYTES)) > 0)
+		if (EVP_DigestUpdate(md, buffer, (size_t)n) != 1)
+			break;
+	if (n != 0 || EVP_DigestFinal_ex(md, digest, NULL) != 1)
+		return error_set(e, -EIO, "cannot read '%s'", path);
+	vault_hex(digest, sizeof(digest), out);
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+static int send_file(const struct sending *s, const char *leaf, struct error *e)
+{
+	char path[PATH_MAX], key[S3_KEY_MAX], id[VAULT_ID_TEXT], hash[2 * SEAL_HASH_LEN + 1];
+	AUTO(close_fd) int fd = -1;
+
+	vault_tenant_path(s->a->vault, s->tenant, path, "exhibits", s->info->exhibit_id.data, leaf);
+	(void)snprintf(key, sizeof(key), "%s%.*s/exhibits/%s/%s", s->a->prefix, s->tenant->len,
+		       (const char *)s->tenant->b, vault_id_text(s->info->exhibit_id.data, id),
+		       leaf);
+	int r = hash_path(path, hash, &fd, e);
+
+	return r == 0 ? send_fd(s, key, fd, hash, e) : r;
+}
+
+static int send_all(const struct sending *s, struct error *e)
+{
+	static const char *const files[] = { VAULT_FILE_CHUNKS, VAULT_FILE_MANIFEST,
+					     VAULT_FILE_SIGNATURE, VAULT_FILE_RECORD };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < s->info->n_items; i++)
+		r = send_item(s, s->info->items[i], e);
+	/* exhibit.json last: whoever finds it in the bucket finds the rest. */
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(files); i++)
+		if (s->info->manifest_sha256.len > 0 || i == 0 || i == ARRAY_LEN(files) - 1)
+			r = send_file(s, files[i], e);
+	return r;
+}
+
+static int archive_one(struct vault_archive *a, const struct batch_name *tenant,
+		       const Exhibit__V1__ExhibitInfo *info, struct error *e)
+{
+	AUTO(free_ptr) char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	int64_t until = (info->sealed_ns / (int64_t)NSEC_PER_SEC) + (int64_t)a->retain_days * DAY_S;
+	int64_t soon = clock_wall_ns() / (int64_t)NSEC_PER_SEC + DAY_S;
+	int r;
+
+	if (out == NULL)
+		return error_set(e, -ENOMEM, "cannot archive an exhibit: out of memory");
+	struct json j = json_init(out);
+	/* A lock in the past is none: one that waited for so long is kept a day. */
+	struct sending s = { a, tenant, info, { a->mode, until > soon ? until : soon }, &j };
+
+	json_open(&j, NULL, 0, '{');
+	json_u64(&j, "version", 1);
+	json_text(&j, "bucket", a->bucket);
+	json_open(&j, "objects", 7, '[');
+	r = send_all(&s, e);
+	json_close(&j, ']');
+	json_close(&j, '}');
+	json_line(&j);
+	if (fclose(out) != 0 && r == 0)
+		r = error_set(e, -ENOMEM, "cannot archive an exhibit: out of memory");
+	return r == 0 ? vault_archived(a->vault, tenant, info->exhibit_id.data, text, len, e) : r;
+}
+
+/* ---- the thread ------------------------------------------------------------------------------------------ */
+
+static int prove(struct vault_archive *a, struct error *e)
+{
+	char key[S3_KEY_MAX];
+	int r;
+
+	if (a->proven)
+		return 0;
+	(void)snprintf(key, sizeof(key), "%sexhibit-lock-canary", a->prefix);
+	r = s3_prove_lock(a->s3, key, a->mode, e);
+	a->proven = r == 0;
+	if (r == 0)
+		log_info("the bucket enforces Object Lock", KV_STR("bucket", a->bucket),
+			 KV_STR("mode", s3_lock_name(a->mode)));
+	return r;
+}
+
+/* All that wait, oldest first; the first failure ends it. */
+static int archive_waiting(struct vault_archive *a, struct error *e)
+{
+	Exhibit__V1__ExhibitInfo *info = NULL;
+	struct batch_name tenant;
+	char id[VAULT_ID_TEXT];
+	int r = 0;
+
+	while (r == 0 && !queue_closed(a->stop) && vault_unarchived(a->vault, &tenant, &info)) {
+		r = prove(a, e);
+		if (r == 0)
+			r = archive_one(a, &tenant, info, e);
+		if (r == 0)
+			log_info("exhibit archived",
+				 KV_STR("exhibit", vault_id_text(info->exhibit_id.data, id)),
+				 KV_STR("bucket", a->bucket));
+		exhibit__v1__exhibit_info__free_unpacked(info, NULL);
+	}
+	return r;
+}
+
+static void *work(void *arg)
+{
+	struct vault_archive *a = arg;
+	uint64_t backoff = BACKOFF_FIRST_MS;
+
+	while (!queue_closed(a->stop)) {
+		struct error e = { 0 };
+		int r = archive_waiting(a, &e);
+
+		if (r < 0)
+			log_failure(r == -EAGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
+				    "exhibits wait to be archived", &e);
+		backoff = r == 0                       ? BACKOFF_FIRST_MS :
+			  2 * backoff < BACKOFF_MAX_MS ? 2 * backoff :
+							 BACKOFF_MAX_MS;
+		(void)queue_pop(a->stop, r == 0 ? LOOK_MS : (int)backoff);
+	}
+	return NULL;
+}
+
+/* ---- starting -------------------------------------------------------------------------------------------- */
+
+/* Two lines: access key, secret key. */
+static int read_key(const char *path, struct s3_credentials *ret, struct error *e)
+{
+	AUTO(free_ptr) uint8_t *data = NULL;
+	size_t len;
+	int n = 0;
+	int r = files_read(path, KEY_FILE_MAX, &data, &len, e);
+
+	if (r < 0)
+		return r;
+	if (sscanf((const char *)data, "%255s %255s %n", ret->access_key, ret->secret_key, &n) !=
+		    2 ||
+	    (size_t)n != len)
+		r = error_set(e, -EINVAL,
+			      "'%s' does not hold two lines, the access key and the secret key",
+			      path);
+	explicit_bzero(data, len);
+	return r;
+}
+
+static int open_s3(struct vault_archive *a, const struct vault_archive_config *c, struct error *e)
+{
+	struct s3_config s3 = { .bucket = c->bucket, .part_bytes = c->part_bytes };
+	int r;
+
+	if (!s3_lock_parse(c->lock_mode, &a->mode)) {
+		(void)error_set(e, -EINVAL, "'%s' is not a mode of Object Lock", c->lock_mode);
+		error_hint(e, "give vault.s3.lock-mode compliance or governance");
+		return -EINVAL;
+	}
+	if (c->bucket == NULL || c->bucket[0] == '\0')
+		return error_set(e, -EINVAL, "vault.s3.bucket is missing");
+	r = read_key(c->access_key_file, &s3.http.credentials, e);
+	if (r < 0)
+		return r;
+	(void)snprintf(s3.http.credentials.region, sizeof(s3.http.credentials.region), "%s",
+		       c->region);
+	s3.http.endpoint = c->endpoint;
+	s3.http.ca_file = c->ca_file;
+	s3.http.connect_ms = CONNECT_MS;
+	s3.http.stall_ms = c->stall_ms != 0 ? c->stall_ms : STALL_MS;
+	r = s3_new(&s3, &a->s3, e);
+	explicit_bzero(&s3.http.credentials, sizeof(s3.http.credentials));
+	return r;
+}
+
+static void archive_free(struct vault_archive *a)
+{
+	s3_free(a->s3);
+	queue_free(a->stop);
+	free(a->bucket);
+	free(a->prefix);
+	free(a);
+}
+
+static int start(struct vault_archive *a, const struct vault_archive_config *c, struct error *e)
+{
+	int r = open_s3(a, c, e);
+
+	if (r == 0)
+		r = prove(a, e);
+	if (r == -EAGAIN) {
+		log_failure(LOG_LEVEL_WARN, "exhibits wait to be archived", e);
+		r = 0;
+	}
+	if (r < 0)
+		return r;
+	*e = (struct error){ 0 };
+	vault_keep_unarchived(a->vault);
+	r = pthread_create(&a->thread, NULL, work, a);
+	return r != 0 ? error_set(e, -r, "cannot start the archive's thread: %m") : 0;
+}
+
+int vault_archive_start(const struct vault_archive_config *c, struct vault_archive **ret,
+			struct error *e)
+{
+	struct vault_archive *a = calloc(1, sizeof(*a));
+	const char *prefix = c->prefix != NULL ? c->prefix : "";
+	bool slash = prefix[0] != '\0' && prefix[strlen(prefix) - 1] != '/';
+	struct error why = { 0 };
+	int r;
+
+	if (a == NULL)
+		return error_set(e, -ENOMEM, "cannot archive exhibits: out of memory");
+	a->vault = c->vault;
+	a->retain_days = c->retain_days;
+	a->stop = queue_new(1);
+	a->bucket = strdup(c->bucket != NULL ? c->bucket : "");
+	if (asprintf(&a->prefix, "%s%s", prefix, slash ? "/" : "") < 0)
+		a->prefix = NULL;
+	if (a->stop == NULL || a->bucket == NULL || a->prefix == NULL)
+		r = error_set(&why, -ENOMEM, "out of memory");
+	else
+		r = start(a, c, &why);
+	if (r < 0) {
+		archive_free(a);
+		if (e != NULL)
+			*e = why;
+		return error_wrap(e, r, "cannot archive exhibits to S3");
+	}
+	*ret = a;
+	return 0;
+}
+
+void vault_archive_stop(struct vault_archive *a)
+{
+	if (a == NULL)
+		return;
+	queue_close(a->stop);
+	(void)pthread_join(a->thread, NULL);
+	archive_free(a);
+}

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sealed exhibits go to S3 under Object Lock: to a real server that enforces it (radosgw), and not to one that
+ignores it. boto3 looks at what lies there."""
+import datetime
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from basics import until
+from fake_s3 import FakeS3
+from vault_agent import Agent, Item, MiB, VaultDriver, asked, noise
+
+RADOSGW = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool")
+
+
+@pytest.fixture(scope="module")
+def radosgw(tmp_path_factory):
+    boto3 = pytest.importorskip("boto3")
+    if not all(shutil.which(program) for program in RADOSGW):
+        pytest.skip("radosgw is not installed: apt-get install ceph-mon ceph-osd radosgw ceph-common")
+    # Its socket's path must be short.
+    folder = Path(os.path.realpath(tmp_path_factory.mktemp("rgw")))
+    port = 20000 + os.getpid() % 10000
+    log = open(folder / "log", "wb")
+    process = subprocess.Popen([Path(__file__).with_name("radosgw.sh"), folder / "s", str(port)],
+                               stdin=subprocess.PIPE, stdout=log, stderr=log)
+    try:
+        def ready():
+            assert process.poll() is None, (folder / "log").read_text()
+            return (folder / "s" / "ready").exists()
+        until(ready, 120, "radosgw")
+        endpoint = f"http://127.0.0.1:{port}"
+        client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id="AKEXHIBIT",
+                              aws_secret_access_key="secret-of-exhibit", region_name="us-east-1")
+        client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+        client.create_bucket(Bucket="plain")
+        client.create_bucket(Bucket="versions")
+        client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+        client.endpoint = endpoint
+        yield client
+    finally:
+        process.stdin.close()
+        process.wait(30)
+
+
+@pytest.fixture
+def fake():
+    fake = FakeS3()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def vault(site, tmp_path):
+    """A driver that archives; not started."""
+    drivers = []
+    identity = site.host(f"s3-{tmp_path.name[:40]}".replace("_", "-"))
+
+    def make(endpoint, bucket="locked", secret="secret-of-exhibit", **words):
+        key = tmp_path / f"key-{len(drivers)}"
+        key.write_text(f"AKEXHIBIT\n{secret}\n")
+        driver = VaultDriver(site, tmp_path / f"driver-{len(drivers)}", endpoint=endpoint, bucket=bucket, key=key,
+                             **{"mode": "compliance", "days": 3, **words})
+        driver.agent = Agent(identity, driver, site.order_ca)
+        drivers.append(driver)
+        return driver
+    yield make
+    for driver in drivers:
+        if driver.running():
+            driver.kill()
+
+
+def sealed(driver, items):
+    order_id, exhibit_id = asked(), os.urandom(16)
+    driver.agent.once(order_id, exhibit_id, items)
+    return exhibit_id
+
+
+def archived(driver, exhibit_id, seconds=60):
+    path = driver.exhibit(exhibit_id) / "archive.json"
+    until(path.exists, seconds, f"the exhibit to be archived:\n{driver.log[-1500:]}")
+    return json.loads(path.read_text())
+
+
+def refused(driver):
+    """The driver must not start; its sentence."""
+    with pytest.raises(AssertionError):
+        driver.start()
+    assert driver.process.wait(10) == 2
+    return driver.log
+
+
+# ---- radosgw -------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("mode", ["compliance", "governance"])
+def test_locked_and_read_back(mode, radosgw, vault):
+    driver = vault(radosgw.endpoint, mode=mode, part=5 * MiB).start()
+    # One part, several parts, nothing at all.
+    items = [Item("small.raw", noise(1000, 1)), Item("large.raw", noise(12 * MiB + 3, 2)), Item("empty.txt", b"")]
+    exhibit_id = sealed(driver, items)
+    archive = archived(driver, exhibit_id)
+    assert archive["bucket"] == "locked"
+    by_hash = {o["sha256"]: o for o in archive["objects"]}
+    record = driver.record(exhibit_id)
+    for item in items:
+        o = by_hash[item.sha256.hex()]
+        assert o["key"] == f"evidence/acme/sha256/{item.sha256.hex()[:2]}/{item.sha256.hex()}"
+        got = radosgw.get_object(Bucket="locked", Key=o["key"], VersionId=o["version_id"])
+        assert got["Body"].read() == item.data
+    for o in archive["objects"]:
+        lock = radosgw.get_object_retention(Bucket="locked", Key=o["key"], VersionId=o["version_id"])["Retention"]
+        assert lock["Mode"] == mode.upper()
+        days = lock["RetainUntilDate"] - datetime.datetime.fromtimestamp(record["sealed_ns"] / 1e9,
+                                                                         datetime.timezone.utc)
+        assert datetime.timedelta(days=2, hours=23) < days < datetime.timedelta(days=3, hours=1)
+        with pytest.raises(radosgw.exceptions.ClientError) as denied:
+            radosgw.delete_object(Bucket="locked", Key=o["key"], VersionId=o["version_id"])
+        assert denied.value.response["Error"]["Code"] == "AccessDenied"
+    names = [o["key"].rsplit("/", 1)[1] for o in archive["objects"]]
+    assert names[-4:] == ["chunks.jsonl", "manifest.json", "manifest.sig", "exhibit.json"]
+    manifest = radosgw.get_object(Bucket="locked", Key=archive["objects"][-3]["key"])["Body"].read()
+    assert manifest == (driver.exhibit(exhibit_id) / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize("bucket", ["plain", "versions", "no-such-bucket"])
+def test_bucket_without_lock_is_refused(bucket, radosgw, vault):
+    said = refused(vault(radosgw.endpoint, bucket=bucket))
+    assert "Object Lock is not proven" in said
+
+
+def test_false_key(radosgw, vault):
+    said = refused(vault(radosgw.endpoint, secret="another"))
+    assert "with 403 (SignatureDoesNotMatch)" in said and "check the key's rights" in said
+
+
+def test_what_waited_is_archived_after_a_restart(radosgw, vault):
+    driver = vault(radosgw.endpoint)
+    endpoint = driver.words.pop("endpoint")
+    exhibit_id = sealed(driver.start(), [Item("a.raw", noise(77, 5))])
+    assert not (driver.exhibit(exhibit_id) / "archive.json").exists()
+    assert driver.stop() == 0
+    driver.words["endpoint"] = endpoint
+    driver.start()
+    archived(driver, exhibit_id)
+
+
+# ---- servers that misbehave -------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("fault, sentence", [
+    ("deletes", "S3 let a locked version be deleted"),
+    ("forgets", "the lock cannot be read back"),
+    ("etag", "S3 stored something else"),
+    ("403", "with 403 (AccessDenied)"),
+    ("huge", "with more than 65536 bytes"),
+])
+def test_refused_at_the_start(fault, sentence, fake, vault):
+    fake.fault = fault
+    said = refused(vault(fake.endpoint))
+    assert sentence in said, said
+    assert "cannot archive exhibits to S3" in said
+
+
+@pytest.mark.parametrize("fault, sentence", [
+    ("503", "with 503 (SlowDown)"),
+    ("403", "with 403 (AccessDenied)"),
+    ("slow", "S3 cannot be reached"),
+    ("garbage", "S3 cannot be reached"),
+    ("etag", "S3 stored something else"),
+    ("short", "instead of"),
+    ("complete", "cannot put the parts of"),
+    ("forgets", "the lock cannot be read back"),
+])
+def test_waits_until_the_server_is_well(fault, sentence, fake, vault):
+    driver = vault(fake.endpoint, stall=1000, part=5 * MiB).start()
+    fake.fault = fault
+    item = Item("a.raw", noise(6 * MiB, 6))
+    exhibit_id = sealed(driver, [item])
+    until(lambda: sentence in driver.log, 40, f"'{sentence}' in the log:\n{driver.log[-1000:]}")
+    assert "exhibits wait to be archived" in driver.log
+    assert not (driver.exhibit(exhibit_id) / "archive.json").exists()
+    # People are served meanwhile, and nothing is lost.
+    assert driver.object(item.sha256).read_bytes() == item.data
+    fake.fault = None
+    archive = archived(driver, exhibit_id)
+    o = next(o for o in archive["objects"] if o["sha256"] == item.sha256.hex())
+    assert fake.objects[f"/locked/{o['key']}", o["version_id"]] == item.data
+
+
+def test_starts_while_the_server_is_away(fake, vault):
+    fake.fault = "503"
+    driver = vault(fake.endpoint).start()
+    exhibit_id = sealed(driver, [Item("a.raw", b"x")])
+    until(lambda: "exhibits wait to be archived" in driver.log, 20, "the warning")
+    fake.fault = "deletes"
+    until(lambda: "S3 let a locked version be deleted" in driver.log, 40, "the proof to fail")
+    assert not (driver.exhibit(exhibit_id) / "archive.json").exists()
+    fake.fault = None
+    archived(driver, exhibit_id)
+
+
+def test_retention_waits_for_the_archive(fake, vault):
+    driver = vault(fake.endpoint, retain=1000)
+    fake.fault = "503"
+    exhibit_id = sealed(driver.start(), [Item("a.raw", b"x")])
+    until(lambda: driver.log.count("exhibits wait to be archived") >= 2, 40, "two tries")
+    assert driver.exhibit(exhibit_id).exists()
+    fake.fault = None
+    until(lambda: not driver.exhibit(exhibit_id).exists(), 60, "the exhibit to be removed")
+    assert any("sha256" in path for method, path, _ in fake.seen if method == "PUT")
