@@ -183,6 +183,7 @@ int orders_start(const struct orders_config *c, struct orders **ret, struct erro
 		return error_set(e, -ENOMEM, "cannot start orders: out of memory");
 	o->c = *c;
 	(void)pthread_rwlock_init(&o->trust, NULL);
+	(void)pthread_rwlock_init(&o->revoked, NULL);
 	o->notes = queue_new(NOTES_MAX);
 	o->callers = calloc(ORDERS_CALLERS, sizeof(*o->callers));
 	if (!o->notes || !o->callers || make_slots(o) < 0)
@@ -268,6 +269,7 @@ void orders_free(struct orders *o)
 	free(o->callers);
 	free(o->slots);
 	(void)pthread_rwlock_destroy(&o->trust);
+	(void)pthread_rwlock_destroy(&o->revoked);
 	free(o);
 }
 

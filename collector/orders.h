@@ -36,6 +36,9 @@ struct orders_config {
 	int (*checkpoint)(void *ctx, uint64_t old_size, uint8_t **ret, size_t *ret_len,
 			  uint64_t *ret_size, struct error *e);
 	void *ledger_ctx;
+	/* A list was taken: whoever it names is to be cut off. From the orders' thread; may be NULL. */
+	void (*on_revoked)(void *ctx);
+	void *on_revoked_ctx;
 };
 
 /* "memory=1", "all=2": approvals per kind. -EINVAL names the word. */
@@ -62,6 +65,9 @@ struct orders_sent {
 MUST_CHECK int orders_sent(struct orders *o, const struct batch_name *tenant,
 			   const struct batch_name *host, const uint8_t id[static ORDER_ID_LEN],
 			   struct orders_sent *ret, struct error *e);
+
+/* Whether the newest list of its tenant names this certificate. Any thread. */
+bool orders_revoked(struct orders *o, const struct identity *who);
 
 /* The table of methods, for tests: NULL past the end. roles: NULL-terminated; NULL: hosts. */
 const char *orders_method_path(size_t i);

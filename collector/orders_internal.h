@@ -113,6 +113,8 @@ struct orders {
 	bool started;
 	atomic_bool closing, stop;
 	pthread_rwlock_t trust; /* of c.authorities */
+	pthread_rwlock_t
+		revoked; /* of lists: written by the thread, read by it without and by others with it */
 	struct method_slot {
 		struct orders *orders;
 		const struct orders_method *method;

@@ -38,9 +38,24 @@ int orders_list_of(struct orders *o, const struct batch_name *tenant, struct ten
 	}
 	l->tenant = *tenant;
 	l->next = o->lists;
+	(void)pthread_rwlock_wrlock(&o->revoked);
 	o->lists = l;
+	(void)pthread_rwlock_unlock(&o->revoked);
 	*ret = l;
 	return 0;
+}
+
+bool orders_revoked(struct orders *o, const struct identity *who)
+{
+	size_t len = strlen(who->tenant);
+	bool found = false;
+
+	(void)pthread_rwlock_rdlock(&o->revoked);
+	for (const struct tenant_list *l = o->lists; l && !found; l = l->next)
+		found = l->tenant.len == len && memcmp(l->tenant.b, who->tenant, len) == 0 &&
+			revocations_has(l->revocations, who->serial);
+	(void)pthread_rwlock_unlock(&o->revoked);
+	return found;
 }
 
 void orders_free_lists(struct orders *o)
@@ -121,7 +136,9 @@ static int take(struct orders *o, struct tenant_list *l, const void *data, size_
 	int r;
 
 	(void)pthread_rwlock_rdlock(&o->trust);
+	(void)pthread_rwlock_wrlock(&o->revoked);
 	r = revocations_take(l->revocations, o->c.authorities, data, len, e);
+	(void)pthread_rwlock_unlock(&o->revoked);
 	(void)pthread_rwlock_unlock(&o->trust);
 	return r;
 }
@@ -130,12 +147,15 @@ static int take(struct orders *o, struct tenant_list *l, const void *data, size_
 static void forget(struct orders *o, struct tenant_list *l)
 {
 	char name[IDENTITY_PART_MAX + 1];
-	struct revocations *r = NULL;
+	struct revocations *fresh = NULL, *old;
 
-	if (text_of(&l->tenant, name) < 0 || revocations_new(name, &r, NULL) < 0)
+	if (text_of(&l->tenant, name) < 0 || revocations_new(name, &fresh, NULL) < 0)
 		return;
-	revocations_free(l->revocations);
-	l->revocations = r;
+	(void)pthread_rwlock_wrlock(&o->revoked);
+	old = l->revocations;
+	l->revocations = fresh;
+	(void)pthread_rwlock_unlock(&o->revoked);
+	revocations_free(old);
 	if (l->bytes && take(o, l, l->bytes, l->len, NULL) < 0)
 		log_warn("the stored revocation list cannot be taken again");
 }
@@ -176,5 +196,7 @@ int orders_publish(struct orders *o, const struct peer *p, const void *data, siz
 	for (struct peer *host = o->peers; host; host = host->next)
 		if (host->greeted && batch_name_equal(&host->tenant, &p->tenant))
 			orders_send_list(host, l);
+	if (o->c.on_revoked)
+		o->c.on_revoked(o->c.on_revoked_ctx);
 	return 0;
 }

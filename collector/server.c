@@ -46,6 +46,7 @@ struct server {
 	struct ingest *ingest;
 	struct query_service *query;
 	struct orders *orders;
+	struct orders *_Atomic revoker; /* the same, for calls that come while we start */
 	struct rpc_loop *loop;
 	struct rpc_server *rpc;
 	uint16_t port;
@@ -251,6 +252,21 @@ static struct query_env query_env(struct server *s)
 				   .status_ctx = s };
 }
 
+static bool refuses(void *ctx, const struct identity *who)
+{
+	struct server *s = ctx;
+	struct orders *o = atomic_load(&s->revoker);
+
+	return o != NULL && orders_revoked(o, who);
+}
+
+static void on_revoked(void *ctx)
+{
+	const struct server *s = ctx;
+
+	rpc_server_recheck(s->rpc);
+}
+
 static int start_orders(struct server *s, struct error *e)
 {
 	struct orders_config c = { .authorities = s->authorities,
@@ -259,7 +275,9 @@ static int start_orders(struct server *s, struct error *e)
 				   .now = clock_wall_ns,
 				   .leaf = ledger_call_leaf,
 				   .checkpoint = ledger_call_update,
-				   .ledger_ctx = s->ledger };
+				   .ledger_ctx = s->ledger,
+				   .on_revoked = on_revoked,
+				   .on_revoked_ctx = s };
 	char dir[PATH_MAX];
 	int r = orders_parse_approvals(&s->c->orders_approvals, c.approvals, e);
 
@@ -268,7 +286,9 @@ static int start_orders(struct server *s, struct error *e)
 	if (snprintf(dir, sizeof(dir), "%s/" ORDERS_FOLDER, s->c->store_dir) >= (int)sizeof(dir))
 		return error_set(e, -ENAMETOOLONG, "store.dir is too long");
 	c.dir = dir;
-	return orders_start(&c, &s->orders, e);
+	r = orders_start(&c, &s->orders, e);
+	atomic_store(&s->revoker, s->orders);
+	return r;
 }
 
 static int open_rpc(struct server *s, struct error *e)
@@ -290,7 +310,9 @@ static int open_rpc(struct server *s, struct error *e)
 						     .memory_limit_bytes = c->memory_bytes,
 						     .hold = true,
 						     .on_wedged = on_wedged,
-						     .on_wedged_ctx = s },
+						     .on_wedged_ctx = s,
+						     .refuses = refuses,
+						     .refuses_ctx = s },
 			&s->rpc, e);
 	return r == 0 ? rpc_server_start(s->rpc, &s->port, e) : r;
 }

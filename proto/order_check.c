@@ -2,6 +2,7 @@
 #include "proto/order.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "proto/authorities_x509.h"
@@ -133,12 +134,12 @@ static int check_times(const struct order_context *c, const Exhibit__V1__Order *
 	int64_t second = (int64_t)NSEC_PER_SEC;
 
 	if (early > o->expires_ns)
-		return error_set(e, -EKEYEXPIRED, "the order expired %lld s ago",
-				 (long long)((early - o->expires_ns) / second));
+		return error_set(e, -EKEYEXPIRED, "the order expired %" PRId64 " s ago",
+				 (early - o->expires_ns) / second);
 	if (late < from) {
 		(void)error_set(e, -EAGAIN,
-				"the order is not valid for another %lld s, by this clock",
-				(long long)((from - late) / second + 1));
+				"the order is not valid for another %" PRId64 " s, by this clock",
+				(from - late) / second + 1);
 		error_hint(e, "compare the clocks of both sides");
 		return -EAGAIN;
 	}

@@ -69,6 +69,11 @@ static bool identify(struct rpc_server *server, struct rpc_stream *s, const stru
 			  identity_kind_name(s->peer.kind));
 		return refuse(ret, RPC_PERMISSION_DENIED, &server->count.refused_denied);
 	}
+	if (server->config.refuses != NULL &&
+	    server->config.refuses(server->config.refuses_ctx, &s->peer)) {
+		error_set(&ret->why, -EACCES, "the certificate %s is revoked", s->peer.serial);
+		return refuse(ret, RPC_PERMISSION_DENIED, &server->count.refused_denied);
+	}
 	return true;
 }
 

@@ -439,6 +439,24 @@ int rpc_server_reload(struct rpc_server *s, struct error *e)
 	return 0;
 }
 
+static void cancel_refused(struct rpc_stream *stream, void *arg)
+{
+	const struct rpc_server_config *c = arg;
+
+	if (!c->refuses(c->refuses_ctx, &stream->peer))
+		return;
+	log_warn("cancelled a stream: its peer's certificate is revoked",
+		 KV_STR("name", stream->peer.name), KV_STR("serial", stream->peer.serial),
+		 KV_STR("remote", stream->remote));
+	rpc_stream_abort(stream, RPC_PERMISSION_DENIED, "the certificate is revoked");
+}
+
+void rpc_server_recheck(struct rpc_server *s)
+{
+	if (s->config.refuses != NULL)
+		rpc_registry_each(&s->streams, cancel_refused, &s->config);
+}
+
 /* ---- ending ------------------------------------------------------------------------------------ */
 
 static void shut_down_done(void *owner, bool ok)

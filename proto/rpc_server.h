@@ -35,6 +35,10 @@ struct rpc_server_config {
 	 * its supervisor starts it anew. Once, from the guard's thread; may be NULL. */
 	void (*on_wedged)(const char *why, void *ctx);
 	void *on_wedged_ctx;
+	/* Whether this certificate is refused now, beside the deny list: asked at each call, from a loop
+	 * thread, and by rpc_server_recheck. NULL: none is. */
+	bool (*refuses)(void *ctx, const struct identity *who);
+	void *refuses_ctx;
 };
 
 enum { /* who may call a method; bits */
@@ -74,6 +78,8 @@ void rpc_server_open(struct rpc_server *s);
  * failure everything stays as it was. Open streams live on, except those that are now denied, which
  * are cancelled. Any thread but the loop's; reads files. */
 MUST_CHECK int rpc_server_reload(struct rpc_server *s, struct error *e);
+/* Cancel open streams of those whom config.refuses refuses by now. Any thread but the loop's. */
+void rpc_server_recheck(struct rpc_server *s);
 /* No new calls but health's, which say NOT_SERVING from now on; wait up to ms for the open ones (say goodbye
  * on them before), then cancel the rest.
  * Returns when all are closed. Never from a callback. Idempotent. */

@@ -27,7 +27,7 @@ enum rpc_phase {
 
 struct rpc_server {
 	struct rpc_loop *loop;
-	struct rpc_server_config config; /* only numbers and on_wedged: the strings below are ours */
+	struct rpc_server_config config; /* only numbers and callbacks: the strings below are ours */
 	char *address;
 	struct rpc_tls *tls;
 	grpc_resource_quota *quota;

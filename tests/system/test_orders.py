@@ -401,6 +401,8 @@ def test_the_revoked_order_nothing_from_the_next_list_on(world):
     host = world.host()
     orders = world.orders(zoe)
     orders.submit(signed(an_order(zoe, [host.host.host_id]), zoe))
+    tail = world.cli(zoe).popen("tail")
+    time.sleep(1)
     authority(world.site, "revoke", "--name", "zoe-acq")
     told = authority(world.site, "publish", "--config", world.cli(world.ann).config)
     assert "the collector holds list" in told.stdout
@@ -410,6 +412,10 @@ def test_the_revoked_order_nothing_from_the_next_list_on(world):
     with pytest.raises(Refused) as refused:
         orders.submit(signed(an_order(zoe, [host.host.host_id]), zoe))
     assert "is revoked" in refused.value.sentence
+    # What was open is cut off, and questions are refused as well.
+    _, err = tail.communicate(timeout=20)
+    assert tail.returncode == 2 and b"is revoked" in err
+    assert "is revoked" in world.cli(zoe).run("hosts").err
     # Whoever still has a good name on the network cannot pass on what a revoked key signed.
     world.server.kill()
     world.server.start()

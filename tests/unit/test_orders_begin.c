@@ -63,6 +63,7 @@ static void site_open(struct site *s)
 				       .leaf = leaf,
 				       .ledger_ctx = &s->leaves } };
 	(void)pthread_rwlock_init(&s->o.trust, NULL);
+	(void)pthread_rwlock_init(&s->o.revoked, NULL);
 	s->o.callers = calloc(ORDERS_CALLERS, sizeof(*s->o.callers));
 	assert_non_null(s->o.callers);
 	if (orders_store_open(s->dir, &s->o.store, &e) < 0 || orders_load_lists(&s->o, &e) < 0 ||
@@ -83,6 +84,7 @@ static void site_close(struct site *s)
 	orders_store_close(s->o.store);
 	free(s->o.callers);
 	(void)pthread_rwlock_destroy(&s->o.trust);
+	(void)pthread_rwlock_destroy(&s->o.revoked);
 }
 
 static void site_begin(struct site *s)
