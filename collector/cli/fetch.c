@@ -12,6 +12,7 @@
 #include "collector/cli/fetch_file.h"
 #include "collector/cli/session.h"
 #include "collector/cli/vault_call.h"
+#include "collector/derive.h"
 #include "collector/vault_manifest.h"
 #include "collector/vault_record.h"
 #include "proto/base/files.h"
@@ -265,6 +266,23 @@ static int fetch_all(struct fetch *f, struct error *e)
 	return r;
 }
 
+/* What examiners' tools want beside the items. It is no evidence, so an exhibit that it cannot be made of has been
+ * fetched all the same. */
+static void derive(const struct fetch *f)
+{
+	char sentence[ERROR_TEXT_MAX + ERROR_HINT_MAX];
+	struct error e = { 0 };
+
+	if (f->info->kind != EXHIBIT__V1__ORDER_KIND__ORDER_MEMORY)
+		return;
+	if (derive_memory(f->args->out, &e) < 0)
+		(void)fprintf(stderr, "no symbol file for Volatility: %s\n",
+			      error_format(&e, sentence, sizeof(sentence)));
+	else
+		(void)fprintf(stderr, "for Volatility: %s/" DERIVE_VOLATILITY "/README.txt\n",
+			      f->args->out);
+}
+
 static int open_out(const char *path, int *ret, struct error *e)
 {
 	int r;
@@ -317,6 +335,7 @@ int verb_fetch(const struct args *a)
 		table_print(t, &f.screen);
 	if (r < 0)
 		return outcome_failure(&e);
+	derive(&f);
 	if (f.info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_INCOMPLETE)
 		say_incomplete(&f);
 	return outcome_exit(&o);
