@@ -34,6 +34,8 @@ static void take_mail(struct orders *o, const struct mail *m)
 		orders_upload_failed(o, m->body, m->len);
 		break;
 	case LINK_LEDGER:
+		orders_take_ledger(o, m->body, m->len);
+		break;
 	case LINK_WANT:
 	case LINK_ACK:
 	case LINK_STATE:
@@ -75,6 +77,7 @@ static void *run_orders(void *arg)
 
 	orders_tool_read(&o->tool, o->uuid);
 	o->c.host.product_uuid = o->uuid;
+	orders_tell_checkpoint(o);
 	orders_load(o);
 	while (!queue_closed(o->ended)) {
 		wait_for_work(o);
@@ -126,6 +129,20 @@ static int open_nonces(struct orders *o, struct error *e)
 	return 0;
 }
 
+static int open_ledger(struct orders *o, struct error *e)
+{
+	char path[PATH_MAX];
+	int r = orders_path(o, "checkpoint", path, e);
+
+	if (r == 0)
+		r = ledger_watch_open(path, o->c.host.tenant, o->c.authorities, &o->ledger, e);
+	if (r < 0)
+		error_hint(e, "when the order authority or the ledger was replaced, remove it");
+	return r < 0 ? error_wrap(e, r,
+				  "cannot tell which checkpoint of the ledger was seen last") :
+		       0;
+}
+
 static void name_self(struct orders *o)
 {
 	struct identity id = { .kind = IDENTITY_HOST };
@@ -147,6 +164,7 @@ static void orders_free(struct orders *o)
 	free(o->dir);
 	revocations_free(o->revocations);
 	nonces_free(o->nonces);
+	ledger_watch_free(o->ledger);
 	authorities_free(o->c.authorities);
 	seal_key_free(o->c.key);
 	free(o);
@@ -173,6 +191,8 @@ int orders_start(const struct orders_config *c, struct orders **ret, struct erro
 		r = load_revocations(o, e);
 	if (r == 0)
 		r = open_nonces(o, e);
+	if (r == 0)
+		r = open_ledger(o, e);
 	if (r == 0) {
 		r = -pthread_create(&o->thread, NULL, run_orders, o);
 		if (r < 0)

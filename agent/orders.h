@@ -3,7 +3,8 @@
  * them, writes and signs manifests, tells every step. Owns all state of orders; nothing here delays sealing.
  *
  * What must survive a restart lies in dir: `revocations` (the newest list), `nonces` (orders_nonces.h),
- * `run-ID` (an acquisition that is not over: orders_state.h), `manifest` (hash of the last manifest). */
+ * `run-ID` (an acquisition that is not over: orders_state.h), `manifest` (hash of the last manifest),
+ * `checkpoint` (of the ledger: ledger_watch.h). */
 #ifndef AGENT_ORDERS_H
 #define AGENT_ORDERS_H
 
@@ -25,6 +26,9 @@ struct orders_config {
 	/* An event about an order: false when it could not be said. */
 	bool (*say)(void *ctx, const struct event_order *o, uint32_t action, uint32_t error);
 	void *ctx;
+	/* This host holds another checkpoint of the ledger; its hash. */
+	void (*checkpoint)(void *ctx, const struct seal_hash *hash);
+	void *checkpoint_ctx;
 };
 
 struct orders;

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <pthread.h>
 
+#include "agent/ledger_watch.h"
 #include "agent/orders.h"
 #include "agent/orders_nonces.h"
 #include "agent/orders_state.h"
@@ -64,6 +65,7 @@ struct orders {
 	char uuid[ORDERS_UUID_MAX];
 	char self[IDENTITY_SPIFFE_MAX]; /* this host's name */
 	struct revocations *revocations;
+	struct ledger_watch *ledger;
 	struct nonces *nonces; /* NULL: damaged, no order runs */
 	char no_nonces[ERROR_TEXT_MAX + ERROR_HINT_MAX]; /* why */
 	uint64_t links; /* uplinks that there were */
@@ -84,6 +86,8 @@ struct orders {
 void orders_take(struct orders *o, const uint8_t *data, size_t len);
 void orders_take_revocations(struct orders *o, const uint8_t *data, size_t len);
 void orders_tell_held(struct orders *o);
+void orders_take_ledger(struct orders *o, const uint8_t *data, size_t len);
+void orders_tell_checkpoint(struct orders *o); /* to the sealer */
 
 /* ---- orders_step.c */
 struct orders_said {

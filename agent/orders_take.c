@@ -180,15 +180,79 @@ void orders_take_revocations(struct orders *o, const uint8_t *data, size_t len)
 	orders_tell_held(o);
 }
 
-void orders_tell_held(struct orders *o)
+static void post(struct orders *o, enum link_kind kind, const void *body, size_t len)
 {
-	Exhibit__V1__OrdersHello hello = EXHIBIT__V1__ORDERS_HELLO__INIT;
-	uint8_t packed[64];
-
-	hello.revocations = revocations_number(o->revocations);
-	size_t len = exhibit__v1__orders_hello__pack(&hello, packed);
-	struct mail *m = mail_new(LINK_HELD, packed, len, -1);
+	struct mail *m = mail_new(kind, body, len, -1);
 
 	if (m == NULL || !queue_try_push(o->c.mail->out, m))
 		mail_free(m);
+}
+
+void orders_tell_held(struct orders *o)
+{
+	Exhibit__V1__OrdersHello hello = EXHIBIT__V1__ORDERS_HELLO__INIT;
+	const char *note = ledger_watch_note(o->ledger, &hello.checkpoint.len);
+
+	hello.revocations = revocations_number(o->revocations);
+	hello.checkpoint.data = (uint8_t *)(uintptr_t)note;
+	hello.checkpoint_size = ledger_watch_size(o->ledger);
+	AUTO(free_ptr)
+	uint8_t *packed = malloc(exhibit__v1__orders_hello__get_packed_size(&hello) + 1);
+
+	if (packed != NULL)
+		post(o, LINK_HELD, packed, exhibit__v1__orders_hello__pack(&hello, packed));
+}
+
+/* ---- the ledger --------------------------------------------------------------------------------- */
+
+void orders_tell_checkpoint(struct orders *o)
+{
+	struct seal_hash hash;
+
+	if (o->c.checkpoint != NULL && ledger_watch_hash(o->ledger, &hash))
+		o->c.checkpoint(o->c.checkpoint_ctx, &hash);
+}
+
+static void post_contradiction(struct orders *o, const uint8_t *data, size_t len)
+{
+	Exhibit__V1__LedgerUpdate *u = exhibit__v1__ledger_update__unpack(NULL, len, data);
+	Exhibit__V1__LedgerContradiction c = EXHIBIT__V1__LEDGER_CONTRADICTION__INIT;
+
+	if (u == NULL)
+		return;
+	c.held.data = (uint8_t *)(uintptr_t)ledger_watch_note(o->ledger, &c.held.len);
+	c.offered = u->checkpoint;
+	AUTO(free_ptr)
+	uint8_t *packed = malloc(exhibit__v1__ledger_contradiction__get_packed_size(&c));
+
+	if (packed != NULL)
+		post(o, LINK_CONTRADICTION, packed,
+		     exhibit__v1__ledger_contradiction__pack(&c, packed));
+	exhibit__v1__ledger_update__free_unpacked(u, NULL);
+}
+
+void orders_take_ledger(struct orders *o, const uint8_t *data, size_t len)
+{
+	struct error e = { 0 };
+	int r = ledger_watch_take(o->ledger, data, len, clock_wall_ns() / (int64_t)NSEC_PER_SEC,
+				  &e);
+
+	switch (r) {
+	case 0:
+		orders_tell_checkpoint(o);
+		orders_tell_held(o);
+		break;
+	case -EALREADY:
+	case -EAGAIN: /* the next stream begins with what is held */
+		break;
+	case -ECONNREFUSED:
+		orders_alarm(o, NULL, NULL, e.text, ECONNREFUSED);
+		post_contradiction(o, data, len);
+		break;
+	case -EBADMSG:
+		orders_alarm(o, NULL, NULL, e.text, EBADMSG);
+		break;
+	default:
+		log_failure(LOG_LEVEL_ERROR, "a checkpoint of the ledger cannot be kept", &e);
+	}
 }

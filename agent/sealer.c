@@ -54,6 +54,9 @@ struct sealer {
 	uint64_t failed_said_ns, state_said_ns, ack_said_ns;
 	struct mail *leaving; /* the link has no room for it yet */
 	uint64_t mail_said_ns;
+	pthread_mutex_t checkpoint_lock; /* what the orders thread sets */
+	bool has_checkpoint;
+	struct seal_hash checkpoint;
 	pthread_t thread;
 };
 
@@ -153,7 +156,7 @@ static void continue_chain(const struct sealer *s, enum batch_lane lane, struct 
 	h->previous = tail.hash;
 }
 
-static void fill_header(const struct sealer *s, const struct batch_closed *b,
+static void fill_header(struct sealer *s, const struct batch_closed *b,
 			struct batch_header *h)
 {
 	*h = (struct batch_header){
@@ -177,6 +180,10 @@ static void fill_header(const struct sealer *s, const struct batch_closed *b,
 	};
 	memcpy(h->boot_id, s->c.boot_id, sizeof(h->boot_id));
 	memcpy(h->epoch, journal_epoch(s->c.journal), sizeof(h->epoch));
+	(void)pthread_mutex_lock(&s->checkpoint_lock);
+	h->has_checkpoint = s->has_checkpoint;
+	h->last_checkpoint = s->checkpoint;
+	(void)pthread_mutex_unlock(&s->checkpoint_lock);
 	continue_chain(s, b->lane, h);
 }
 
@@ -593,6 +600,7 @@ static void release(struct sealer *s)
 	queue_free(s->links);
 	link_free(s->link);
 	(void)pthread_mutex_destroy(&s->losses.lock);
+	(void)pthread_mutex_destroy(&s->checkpoint_lock);
 	free(s);
 }
 
@@ -604,6 +612,7 @@ int sealer_start(const struct sealer_config *c, struct sealer **ret_s, struct er
 		return error_set(e, -ENOMEM, "cannot start sealing: out of memory");
 	s->c = *c;
 	(void)pthread_mutex_init(&s->losses.lock, NULL);
+	(void)pthread_mutex_init(&s->checkpoint_lock, NULL);
 	s->in = queue_new(SEALER_QUEUE_MAX);
 	s->links = queue_new(4);
 	s->arena = arena_new(TOMBSTONE_ARENA_MAX, KiB(64));
@@ -632,6 +641,14 @@ void sealer_put(struct sealer *s, struct batch_closed *b)
 	s->critical_put += b->lane == BATCH_LANE_CRITICAL;
 	if (!queue_push(s->in, b))
 		batch_closed_free(b); /* closed only by sealer_stop, after the drain thread's end */
+}
+
+void sealer_checkpoint(struct sealer *s, const struct seal_hash *hash)
+{
+	(void)pthread_mutex_lock(&s->checkpoint_lock);
+	s->has_checkpoint = true;
+	s->checkpoint = *hash;
+	(void)pthread_mutex_unlock(&s->checkpoint_lock);
 }
 
 void sealer_link(struct sealer *s, int fd)

@@ -31,6 +31,8 @@ MUST_CHECK int sealer_start(const struct sealer_config *c, struct sealer **ret_s
 void sealer_put(struct sealer *s, struct batch_closed *b);
 /* An uplink has started; fd is its link. Any thread. */
 void sealer_link(struct sealer *s, int fd);
+/* The newest checkpoint of the ledger that this host holds: batches name it from now on. Any thread. */
+void sealer_checkpoint(struct sealer *s, const struct seal_hash *hash);
 /* What the journal had no room for since the last call, and what gap events among it told of. false:
  * nothing. Tell it by gap events of the critical lane at once: until these are sealed, no watermark of a
  * lane that lost passes the loss. Drain thread. */

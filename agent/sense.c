@@ -287,6 +287,11 @@ static bool say_order(void *ctx, const struct event_order *order, uint32_t actio
 	return drain_say_order(ctx, order, action, error);
 }
 
+static void hold_checkpoint(void *ctx, const struct seal_hash *hash)
+{
+	sealer_checkpoint(ctx, hash);
+}
+
 static int start_orders(struct sense *s, struct error *e)
 {
 	const struct agent_config *c = s->config;
@@ -313,6 +318,8 @@ static int start_orders(struct sense *s, struct error *e)
 		.control = s->control,
 		.say = say_order,
 		.ctx = s->drain,
+		.checkpoint = hold_checkpoint,
+		.checkpoint_ctx = s->sealer,
 	};
 
 	if (asprintf(&dir, "%s/orders", c->state_dir) < 0)

@@ -48,6 +48,8 @@ struct batch_header {
 	uint64_t watermark_ns;
 	bool has_previous; /* false: first of its epoch and lane */
 	struct seal_hash previous;
+	bool has_checkpoint; /* false: this host holds none */
+	struct seal_hash last_checkpoint; /* SHA-256 of the newest one that it holds */
 	uint32_t raw_bytes, compressed_bytes;
 	struct seal_hash raw_sha256, compressed_sha256, merkle_root;
 	uint8_t key_id[SEAL_KEY_ID_LEN];

@@ -130,6 +130,8 @@ static void to_message(const struct batch_header *h, Exhibit__V1__BatchHeader *m
 	m->synchronised = h->synchronised;
 	m->watermark_ns = h->watermark_ns;
 	m->previous_hash = BYTES(h->previous.b, h->has_previous ? sizeof(h->previous.b) : 0);
+	m->last_checkpoint =
+		BYTES(h->last_checkpoint.b, h->has_checkpoint ? sizeof(h->last_checkpoint.b) : 0);
 	m->raw_bytes = h->raw_bytes;
 	m->raw_sha256 = BYTES(h->raw_sha256.b, sizeof(h->raw_sha256.b));
 	m->compressed_bytes = h->compressed_bytes;
@@ -177,6 +179,8 @@ static int take_fixed_fields(const Exhibit__V1__BatchHeader *m, struct batch_hea
 		{ "key_id", &m->key_id, h->key_id, sizeof(h->key_id) },
 		{ "previous_hash", &m->previous_hash, h->previous.b,
 		  h->has_previous ? sizeof(h->previous.b) : 0 },
+		{ "last_checkpoint", &m->last_checkpoint, h->last_checkpoint.b,
+		  h->has_checkpoint ? sizeof(h->last_checkpoint.b) : 0 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
@@ -238,6 +242,7 @@ static void take_numbers(const Exhibit__V1__BatchHeader *m, struct batch_header 
 	h->raw_bytes = m->raw_bytes;
 	h->compressed_bytes = m->compressed_bytes;
 	h->has_previous = m->previous_hash.len > 0;
+	h->has_checkpoint = m->last_checkpoint.len > 0;
 }
 
 static int from_message(const Exhibit__V1__BatchHeader *m, struct arena *a, struct batch_header *h,
