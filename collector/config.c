@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "collector/config.h"
 
+#include <errno.h>
+
 #include "collector/orders.h"
+#include "collector/s3.h"
+#include "collector/vault_upload.h"
 #include "proto/base/log.h"
 
 #define AT(member) offsetof(struct collector_config, member)
@@ -49,6 +53,36 @@ static const struct option rows[] = {
 	  "orders that one person may give within a minute", "N" },
 	{ "orders.per-host", OPT_U64, AT(orders_per_host), 1, 1024, "16",
 	  "orders that may be open for one host at a time", "N" },
+	{ "vault.dir", OPT_STRING, AT(vault_dir), 0, 3000, NULL,
+	  "folder of exhibits; '.vault' in store.dir, if not given", "DIR" },
+	{ "vault.reserve", OPT_BYTES, AT(vault_reserve_bytes), 0, TiB(1), "1GiB",
+	  "take no exhibit's bytes when the file system has less than this left", NULL },
+	{ "vault.exhibit-bytes", OPT_BYTES, AT(vault_exhibit_bytes), 0, UINT64_MAX, "0",
+	  "the most of one exhibit, 0: no limit", NULL },
+	{ "vault.retain-age", OPT_DURATION_MS, AT(vault_retain_ms), 0, UINT64_MAX, "0s",
+	  "remove exhibits that are older than this and not on hold, 0s: never", NULL },
+	{ "vault.abandon-after", OPT_DURATION_MS, AT(vault_abandon_ms), 0, UINT64_MAX, "6h",
+	  "seal what arrived of an exhibit when its host does not go on for so long, 0s: never",
+	  NULL },
+	{ "vault.uploads", OPT_U64, AT(vault_uploads), 1, VAULT_UPLOADS_MAX, "16",
+	  "exhibits that are uploaded at one time; each takes some 6 MB of memory", "N" },
+	{ "vault.immutable", OPT_BOOL, AT(vault_immutable), 0, 0, "true",
+	  "set the immutable attribute on what is sealed, where the file system has it", NULL },
+	{ "vault.s3.endpoint", OPT_STRING, AT(s3_endpoint), 0, 300, NULL,
+	  "copy sealed exhibits to this S3 server: https://HOST[:PORT]", "URL" },
+	{ "vault.s3.bucket", OPT_STRING, AT(s3_bucket), 0, 63, NULL,
+	  "a bucket that was made with Object Lock", "NAME" },
+	{ "vault.s3.region", OPT_STRING, AT(s3_region), 1, 64, "us-east-1", "its region", "NAME" },
+	{ "vault.s3.prefix", OPT_STRING, AT(s3_prefix), 0, 200, "exhibit",
+	  "what the names of all objects begin with", "TEXT" },
+	{ "vault.s3.access-key-file", OPT_STRING, AT(s3_access_key_file), 0, PATH_LEN_MAX,
+	  "/etc/exhibit/s3.key", "two lines: access key, secret key", "FILE" },
+	{ "vault.s3.ca-file", OPT_STRING, AT(s3_ca_file), 0, PATH_LEN_MAX, NULL,
+	  "authorities of the server's certificate; the system's, if not given", "FILE" },
+	{ "vault.s3.lock-mode", OPT_STRING, AT(s3_lock_mode), 1, 16, "compliance",
+	  "compliance (nobody shortens it) or governance", "MODE" },
+	{ "vault.s3.retain-days", OPT_U64, AT(s3_retain_days), 1, 36500, "365",
+	  "how long objects are locked, from sealing", "N" },
 	{ "ingest.workers", OPT_U64, AT(ingest_workers), 1, 8, "2", "threads that verify batches",
 	  "N" },
 	{ "query.workers", OPT_U64, AT(query_workers), 1, 16, "2", "threads that answer queries",
@@ -77,6 +111,20 @@ static const char *const examples[] = {
 	NULL,
 };
 
+static int check_s3(const struct collector_config *c, struct error *e)
+{
+	enum s3_lock_mode mode;
+
+	if (!s3_lock_parse(c->s3_lock_mode, &mode))
+		return error_set(e, -EINVAL,
+				 "vault.s3.lock-mode is 'compliance' or 'governance', not '%s'",
+				 c->s3_lock_mode);
+	if (c->s3_endpoint[0] != '\0' && c->s3_bucket[0] == '\0')
+		return error_set(e, -EINVAL,
+				 "vault.s3.endpoint is given, vault.s3.bucket is missing");
+	return 0;
+}
+
 static int check(const void *opts, struct error *e)
 {
 	const struct collector_config *c = opts;
@@ -84,6 +132,8 @@ static int check(const void *opts, struct error *e)
 	enum log_level level;
 	int r = log_level_parse(c->log_level, &level, e);
 
+	if (r == 0)
+		r = check_s3(c, e);
 	return r < 0 ? r : orders_parse_approvals(&c->orders_approvals, approvals, e);
 }
 

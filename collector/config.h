@@ -16,6 +16,13 @@ struct collector_config {
 	char *hosts_dir;
 	struct option_list orders_approvals;
 	uint64_t orders_per_minute, orders_per_host;
+	char *vault_dir;
+	uint64_t vault_reserve_bytes, vault_exhibit_bytes, vault_retain_ms, vault_abandon_ms,
+		vault_uploads;
+	bool vault_immutable;
+	char *s3_endpoint, *s3_bucket, *s3_region, *s3_prefix, *s3_access_key_file, *s3_ca_file,
+		*s3_lock_mode;
+	uint64_t s3_retain_days;
 	uint64_t ingest_workers, query_workers, memory_bytes;
 	uint64_t stop_timeout_ms;
 	char *ready_file;

@@ -8,6 +8,7 @@
 
 #include "collector/ledger_check.h"
 #include "collector/server.h"
+#include "collector/vault_parts.h"
 #include "proto/base/log.h"
 
 enum { EXIT_INTACT = 0, EXIT_DAMAGED = 1, EXIT_ERROR = 2 };
@@ -85,6 +86,19 @@ static int check_both(const struct collector_config *c, struct ledger_check **k,
 	return r;
 }
 
+/* One that was never used is no fault. */
+static int check_vault(const struct collector_config *c, uint64_t *faults, struct error *e)
+{
+	char dir[VAULT_DIR_MAX];
+	uint64_t here = 0;
+	int r = vault_parts_dir(c, dir, e);
+
+	if (r == 0)
+		r = vault_check(dir, print_fault, NULL, &here, e);
+	*faults += here;
+	return r == -ENOENT && c->vault_dir[0] == '\0' ? 0 : r;
+}
+
 static int check(const struct collector_config *c)
 {
 	struct ledger_check *k = NULL;
@@ -93,6 +107,8 @@ static int check(const struct collector_config *c)
 	int r = check_both(c, &k, &faults, &e);
 
 	ledger_check_free(k);
+	if (r == 0)
+		r = check_vault(c, &faults, &e);
 	if (r < 0)
 		return fail(&e);
 	(void)fprintf(stderr, faults == 0 ? "intact: '%s'\n" : "damaged: '%s'\n", c->store_dir);

@@ -20,6 +20,7 @@
 #include "collector/retention_record.h"
 #include "collector/row.h"
 #include "collector/tokens.h"
+#include "collector/vault_parts.h"
 #include "proto/authorities.h"
 #include "proto/base/clock.h"
 #include "proto/base/files.h"
@@ -46,6 +47,7 @@ struct server {
 	struct ingest *ingest;
 	struct query_service *query;
 	struct orders *orders;
+	struct vault_parts *vault;
 	struct orders *_Atomic revoker; /* the same, for calls that come while we start */
 	struct rpc_loop *loop;
 	struct rpc_server *rpc;
@@ -328,6 +330,8 @@ static int open_methods(struct server *s, struct error *e)
 	if (r == 0)
 		r = orders_register(s->orders, s->rpc, e);
 	if (r == 0)
+		r = vault_parts_register(s->vault, s->rpc, e);
+	if (r == 0)
 		rpc_server_open(s->rpc);
 	return r;
 }
@@ -382,6 +386,8 @@ static int open_parts(struct server *s, struct error *e)
 			&s->query, e);
 	if (r == 0)
 		r = start_orders(s, e);
+	if (r == 0)
+		r = vault_parts_open(c, s->hosts, s->orders, s->ledger, &s->vault, e);
 	return r == 0 ? open_methods(s, e) : r;
 }
 
@@ -395,10 +401,12 @@ static void close_parts(struct server *s)
 		orders_goodbye(s->orders);
 	if (s->query != NULL)
 		query_service_close(s->query);
+	vault_parts_stop(s->vault);
 	if (s->rpc != NULL)
 		rpc_server_drain(s->rpc, s->c->stop_timeout_ms);
 	rpc_server_free(s->rpc);
 	query_service_free(s->query);
+	vault_parts_free(s->vault);
 	orders_free(s->orders);
 	ingest_stop(s->ingest);
 	writer_stop(s->writer);

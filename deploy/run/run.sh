@@ -50,6 +50,8 @@ store:
   ledger-key: $certs/ledger.key
 hosts:
   dir: $certs
+vault:
+  immutable: false
 YAML
 	cat >"$run/agent.yaml" <<YAML
 collector:

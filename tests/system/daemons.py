@@ -113,7 +113,7 @@ class Collector(Daemon):
             "tls.cert": site.collector.cert, "tls.key": site.collector.key,
             "tls.fleet-ca": site.fleet_ca, "tls.order-ca": site.order_ca,
             "store.dir": folder / "store", "store.ledger-key": site.ledger_key, "store.reserve": "0",
-            "hosts.dir": site.hosts, "stop-timeout": "2s",
+            "hosts.dir": site.hosts, "vault.reserve": "0", "vault.immutable": "false", "stop-timeout": "2s",
             **{key.replace("__", ".").replace("_", "-"): value for key, value in options.items()}}, env, wrap)
 
     @property

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The vault and all who work on it, as the collector's configuration says: opened and closed as one. */
+#ifndef COLLECTOR_VAULT_PARTS_H
+#define COLLECTOR_VAULT_PARTS_H
+
+#include "collector/config.h"
+#include "collector/hosts.h"
+#include "collector/ledger.h"
+#include "collector/orders.h"
+#include "collector/vault_service.h"
+#include "collector/vault_upload.h"
+
+#define VAULT_FOLDER                                                                               \
+	".vault" /* in the store's folder, where vault.dir is not set; no tenant's name begins with a dot */
+#define VAULT_DIR_MAX 4096
+
+struct vault_parts;
+
+/* Where the vault of this configuration lies. -ENAMETOOLONG. */
+MUST_CHECK int vault_parts_dir(const struct collector_config *c, char ret[static VAULT_DIR_MAX],
+			       struct error *e);
+/* All borrowed. Proves the lock of the S3 bucket, when there is one. */
+MUST_CHECK int vault_parts_open(const struct collector_config *c, struct hosts *hosts,
+				struct orders *orders, struct ledger *ledger,
+				struct vault_parts **ret, struct error *e);
+MUST_CHECK int vault_parts_register(struct vault_parts *p, struct rpc_server *server,
+				    struct error *e);
+/* Ends calls; before the server is freed. NULL allowed, as below. */
+void vault_parts_stop(struct vault_parts *p);
+void vault_parts_free(struct vault_parts *p); /* after the server, before ledger, orders and hosts */
+
+#endif
