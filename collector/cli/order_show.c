@@ -108,7 +108,18 @@ static void order_fields(struct json *j, const Exhibit__V1__Order *o,
 	json_close(j, '}');
 }
 
-void order_step_json(FILE *out, const Exhibit__V1__Order *o, const Exhibit__V1__OrderStep *step)
+/* Its braces are the writer's. */
+static void put_manifest(struct json *j, const char *manifest)
+{
+	size_t len = strlen(manifest);
+
+	json_open(j, "manifest", 8, '{');
+	(void)fwrite(manifest + 1, 1, len - 2, j->out);
+	json_close(j, '}');
+}
+
+void order_step_json(FILE *out, const Exhibit__V1__Order *o, const Exhibit__V1__OrderStep *step,
+		     const char *manifest)
 {
 	struct json j = json_init(out);
 
@@ -129,6 +140,8 @@ void order_step_json(FILE *out, const Exhibit__V1__Order *o, const Exhibit__V1__
 	}
 	json_open(&j, "exhibit", 7, '{');
 	order_fields(&j, o, step);
+	if (manifest)
+		put_manifest(&j, manifest);
 	json_close(&j, '}');
 	json_close(&j, '}');
 	json_line(&j);

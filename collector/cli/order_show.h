@@ -15,8 +15,10 @@ bool order_state_is_over(Exhibit__V1__OrderState state);
 enum color order_state_color(Exhibit__V1__OrderState state);
 /* "pid 42", "container 3f..", "whole host" */
 const char *order_target_text(const Exhibit__V1__Order *o, char *buf, size_t size);
-/* One line of JSON: a step, with what is known of its order (NULL: nothing more). */
-void order_step_json(FILE *out, const Exhibit__V1__Order *o, const Exhibit__V1__OrderStep *step);
+/* One line of JSON: a step, with what is known of its order (NULL: nothing more) and the manifest of its exhibit
+ * (order_manifest.h; NULL: none). */
+void order_step_json(FILE *out, const Exhibit__V1__Order *o, const Exhibit__V1__OrderStep *step,
+		     const char *manifest);
 /* What stands behind the state in one line: reason, bytes, exhibit. */
 void order_step_note(const Exhibit__V1__OrderStep *step, char *buf, size_t size);
 

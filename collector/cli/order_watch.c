@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "collector/cli/order_manifest.h"
 #include "collector/cli/session.h"
 #include "proto/base/clock.h"
 
@@ -196,6 +197,18 @@ static void show_row(struct table *t, const char *host, const Exhibit__V1__Order
 	table_add_bytes(t, COLOR_NONE, step->reason.data, step->reason.len);
 }
 
+/* With the manifest of what came, if it can be had. */
+static void show_json(const struct order_watch *w, FILE *out, const Exhibit__V1__OrderStep *step)
+{
+	AUTO(free_ptr) char *manifest = NULL;
+	struct error e = { 0 };
+
+	if (step->exhibit_id.len && step->manifest_sha256.len &&
+	    order_manifest(w->args, step, &manifest, &e) < 0)
+		(void)outcome_failure(&e);
+	order_step_json(out, w->order, step, manifest);
+}
+
 static int exit_code(const struct order_watch *w)
 {
 	size_t done = 0;
@@ -224,7 +237,7 @@ int order_watch_show(struct order_watch *w)
 		if (s.table)
 			show_row(t, w->hosts[i].host, step);
 		else
-			order_step_json(s.out, w->order, step);
+			show_json(w, s.out, step);
 	}
 	if (t && s.table)
 		table_print(t, &s);

@@ -88,7 +88,7 @@ static void show(const struct args *a, const struct found_orders *f, bool all, s
 			if (s.table)
 				add_row(t, &f->at[i], step);
 			else
-				order_step_json(s.out, f->at[i].order, step);
+				order_step_json(s.out, f->at[i].order, step, NULL);
 		}
 	if (t && s.table && o->rows)
 		table_print(t, &s);
