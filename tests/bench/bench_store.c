@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "collector/ledger_feed.h"
 #include "collector/store.h"
 #include "collector/tokens.h"
 #include "proto/base/clock.h"
@@ -40,7 +41,11 @@ struct bench {
 	uint64_t events, batches, every, tokens;
 	struct made made[ROUND];
 	struct store_item items[ROUND];
-	double put_s;
+	double put_s, ledger_s; /* every other round's batches have their leaves in the ledger */
+	uint64_t rounds, put_events, ledger_events;
+	struct ledger *ledger;
+	struct ledger_feed *feed;
+	bool owing;
 };
 
 static void die(const char *what, const struct error *e)
@@ -89,18 +94,31 @@ static double seconds(uint64_t since_ns)
 	return (double)(clock_monotonic_ns() - since_ns) / 1e9;
 }
 
+static void owe(void *ctx, enum store_kind kind, const struct batch_name *tenant,
+		const uint8_t *body, size_t len)
+{
+	struct bench *b = ctx;
+
+	if (b->owing)
+		ledger_feed_owe(b->feed, kind, tenant, body, len);
+}
+
 static void one_round(struct bench *b)
 {
 	struct error e = { 0 };
-	uint64_t start;
+	uint64_t start, before = b->events;
+
+	b->owing = b->rounds++ % 2;
 
 	for (size_t i = 0; i < ROUND; i++)
 		make_batch(b, i);
 	start = clock_monotonic_ns();
 	for (size_t i = 0; i < ROUND; i += GROUP)
-		if (store_put(b->s, b->items + i, GROUP, &e))
+		if (store_put(b->s, b->items + i, GROUP, &e) ||
+		    (b->owing && ledger_feed_pay(b->feed, &e)))
 			die("cannot put", &e);
-	b->put_s += seconds(start);
+	*(b->owing ? &b->ledger_s : &b->put_s) += seconds(start);
+	*(b->owing ? &b->ledger_events : &b->put_events) += b->events - before;
 	for (size_t i = 0; i < ROUND; i++) {
 		free(b->made[i].bytes);
 		arena_free(b->made[i].arena);
@@ -182,7 +200,11 @@ static void print_stored(const struct bench *b, const struct store_totals *t)
 	printf("events %llu, batches %llu of %d, tokens per event %.2f, groups of %d per fdatasync\n",
 	       (unsigned long long)b->events, (unsigned long long)b->batches, SYNTHETIC_EVENTS,
 	       (double)b->tokens / events, GROUP);
-	printf("%-28s %12.0f\n", "events/s into the store", events / b->put_s);
+	printf("%-28s %12.0f\n", "events/s into the store", (double)b->put_events / b->put_s);
+	printf("%-28s %12.0f\n", "the same with the ledger",
+	       (double)b->ledger_events / b->ledger_s);
+	printf("%-28s %12.2f\n", "ratio of their times",
+	       b->ledger_s / (double)b->ledger_events / (b->put_s / (double)b->put_events));
 	printf("%-28s %12.1f\n", "bytes/event in segments", (double)t->segment_bytes / events);
 	printf("%-28s %12.1f\n", "bytes/event in indexes", (double)t->index_bytes / events);
 	printf("%-28s %12.1f\n", "bytes/event at rest",
@@ -215,19 +237,27 @@ static void make_hosts(struct bench *b)
 static void prepare(struct bench *b, const char *dir, struct store_config *c)
 {
 	struct error e = { 0 };
-	char key[512];
+	char key[512], ledger[512];
 	uint8_t public[SEAL_PUBLIC_LEN];
 
 	(void)snprintf(key, sizeof(key), "%s.key", dir);
 	if (certs_sealing_key(key, public, &e) || seal_key_load(key, &b->key, &e))
 		die("cannot make a key", &e);
-	(void)unlink(key);
 	make_hosts(b);
-	*c = (struct store_config){
-		.dir = dir, .segment_age_ms = 1, .ledger_key = b->key, .tokenize = tokens_extract
-	};
+	*c = (struct store_config){ .dir = dir,
+				    .segment_age_ms = 1,
+				    .ledger_key = b->key,
+				    .tokenize = tokens_extract,
+				    .on_frame = owe,
+				    .ctx = b };
 	if (store_open(c, &b->s, &e))
 		die("cannot open", &e);
+	(void)snprintf(ledger, sizeof(ledger), "%s/" LEDGER_FOLDER, dir);
+	if (ledger_open(&(struct ledger_config){ .dir = ledger, .key_file = key, .origin = "bench" },
+			&b->ledger, &e) ||
+	    ledger_feed_open(b->ledger, b->s, ledger, &b->feed, &e))
+		die("cannot open the ledger", &e);
+	(void)unlink(key);
 }
 
 int main(int argc, char **argv)
@@ -255,6 +285,9 @@ int main(int argc, char **argv)
 	store_totals(b->s, &totals);
 	print_stored(b, &totals);
 	ask_all(b);
+	b->owing = false;
+	ledger_feed_free(b->feed);
+	ledger_close(b->ledger);
 	{
 		uint64_t start = clock_monotonic_ns();
 
