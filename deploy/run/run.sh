@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The main job on this machine: authorities and certificates, a collector, an agent, live events.
 # `make run` calls it; everything it makes lies under $B/run and is kept between runs.
-# EXHIBIT_RUN_QUIET=1: no live events (tests ask by themselves). Ends on Ctrl-C or SIGTERM.
+# EXHIBIT_RUN_QUIET=1: no live events (tests ask by themselves). Ends on Ctrl-C, SIGTERM or SIGHUP.
 set -u
 umask 022
 
@@ -84,9 +84,15 @@ YAML
 
 collector=0 agent=0 tail=0 stopping=0
 
+# Becomes a daemon that ends when this script does, even by SIGKILL: else it would hold the store, the port and
+# its programs in the kernel, and the next `make run` could not start.
+bound() {
+	exec setpriv --pdeathsig TERM "$@" 9>&-
+}
+
 start_collector() {
 	rm -f "$run/port"
-	"$bin/exhibit-collector" --config "$run/collector.yaml" 2>>"$run/collector.log" 9>&- &
+	bound "$bin/exhibit-collector" --config "$run/collector.yaml" 2>>"$run/collector.log" &
 	collector=$!
 }
 
@@ -105,13 +111,13 @@ wait_for_port() {
 }
 
 start_agent() {
-	"$bin/exhibit-agent" --config "$run/agent.yaml" 2>>"$run/agent.log" 9>&- &
+	bound "$bin/exhibit-agent" --config "$run/agent.yaml" 2>>"$run/agent.log" &
 	agent=$!
 }
 
 start_tail() {
 	[ -n "${EXHIBIT_RUN_QUIET:-}" ] && return
-	"$bin/exhibit" tail --config "$run/exhibit.yaml" 9>&- &
+	bound "$bin/exhibit" tail --config "$run/exhibit.yaml" &
 	tail=$!
 }
 
@@ -123,7 +129,8 @@ end() {
 	[ "$1" -gt 0 ] && kill -TERM "$1" 2>/dev/null && wait "$1" 2>/dev/null
 }
 
-trap stop INT TERM
+# HUP: the terminal was closed. The daemons take it for reload, so it is for the script to end them.
+trap stop INT TERM HUP
 trap '' PIPE
 
 port=0

@@ -81,6 +81,13 @@ class Run:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
 
+    @staticmethod
+    def leave_none(*pids):
+        """For a test that failed: what it started ends with it."""
+        for pid in pids:
+            if Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+
 
 def programs_of(pid):
     """Ids of the BPF programs and links that this process holds."""
@@ -127,6 +134,32 @@ def test_run_twice_and_leave_nothing(runs, tmp_path):
         assert len(host) == 1 and host[0]["exhibit"]["conflicts"] == 0
     finally:
         second.end()
+
+
+@pytest.mark.parametrize("how", ["terminal closed", "script killed"])
+def test_nothing_outlives_the_script(how, runs, tmp_path):
+    """Neither a terminal that is closed (SIGHUP, which the daemons take for reload) nor SIGKILL of the script
+    leaves a daemon that the next `make run` could not start beside."""
+    first = runs("b")
+    first.sees("outlived-first")
+    agent, collector = first.pid_of("exhibit-agent"), first.pid_of("exhibit-collector")
+    held = programs_of(agent)
+    assert agent and collector and held
+    try:
+        if how == "terminal closed":
+            os.killpg(first.process.pid, signal.SIGHUP)
+            assert first.process.wait(60) == 0
+        else:
+            first.process.kill()
+            first.process.wait(60)
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (agent, collector)), 30, "the daemons to end")
+        until(lambda: not held & programs(), 10, "the programs to leave the kernel")
+    finally:
+        first.leave_none(agent, collector)
+    second = runs("b")
+    second.sees("outlived-second")
+    assert execs_with(second, "outlived-first")
+    assert second.interrupt() == 0
 
 
 def test_each_daemon_is_started_again(runs):
