@@ -95,9 +95,9 @@ CFLAGS_ALL = -std=gnu11 $(OPTIMISE) $(WERROR) $(FLAGS) -fPIE $(SANITIZE) $(CFLAG
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(SANITIZE) $(LDFLAGS)
 
 LIBS_COMMON := -lprotobuf-c -lgrpc -lgpr -lzstd -lssl -lcrypto -lyaml -lseccomp -lcap -lz -lpthread
-LIBS_AGENT := -lbpf -lelf $(LIBS_COMMON)
+LIBS_AGENT := -lbpf -lelf -lpcap $(LIBS_COMMON)
 LIBS_COLLECTOR := -lsystemd -lsqlite3 -lcurl -ljansson $(LIBS_COMMON)
-LIBS_ALL := -lbpf -lelf -lsystemd -lsqlite3 -lcurl -ljansson $(LIBS_COMMON)
+LIBS_ALL := -lbpf -lelf -lpcap -lsystemd -lsqlite3 -lcurl -ljansson $(LIBS_COMMON)
 
 BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(shell uname -m)))
 BPF_FLAGS = -target bpf -O2 -g -std=gnu11 -Wall -Werror -mcpu=v3 -D__TARGET_ARCH_$(BPF_ARCH) -I. \
@@ -374,9 +374,9 @@ install: all
 
 DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libprotobuf-c-dev \
 	protobuf-c-compiler protobuf-compiler libgrpc-dev libzstd-dev libssl-dev libyaml-dev \
-	libsystemd-dev libsqlite3-dev libcurl4-openssl-dev libjansson-dev libseccomp-dev libcap-dev openssl
+	libsystemd-dev libsqlite3-dev libcurl4-openssl-dev libjansson-dev libseccomp-dev libcap-dev libpcap-dev openssl
 TEST_DEPS := libcmocka-dev python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
-	python3-cryptography python3-zstandard python3-yaml softhsm2 libengine-pkcs11-openssl libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc
+	python3-cryptography python3-zstandard python3-yaml softhsm2 libengine-pkcs11-openssl libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc tshark tcpdump
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
 KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd python3-pytest python3-pytest-timeout python3-venv
 BENCH_DEPS := python3-yaml iproute2 ripgrep util-linux
