@@ -37,6 +37,30 @@ static int read_item(const json_t *o, struct vault_manifest_item *ret, struct er
 	return 0;
 }
 
+static int read_unfinished(const json_t *root, struct vault_manifest *m, struct error *e)
+{
+	const json_t *list = json_object_get(root, "unfinished_items");
+
+	if (list != NULL && (!json_is_array(list) || json_array_size(list) > VAULT_ITEMS_MAX))
+		return bad(e, "'unfinished_items' is no list, or too long");
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *name = json_object_get(json_array_get(list, i), "name");
+		size_t len = json_string_length(name);
+
+		if (!vault_name_valid(json_string_value(name), len))
+			return bad(e, "an item has no name, or one that no item can have");
+		memcpy(m->unfinished[m->n_unfinished++], json_string_value(name), len + 1);
+	}
+	return 0;
+}
+
+static void read_failure(const json_t *root, struct vault_manifest *m)
+{
+	const char *text = json_string_value(json_object_get(root, "failure"));
+
+	(void)snprintf(m->failure, sizeof(m->failure), "%s", text != NULL ? text : "");
+}
+
 static int read_manifest(const json_t *root, struct vault_manifest *m, struct error *e)
 {
 	const json_t *items = json_object_get(root, "items");
@@ -57,7 +81,8 @@ static int read_manifest(const json_t *root, struct vault_manifest *m, struct er
 	m->n_items = json_array_size(items);
 	for (size_t i = 0; r == 0 && i < m->n_items; i++)
 		r = read_item(json_array_get(items, i), &m->items[i], e);
-	return r;
+	read_failure(root, m);
+	return r == 0 ? read_unfinished(root, m, e) : r;
 }
 
 int vault_manifest_read(const void *data, size_t len, struct vault_manifest **ret, struct error *e)
@@ -99,6 +124,10 @@ static bool names(const struct vault_manifest *m, const Exhibit__V1__ItemInfo *i
 	for (size_t i = 0; i < m->n_items; i++)
 		if (strlen(m->items[i].name) == item->name.len &&
 		    memcmp(m->items[i].name, item->name.data, item->name.len) == 0)
+			return true;
+	for (size_t i = 0; i < m->n_unfinished; i++)
+		if (strlen(m->unfinished[i]) == item->name.len &&
+		    memcmp(m->unfinished[i], item->name.data, item->name.len) == 0)
 			return true;
 	return false;
 }
@@ -146,7 +175,9 @@ int vault_manifest_compare(const struct vault_manifest *m, const Exhibit__V1__Ex
 				      "item '%.*s' arrived, the manifest does not name it",
 				      (int)info->items[i]->name.len,
 				      (const char *)info->items[i]->name.data);
-	if (r == 0 && m->n_items != info->n_items)
-		r = error_set(e, -EBADMSG, "the manifest names an item twice");
+	for (size_t i = 0; r == 0 && i < m->n_items; i++)
+		for (size_t k = 0; r == 0 && k < i; k++)
+			if (strcmp(m->items[i].name, m->items[k].name) == 0)
+				r = error_set(e, -EBADMSG, "the manifest names an item twice");
 	return r;
 }

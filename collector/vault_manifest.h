@@ -15,6 +15,9 @@ struct vault_manifest_item {
 struct vault_manifest {
 	uint8_t exhibit_id[VAULT_ID_LEN], order_id[VAULT_ID_LEN];
 	bool complete; /* what the host says; true when it says nothing */
+	char failure[256]; /* why it failed, as the host says; empty: it did not */
+	size_t n_unfinished; /* items that the host began and did not end */
+	char unfinished[VAULT_ITEMS_MAX][VAULT_NAME_MAX + 1];
 	size_t n_items;
 	struct vault_manifest_item items[VAULT_ITEMS_MAX];
 };

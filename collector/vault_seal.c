@@ -79,7 +79,9 @@ static void judge_manifest(struct draft *d, const void *data, size_t len)
 	if (vault_manifest_read(data, len, &m, &why) < 0 ||
 	    vault_manifest_compare(m, &d->info, &why) < 0)
 		lacks(d, "%s", why.text);
-	else if (!m->complete)
+	else if (m->failure[0] != '\0')
+		lacks(d, "the host could not take all of it: %s", m->failure);
+	else if (!m->complete || m->n_unfinished > 0)
 		lacks(d, "the host could not take all of it: its manifest says what is missing");
 }
 

@@ -44,7 +44,7 @@ struct call {
 	struct vault_upload *upload;
 	ZSTD_DCtx *z;
 	uint8_t *buffer; /* VAULT_CHUNK_BYTES */
-	uint64_t requests; /* after the start */
+	uint64_t requests, told; /* after the start; told: how many of them are durable */
 	bool receipt; /* sent: the call ends well */
 };
 
@@ -166,7 +166,7 @@ static int send_durable(struct call *c, struct error *e)
 		return r;
 	durable.item = d.item;
 	durable.offset = d.offset;
-	durable.requests = c->requests;
+	durable.requests = c->told = c->requests;
 	reply.kind_case = EXHIBIT__V1__UPLOAD_REPLY__KIND_DURABLE;
 	reply.durable = &durable;
 	return send_reply(c, &reply, e);
@@ -369,7 +369,8 @@ static int one_message(struct call *c, struct error *e)
 	if (r < 0 || c->upload == NULL)
 		return r;
 	unsynced = vault_upload_unsynced(c->upload);
-	if (unsynced >= SYNC_BYTES || (unsynced > 0 && queue_len(c->in) == 0 && m == NULL))
+	if (unsynced >= SYNC_BYTES ||
+	    (c->requests != c->told && queue_len(c->in) == 0 && m == NULL))
 		return send_durable(c, e);
 	return 0;
 }

@@ -316,6 +316,7 @@ def test_goes_on_after_a_broken_link(shared):
         for at, raw in list(item.chunks())[:4]:
             u.send(chunk(1, at, raw))
         u.wait_durable((1, 4 * MiB))
+        assert u.requests_durable == 5
     with shared.agent.upload() as u:
         u.send(start(order_id, exhibit_id))
         assert u.wait_durable() == (1, 4 * MiB)
@@ -324,6 +325,18 @@ def test_goes_on_after_a_broken_link(shared):
         assert "not spliced" in u.wait_ended().sentence
     shared.agent.once(order_id, exhibit_id, [item])
     assert shared.driver.object(item.sha256).read_bytes() == item.data
+
+
+def test_what_is_said_again_counts(shared):
+    """An agent that kept what was durable already, and waits for it, hears of it."""
+    order_id, exhibit_id, item = asked(), os.urandom(16), Item("a.raw", noise(2 * MiB, 14))
+    requests = [item_start(1, item), *(chunk(1, at, raw) for at, raw in item.chunks()), item_end(1, item)]
+    for _ in range(2):
+        with shared.agent.upload() as u:
+            u.send(start(order_id, exhibit_id), *requests)
+            u.wait(lambda: u.requests_durable == 4, "all to be durable")
+            assert u.durable[-1] == (2, 0)
+    shared.agent.once(order_id, exhibit_id, [item])
 
 
 def test_a_new_call_takes_over_from_one_that_lingers(shared):

@@ -163,7 +163,7 @@ class Upload:
                                            CHANNEL_OPTIONS)
         self.requests = queue.Queue(8)
         self.changed = threading.Condition()
-        self.durable, self.receipt, self.ended = [], None, None
+        self.durable, self.requests_durable, self.receipt, self.ended = [], 0, None, None
         self.call = self.channel.stream_stream(
             UPLOAD, request_serializer=lambda r: r if isinstance(r, bytes) else r.SerializeToString(),
             response_deserializer=exhibit_pb2.UploadReply.FromString)(self._outgoing())
@@ -193,6 +193,7 @@ class Upload:
                 with self.changed:
                     if reply.WhichOneof("kind") == "durable":
                         self.durable.append((reply.durable.item, reply.durable.offset))
+                        self.requests_durable = reply.durable.requests
                     else:
                         self.receipt = reply.receipt
                     self.changed.notify_all()

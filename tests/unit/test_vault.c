@@ -214,6 +214,12 @@ static const struct mismatch {
 	  INCOMPLETE, "is that of another order" },
 	{ "the host says so", "1 a.raw 5", ",\"complete\":false", NULL, INCOMPLETE,
 	  "the host could not take all of it" },
+	{ "the host says why", "1 a.raw 5", ",\"complete\":false,\"failure\":\"the process ended\"",
+	  NULL, INCOMPLETE, "the host could not take all of it: the process ended" },
+	{ "unfinished", "", ",\"complete\":true,\"unfinished_items\":[{\"name\":\"a.raw\"}]", NULL,
+	  INCOMPLETE, "its manifest says what is missing" },
+	{ "unfinished without a name", "1 a.raw 5", ",\"unfinished_items\":[{}]", NULL, INCOMPLETE,
+	  "an item has no name" },
 	{ "good", "1 a.raw 5", ",\"complete\":true,\"who\":[null]", NULL, SEALED, "" },
 };
 
