@@ -10,7 +10,7 @@
 #include "service.pb-c.h"
 
 struct ledger_watch {
-	char *path, *tenant;
+	char *path;
 	const struct authorities *authorities;
 	char *note; /* NULL: none is held */
 	size_t note_len;
@@ -22,14 +22,9 @@ static int open_update(const struct ledger_watch *w, const Exhibit__V1__LedgerUp
 		       int64_t now_s, struct checkpoint *ret, struct error *e)
 {
 	struct note_key key;
-	char middle[IDENTITY_PART_MAX + 16];
 	int r = ledger_cert_check(u->certificate.data, u->certificate.len, w->authorities, now_s,
 				  &key, e);
 
-	/* DOMAIN/TENANT/ledger/NAME */
-	(void)snprintf(middle, sizeof(middle), "/%s/ledger/", w->tenant);
-	if (r == 0 && strstr(key.name, middle) == NULL)
-		r = error_set(e, -EACCES, "the ledger '%s' is another tenant's", key.name);
 	if (r == 0)
 		r = checkpoint_open(&key, (const char *)u->checkpoint.data, u->checkpoint.len, ret,
 				    e);
@@ -76,17 +71,16 @@ static int load(struct ledger_watch *w, struct error *e)
 	return r;
 }
 
-int ledger_watch_open(const char *path, const char *tenant, const struct authorities *authorities,
+int ledger_watch_open(const char *path, const struct authorities *authorities,
 		      struct ledger_watch **ret, struct error *e)
 {
 	struct ledger_watch *w = calloc(1, sizeof(*w));
 
 	if (w != NULL) {
 		w->path = strdup(path);
-		w->tenant = strdup(tenant);
 		w->authorities = authorities;
 	}
-	int r = w == NULL || w->path == NULL || w->tenant == NULL ?
+	int r = w == NULL || w->path == NULL ?
 			error_set(e, -ENOMEM, "cannot watch the ledger: out of memory") :
 			load(w, e);
 
@@ -103,7 +97,6 @@ void ledger_watch_free(struct ledger_watch *w)
 	if (w == NULL)
 		return;
 	free(w->path);
-	free(w->tenant);
 	free(w->note);
 	free(w);
 }

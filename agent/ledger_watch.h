@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The newest checkpoint of the collector's ledger that this host has seen, and whether each later one follows
- * from it: a collector that was set back to an old copy, or that shows two histories, is contradicted. The first
- * checkpoint is taken as it comes. Orders thread. */
+ * from it: a collector that was set back to an old copy, or that shows two histories, is contradicted. The
+ * ledger is one for all tenants of a collector; the first checkpoint is taken as it comes. Orders thread. */
 #ifndef AGENT_LEDGER_WATCH_H
 #define AGENT_LEDGER_WATCH_H
 
@@ -16,9 +16,8 @@ struct ledger_watch;
 
 /* What is held, a LedgerUpdate as it came, lies in path (missing: nothing yet). authorities: borrowed. -EBADMSG:
  * the file is damaged. */
-MUST_CHECK int ledger_watch_open(const char *path, const char *tenant,
-				 const struct authorities *authorities, struct ledger_watch **ret,
-				 struct error *e);
+MUST_CHECK int ledger_watch_open(const char *path, const struct authorities *authorities,
+				 struct ledger_watch **ret, struct error *e);
 void ledger_watch_free(struct ledger_watch *w); /* NULL allowed */
 /* Take a LedgerUpdate. 0: held from now on, durably; -EALREADY: nothing new; -EBADMSG: not signed by a ledger that the order
  * authority named; -ECONNREFUSED: it contradicts what is held: ask ledger_watch_note for both; -EAGAIN: it comes

@@ -135,7 +135,7 @@ static int open_ledger(struct orders *o, struct error *e)
 	int r = orders_path(o, "checkpoint", path, e);
 
 	if (r == 0)
-		r = ledger_watch_open(path, o->c.host.tenant, o->c.authorities, &o->ledger, e);
+		r = ledger_watch_open(path, o->c.authorities, &o->ledger, e);
 	if (r < 0)
 		error_hint(e, "when the order authority or the ledger was replaced, remove it");
 	return r < 0 ? error_wrap(e, r,

@@ -131,7 +131,7 @@ static struct ledger_watch *open_watch(const struct authorities *a)
 	struct ledger_watch *w = NULL;
 	struct error e = { 0 };
 
-	if (ledger_watch_open(pki_path(&pki, "held", ""), FIXTURE_TENANT, a, &w, &e) < 0)
+	if (ledger_watch_open(pki_path(&pki, "held", ""), a, &w, &e) < 0)
 		fail_msg("%s", e.text);
 	return w;
 }
@@ -163,10 +163,6 @@ static const struct row {
 	  { .fork = SAME, .size = 20, .old = HELD, .cert = "second" },
 	  -EBADMSG,
 	  "does not count" },
-	{ "another tenant's",
-	  { .fork = SAME, .size = 20, .old = HELD, .cert = "tenant" },
-	  -EBADMSG,
-	  "is another tenant's" },
 	{ "of the fleet authority",
 	  { .fork = SAME, .size = 20, .old = HELD, .cert = "fleets" },
 	  -EBADMSG,
@@ -240,8 +236,7 @@ static void test_damaged(void **state)
 
 	(void)state;
 	assert_int_equal(files_replace(pki_path(&pki, "held", ""), "x", 1, 0600, &e), 0);
-	assert_int_equal(ledger_watch_open(pki_path(&pki, "held", ""), FIXTURE_TENANT, a, &w, &e),
-			 -EBADMSG);
+	assert_int_equal(ledger_watch_open(pki_path(&pki, "held", ""), a, &w, &e), -EBADMSG);
 	(void)unlink(pki_path(&pki, "held", ""));
 	w = open_watch(a);
 	assert_int_equal(ledger_watch_take(w, "x", 1, time(NULL), &e), -EBADMSG);
@@ -277,7 +272,6 @@ int main(void)
 	seal_key_public(sealing.key, public);
 	certify("order", FIXTURE_TENANT, public, "ledger");
 	certify("order", FIXTURE_TENANT, other, "second");
-	certify("order", "else", public, "tenant");
 	certify("fleet", FIXTURE_TENANT, public, "fleets");
 	failed = tests_run(&t, "ledger_watch");
 	sealing_end(&sealing);
