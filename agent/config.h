@@ -17,6 +17,7 @@ struct agent_config {
 	uint64_t critical_ring_bytes, bulk_ring_bytes;
 	struct option_list own_dirs;
 	bool fanotify, network, files;
+	uint64_t recorder_bytes, recorder_snap;
 	char *uplink_user;
 	uint64_t upload_rate;
 	struct option_list orders_allow, orders_deny, orders_approvals;

@@ -173,6 +173,8 @@ static void say_coverage(struct drain *d)
 	struct coverage *c = hooks_coverage(d->c.hooks);
 	struct encode_counters counters[COVERAGE_ROWS_MAX];
 
+	if (d->c.recorder != NULL)
+		recorder_coverage(d->c.recorder, d->now_ns, c);
 	losses_counters(d->losses, c, counters);
 	lanes_coverage(d->lanes, c, counters, d->now_ns);
 	d->covered_ns = d->now_ns;

@@ -8,6 +8,7 @@
 #include "agent/fanotify.h"
 #include "agent/hooks.h"
 #include "agent/own.h"
+#include "agent/recorder.h"
 #include "agent/sealer.h"
 
 #define DRAIN_GAPS_MAX 8
@@ -15,6 +16,7 @@
 struct drain_config {
 	struct hooks *hooks; /* borrowed until drain_stop */
 	struct fanotify *fanotify; /* the same; NULL: none */
+	const struct recorder *recorder; /* the same */
 	const struct own *own;
 	struct sealer *sealer;
 	const char *kernel, *machine, *machine_id; /* borrowed, for agent_start */

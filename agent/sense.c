@@ -17,6 +17,7 @@
 #include "agent/notify.h"
 #include "agent/orders.h"
 #include "agent/privilege.h"
+#include "agent/recorder.h"
 #include "agent/sealer.h"
 #include "proto/actions.h"
 #include "proto/authorities.h"
@@ -34,6 +35,7 @@ struct sense {
 	struct own own;
 	struct hooks *hooks;
 	struct fanotify *fanotify;
+	struct recorder *recorder;
 	struct sealer *sealer;
 	struct drain *drain;
 	struct mailbox mail; /* between sealer and orders */
@@ -131,6 +133,23 @@ static void open_fanotify(struct sense *s)
 		coverage_attached(coverage, CLASS_FILE_CHANGE, "modify, rename, unlink", 0,
 				  "fanotify", covered.partial ? covered.reason : NULL);
 	}
+}
+
+/* The same: it says so when it cannot. */
+static void open_recorder(struct sense *s)
+{
+	const struct recorder_config c = { .bytes = s->config->recorder_bytes,
+					   .snap = (uint32_t)s->config->recorder_snap };
+	struct coverage *coverage = hooks_coverage(s->hooks);
+	struct error why = { 0 };
+
+	if (c.bytes == 0)
+		coverage_failed(coverage, CLASS_AGENT, RECORDER_WHAT,
+				"switched off by recorder.bytes");
+	else if (recorder_open(&c, &s->recorder, &why) < 0)
+		coverage_failed(coverage, CLASS_AGENT, RECORDER_WHAT, "%s", why.text);
+	else
+		recorder_coverage(s->recorder, clock_boottime_ns(), coverage);
 }
 
 static void add_gap(struct drain_config *d, uint32_t where, uint64_t from_ns, uint64_t to_ns,
@@ -362,6 +381,7 @@ static int open_parts(struct sense *s, char **argv, struct error *e)
 	if (r < 0)
 		return r;
 	open_fanotify(s);
+	open_recorder(s);
 	r = privilege_drop_sense(e);
 	if (r == 0)
 		r = start_sealer(s, &d, &found, e);
@@ -370,6 +390,7 @@ static int open_parts(struct sense *s, char **argv, struct error *e)
 	read_machine(s);
 	d.hooks = s->hooks;
 	d.fanotify = s->fanotify;
+	d.recorder = s->recorder;
 	d.sealer = s->sealer;
 	d.kernel = s->kernel.release;
 	d.machine = s->kernel.machine;
@@ -386,6 +407,7 @@ static void close_parts(struct sense *s)
 	sealer_stop(s->sealer);
 	mailbox_release(&s->mail);
 	fanotify_close(s->fanotify);
+	recorder_close(s->recorder);
 	hooks_close(s->hooks);
 	own_release(&s->own);
 	if (s->control >= 0)
@@ -453,9 +475,11 @@ int sense_probe(const struct agent_config *config, struct error *e)
 
 	if (r == 0) {
 		open_fanotify(&s);
+		open_recorder(&s);
 		coverage_print(hooks_coverage(s.hooks), stdout);
 	}
 	fanotify_close(s.fanotify);
+	recorder_close(s.recorder);
 	hooks_close(s.hooks);
 	return r;
 }
