@@ -23,11 +23,10 @@ static const struct {
 	{ "uco-observable", "https://ontology.unifiedcyberontology.org/uco/observable/" },
 	{ "uco-tool", "https://ontology.unifiedcyberontology.org/uco/tool/" },
 	{ "uco-types", "https://ontology.unifiedcyberontology.org/uco/types/" },
-	{ "uco-vocabulary", "https://ontology.unifiedcyberontology.org/uco/vocabulary/" },
 	{ "xsd", "http://www.w3.org/2001/XMLSchema#" },
 };
 
-/* "kb:KIND-UUID", the UUID (version 8) from SHA-256(kind, NUL, bytes). */
+/* "kb:KIND-UUID", the UUID from SHA-256(kind, NUL, bytes), marked as version 5: UCO knows none later. */
 static const char *iri(const char *kind, const void *data, size_t len, char buf[static IRI_MAX])
 {
 	uint8_t text[600];
@@ -40,7 +39,7 @@ static const char *iri(const char *kind, const void *data, size_t len, char buf[
 	memcpy(text + at, data, len);
 	if (seal_sha256(text, at + len, &h) < 0)
 		memset(&h, 0, sizeof(h));
-	h.b[6] = (uint8_t)((h.b[6] & 0x0f) | 0x80);
+	h.b[6] = (uint8_t)((h.b[6] & 0x0f) | 0x50);
 	h.b[8] = (uint8_t)((h.b[8] & 0x3f) | 0x80);
 	(void)snprintf(buf, IRI_MAX,
 		       "kb:%s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
@@ -203,7 +202,7 @@ static void put_hash(struct json *j, const char *of, const struct seal_hash *sha
 		(void)snprintf(hex + 2 * i, 3, "%02x", sha256->b[i]);
 	open_key(j, "uco-observable:hash", '[');
 	begin_node(j, iri("hash", of, strlen(of), id), "uco-types:Hash");
-	typed(j, "uco-types:hashMethod", "uco-vocabulary:HashNameVocab", "SHA256");
+	json_text(j, "uco-types:hashMethod", "SHA256");
 	typed(j, "uco-types:hashValue", "xsd:hexBinary", hex);
 	json_close(j, '}');
 	json_close(j, ']');

@@ -270,6 +270,28 @@ struct bundle_file *bundle_files_find(const struct bundle_files *f, const char *
 	return f->n > 0 ? bsearch(&key, f->at, f->n, sizeof(*f->at), by_path) : NULL;
 }
 
+int bundle_file_load(const struct bundle_files *f, const struct bundle_file *file, uint64_t max,
+		     struct blob *ret, struct error *e)
+{
+	AUTO(free_ptr) uint8_t *buffer = malloc(READ_BYTES);
+	AUTO(close_fd) int own = -1;
+	struct seal_hash hash;
+	int fd = f->fd, r;
+
+	if (file->size > max)
+		return error_set(e, -EFBIG, "'%s' is too large", file->path);
+	*ret = (struct blob){ .data = malloc((size_t)file->size + 1), .len = (size_t)file->size };
+	if (!ret->data || !buffer)
+		return error_set(e, -ENOMEM, "cannot read '%s': %m", file->path);
+	if (!f->tar)
+		fd = own = openat(f->fd, file->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return error_set(e, -errno, "cannot open '%s': %m", file->path);
+	r = hash_range(fd, f->tar ? file->offset : 0, file->size, buffer, &hash, ret->data, e);
+	ret->data[ret->len] = '\0';
+	return r;
+}
+
 int bundle_file_range(const struct bundle_files *f, const struct bundle_file *file, uint64_t offset,
 		      uint64_t len, struct seal_hash *ret, struct error *e)
 {

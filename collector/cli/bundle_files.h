@@ -33,6 +33,9 @@ MUST_CHECK int bundle_files_read(const char *path, struct bundle_files *ret,
 				 void *ctx, struct error *e);
 void bundle_files_release(struct bundle_files *f);
 struct bundle_file *bundle_files_find(const struct bundle_files *f, const char *path);
+/* A file's bytes, at most max. -EFBIG. */
+MUST_CHECK int bundle_file_load(const struct bundle_files *f, const struct bundle_file *file,
+				uint64_t max, struct blob *ret, struct error *e);
 /* SHA-256 of len bytes at offset of a file. */
 MUST_CHECK int bundle_file_range(const struct bundle_files *f, const struct bundle_file *file,
 				 uint64_t offset, uint64_t len, struct seal_hash *ret,

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "collector/cli/outcome.h"
+#include "proto/authorities_x509.h"
 #include "proto/base/files.h"
 #include "proto/json.h"
 
@@ -87,25 +88,58 @@ static void tar_fault(void *ctx, const char *name, uint64_t from, uint64_t to, c
 	verify_fault(ctx, name, from, to, "%s", why);
 }
 
-/* The authority's file is read by its name: one from the bundle gets a name without a place. */
-static int load_authority(struct verify *v, struct error *e)
+/* The authority's file is read by its name: one from the bundle gets a name without a place. ret: NULL when it is
+ * none. */
+static int load_bundled(const struct verify *v, struct authorities **ret, struct error *e)
 {
+	AUTO(close_fd) int fd = memfd_create("authority", MFD_CLOEXEC);
 	char path[40];
-	int fd, r;
+	int r;
 
-	if (v->args->authority) {
-		v->trusted = true;
-		return authorities_load(NULL, v->args->authority, &v->order, e);
-	}
-	fd = memfd_create("authority", MFD_CLOEXEC);
+	*ret = NULL;
 	if (fd < 0)
 		return error_set(e, -errno, "cannot read the authority: %m");
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	r = files_write_all(fd, v->bundle.authority.data, v->bundle.authority.len, e);
-	if (r == 0 && lseek(fd, 0, SEEK_SET) == 0 && authorities_load(NULL, path, &v->order, e) < 0)
-		v->order = NULL; /* named by verify_ledger */
-	close_fd(&fd);
+	if (r == 0 && (lseek(fd, 0, SEEK_SET) < 0 || authorities_load(NULL, path, ret, NULL) < 0))
+		*ret = NULL;
 	return r;
+}
+
+static bool holds(const struct authorities *a, X509 *cert)
+{
+	X509 *own;
+
+	for (size_t i = 0; (own = authorities_certificate(a, IDENTITY_ORDER, i)) != NULL; i++)
+		if (X509_cmp(own, cert) == 0)
+			return true;
+	return false;
+}
+
+/* With one that is trusted, the bundle's is for others: still it must be the same. */
+static int load_authority(struct verify *v, struct error *e)
+{
+	AUTO(authorities_free_ptr) struct authorities *bundled = NULL;
+	X509 *cert = NULL;
+	bool same;
+	int r = load_bundled(v, &bundled, e);
+
+	if (r < 0 || !v->args->authority) {
+		v->order = TAKE(bundled); /* none: verify_ledger names it */
+		return r;
+	}
+	v->trusted = true;
+	r = authorities_load(NULL, v->args->authority, &v->order, e);
+	if (r < 0)
+		return r;
+	same = bundled != NULL;
+	for (size_t i = 0; same && (cert = authorities_certificate(bundled, IDENTITY_ORDER, i));
+	     i++)
+		same = holds(v->order, cert);
+	if (!same)
+		verify_fault(v, "keys/order-ca.crt", 0, v->bundle.authority.len,
+			     "it is not the authority that you trust");
+	return 0;
 }
 
 static int check_bundle(struct verify *v, struct error *e)

@@ -7,6 +7,7 @@
 #include "collector/cli/verify.h"
 
 #define SUMS "SHA256SUMS"
+#define CHUNKS_MAX GiB(1) /* of an item of 10 TiB */
 
 /* ---- from files to the bundle ---- */
 
@@ -246,15 +247,16 @@ static int locate_in(struct verify *v, struct bundle_file *f, FILE *in, const ch
 int verify_locate(struct verify *v, struct bundle_file *f, const char *why, struct error *e)
 {
 	struct bundle_file *chunks = chunks_of(v, f);
-	AUTO(free_ptr) char *text = NULL;
+	AUTO(blob_release) struct blob text = { 0 };
 	bool found = false;
 	FILE *in;
 	int r = 0;
 
 	if (f->faulty)
 		return 0;
-	if (chunks && chunks->bytes.data && chunks->bytes.len > 0) {
-		in = fmemopen(chunks->bytes.data, chunks->bytes.len, "r");
+	if (chunks && chunks->size > 0 &&
+	    bundle_file_load(&v->files, chunks, CHUNKS_MAX, &text, NULL) == 0) {
+		in = fmemopen(text.data, text.len, "r");
 		if (!in)
 			return no_memory(e);
 		r = locate_in(v, f, in, why, &found, e);
