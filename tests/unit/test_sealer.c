@@ -22,6 +22,7 @@ struct world {
 	struct sealing s;
 	struct sealer *sealer;
 	struct link *link; /* the uplink's end */
+	struct mailbox mail;
 	uint64_t sequence;
 	int epochs;
 };
@@ -42,6 +43,7 @@ static void begin_with(struct world *w, uint64_t journal_bytes, enum journal_pol
 				   .host_id = { .len = 4, .b = "host" },
 				   .host_name = { .len = 3, .b = "web" },
 				   .boot_id = BOOT,
+				   .mail = &w->mail,
 				   .stop_timeout_ms = WAIT_MS };
 	char dir[96], key[96];
 	struct journal_config j = { .dir = dir,
@@ -53,6 +55,7 @@ static void begin_with(struct world *w, uint64_t journal_bytes, enum journal_pol
 
 	*w = (struct world){ .sequence = 0 };
 	sealing_begin(&w->s);
+	assert_int_equal(mailbox_init(&w->mail, NULL), 0);
 	(void)snprintf(dir, sizeof(dir), "%s/journal", w->s.dir);
 	(void)snprintf(key, sizeof(key), "%s/seal.pem", w->s.dir);
 	assert_int_equal(seal_key_load(key, &c.key, NULL), 0);
@@ -85,6 +88,7 @@ static void connect_uplink(struct world *w)
 static void end(struct world *w)
 {
 	sealer_stop(w->sealer);
+	mailbox_release(&w->mail);
 	link_free(w->link);
 	sealing_end(&w->s);
 }
@@ -416,6 +420,105 @@ static void cuts_off_who_breaks_the_rules(void **state)
 	end(&w);
 }
 
+static void expect_mail(struct world *w, bool new_link, enum link_kind kind, const char *body)
+{
+	struct mail *m = queue_pop(w->mail.in, WAIT_MS);
+
+	assert_non_null(m);
+	assert_int_equal(m->new_link, new_link);
+	if (!new_link) {
+		assert_int_equal(m->kind, kind);
+		assert_int_equal(m->len, strlen(body));
+		assert_memory_equal(m->body, body, m->len);
+	}
+	mail_free(m);
+}
+
+static void send_body(struct world *w, enum link_kind kind, const char *body)
+{
+	assert_int_equal(link_send(w->link, &(struct link_message){ .kind = kind,
+								    .body = (const uint8_t *)body,
+								    .len = strlen(body) }),
+			 0);
+}
+
+/* What is not the sealer's goes on to the orders thread, and back; with its descriptor. */
+static void carries_mail(void **state)
+{
+	struct world w;
+	int pipes[2];
+	char byte = 0;
+
+	(void)state;
+	begin(&w, MiB(2), JOURNAL_DROP_OLDEST_BULK);
+	/* Without a link it is of no use to anybody. */
+	assert_int_equal(pipe(pipes), 0);
+	assert_true(queue_try_push(w.mail.out, mail_new(LINK_UPLOAD, "s", 1, pipes[0])));
+	connect_uplink(&w);
+	expect_mail(&w, true, LINK_KINDS, "");
+	send_body(&w, LINK_ORDER, "order");
+	send_body(&w, LINK_REVOCATIONS, "list");
+	expect_mail(&w, false, LINK_ORDER, "order");
+	expect_mail(&w, false, LINK_REVOCATIONS, "list");
+	(void)close(pipes[1]);
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(write(pipes[1], "y", 1), 1);
+	assert_true(queue_try_push(w.mail.out, mail_new(LINK_STEP, "step", 4, -1)));
+	assert_true(queue_try_push(w.mail.out, mail_new(LINK_UPLOAD, "start", 5, pipes[0])));
+	assert_memory_equal(receive(&w, LINK_STEP).body, "step", 4);
+	assert_memory_equal(receive(&w, LINK_UPLOAD).body, "start", 5);
+	int fd = link_take_fd(w.link);
+
+	assert_int_equal(read(fd, &byte, 1), 1);
+	assert_int_equal(byte, 'y');
+	(void)close(fd);
+	(void)close(pipes[1]);
+	connect_uplink(&w);
+	expect_mail(&w, true, LINK_KINDS, "");
+	end(&w);
+}
+
+/* A flood of orders holds up nothing: what the orders thread does not take is lost to it. */
+static void mail_never_stops_sealing(void **state)
+{
+	struct world w;
+
+	(void)state;
+	begin(&w, MiB(2), JOURNAL_DROP_OLDEST_BULK);
+	connect_uplink(&w);
+	for (size_t i = 0; i < 4 * MAIL_MAX; i++)
+		send_body(&w, LINK_ORDER, "order");
+	put(&w, BATCH_LANE_CRITICAL, 1, 9, 0);
+	assert_int_equal(link_send(w.link, &(struct link_message){ .kind = LINK_WANT,
+								   .lane = BATCH_LANE_CRITICAL }),
+			 0);
+	assert_int_equal(receive(&w, LINK_BATCH).position, 1);
+	assert_int_equal(queue_len(w.mail.in), MAIL_MAX);
+	end(&w);
+}
+
+static void names_the_checkpoint(void **state)
+{
+	struct world w;
+	struct batch_view v;
+	struct seal_hash hash = { { 1, 2, 3 } };
+	struct link_message m;
+
+	(void)state;
+	begin(&w, MiB(2), JOURNAL_DROP_OLDEST_BULK);
+	connect_uplink(&w);
+	sealer_checkpoint(w.sealer, &hash);
+	put(&w, BATCH_LANE_CRITICAL, 1, 9, 0);
+	assert_int_equal(link_send(w.link, &(struct link_message){ .kind = LINK_WANT,
+								   .lane = BATCH_LANE_CRITICAL }),
+			 0);
+	m = receive(&w, LINK_BATCH);
+	assert_int_equal(batch_parse(m.body, m.len, w.s.arena, &v, NULL), 0);
+	assert_true(v.header.has_checkpoint);
+	assert_memory_equal(&v.header.last_checkpoint, &hash, sizeof(hash));
+	end(&w);
+}
+
 int main(void)
 {
 	static struct tests t;
@@ -425,6 +528,9 @@ int main(void)
 	ADD_TEST(&t, a_frame_that_is_none_is_a_loss_and_stops_no_lane);
 	ADD_TEST(&t, cuts_off_who_breaks_the_rules);
 	ADD_TEST(&t, seals_what_is_put_just_before_the_stop);
+	ADD_TEST(&t, mail_never_stops_sealing);
+	ADD_TEST(&t, carries_mail);
+	ADD_TEST(&t, names_the_checkpoint);
 	ADD_TEST(&t, chains_what_it_seals);
 	ADD_TEST(&t, stops_after_the_last_acknowledgement);
 	return tests_run(&t, "sealer");
