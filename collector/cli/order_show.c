@@ -147,17 +147,39 @@ void order_step_json(FILE *out, const Exhibit__V1__Order *o, const Exhibit__V1__
 	json_line(&j);
 }
 
+/* "2.9 MiB" */
+static void put_size(FILE *out, uint64_t n)
+{
+	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
+	double v = (double)n;
+	size_t unit = 0;
+
+	for (; v >= 1024 && unit + 1 < ARRAY_LEN(units); unit++)
+		v /= 1024;
+	(void)fprintf(out, unit ? "%.1f %s" : "%.0f %s", v, units[unit]);
+}
+
 void order_step_note(const Exhibit__V1__OrderStep *step, char *buf, size_t size)
 {
+	FILE *out = fmemopen(buf, size, "w");
+	const char *between = "";
 	char id[ORDER_ID_TEXT];
-	int n = 0;
 
 	buf[0] = '\0';
-	if (step->exhibit_id.len)
-		n = snprintf(buf, size, "exhibit %s ", order_id_text(&step->exhibit_id, id));
-	if (step->bytes_done && n >= 0 && (size_t)n < size)
-		n += snprintf(buf + n, size - (size_t)n, "%" PRIu64 " bytes ", step->bytes_done);
-	if (step->reason.len && n >= 0 && (size_t)n < size)
-		(void)snprintf(buf + n, size - (size_t)n, "%.*s", (int)step->reason.len,
-			       (const char *)step->reason.data);
+	if (!out)
+		return;
+	if (step->exhibit_id.len) {
+		(void)fprintf(out, "exhibit %s", order_id_text(&step->exhibit_id, id));
+		between = ", ";
+	}
+	if (step->bytes_done) {
+		(void)fputs(between, out);
+		put_size(out, step->bytes_done);
+		between = ", ";
+	}
+	if (step->reason.len)
+		(void)fprintf(out, "%s%.*s", between, (int)step->reason.len,
+			      (const char *)step->reason.data);
+	(void)fclose(out);
+	buf[size - 1] = '\0';
 }

@@ -38,8 +38,9 @@ static void add_person(struct table *t, const ProtobufCBinaryData *name)
 		table_add_bytes(t, COLOR_NONE, name->data, name->len);
 }
 
+/* all: who did this step; else whose order it is. */
 static void add_row(struct table *t, const struct found_order *x,
-		    const Exhibit__V1__OrderStep *step)
+		    const Exhibit__V1__OrderStep *step, bool all)
 {
 	const char *kind = order_kind_name(step->kind);
 	char at[CLOCK_TEXT_MAX], id[ORDER_ID_TEXT], note[ERROR_TEXT_MAX + 512];
@@ -51,7 +52,7 @@ static void add_row(struct table *t, const struct found_order *x,
 	table_add_bytes(t, COLOR_NONE, step->host_id.data, step->host_id.len);
 	table_add(t, order_state_color(step->state), "%s", order_state_name(step->state));
 	table_add_bytes(t, COLOR_NONE, step->case_id.data, step->case_id.len);
-	add_person(t, step->actor.len || !x->order ? &step->actor : &x->order->requester);
+	add_person(t, !x->order || (all && step->actor.len) ? &step->actor : &x->order->requester);
 	table_add_bytes(t, COLOR_NONE, note, strlen(note));
 }
 
@@ -86,7 +87,7 @@ static void show(const struct args *a, const struct found_orders *f, bool all, s
 				continue;
 			o->rows++;
 			if (s.table)
-				add_row(t, &f->at[i], step);
+				add_row(t, &f->at[i], step, all);
 			else
 				order_step_json(s.out, f->at[i].order, step, NULL);
 		}
