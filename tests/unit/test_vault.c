@@ -490,6 +490,9 @@ static void a_hold_of_what_arrives(void **state)
 	AUTO(free_ptr) char *m = vault_world_manifest(w, "1 a.raw 5", "");
 
 	assert_int_equal(vault_world_seal(w, m), 0);
+	info = vault_world_info(w);
+	assert_true(info->hold);
+	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
 	vault_world_close(w);
 	vault_world_open(w);
 	info = vault_world_info(w);
@@ -602,6 +605,7 @@ static void torn(void **state)
 {
 	const struct tear *row = *state;
 	struct vault_world *w = vault_world_new();
+	char first[2048];
 
 	for (int again = 0; again < 2; again++) {
 		w->begin.exhibit_id[0] = (uint8_t)again;
@@ -618,12 +622,23 @@ static void torn(void **state)
 			vault_world_now_ns = INT64_MAX / 2;
 			vault_tick(w->v);
 			state_is(w, INCOMPLETE, row->reason);
+			vault_world_close(w);
+			if (vault_world_check(w, first) != 0)
+				fail_msg("%s", first);
 			break;
 		}
 		vault_world_begin(w, row->begin);
 		if (row->begin == 0) {
 			assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
 			assert_int_equal(w->durable.offset, row->offset);
+			/* What is added stands where the torn end was. */
+			vault_world_chunks(w, 1, row->offset, 2 * VAULT_CHUNK_BYTES + 3);
+			assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
+			vault_world_close(w);
+			vault_world_open(w);
+			vault_world_begin(w, 0);
+			assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
+			assert_int_equal(w->durable.offset, 2 * VAULT_CHUNK_BYTES + 3);
 		}
 		vault_world_close(w);
 	}
@@ -810,6 +825,32 @@ static void check_names_it(void **state)
 	end(w);
 }
 
+/* Its chunks are told from those of another item. */
+static void check_names_the_chunk_of_the_right_item(void **state)
+{
+	struct vault_world *w = *state;
+	Exhibit__V1__ExhibitInfo *info;
+	char path[PATH_MAX], first[2048];
+
+	vault_world_begin(w, 0);
+	vault_world_item(w, 1, "a.raw", 3 * VAULT_CHUNK_BYTES);
+	vault_world_item(w, 2, "b.raw", 3 * VAULT_CHUNK_BYTES);
+	AUTO(free_ptr) char *m = vault_world_manifest(w, "1 a.raw 3145728, 2 b.raw 3145728", "");
+
+	assert_int_equal(vault_world_seal(w, m), 0);
+	info = vault_world_info(w);
+	vault_object_path(w->v, &w->begin.tenant, info->items[1]->sha256.data, path);
+	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
+	vault_world_close(w);
+	AUTO(close_fd) int fd = open(path, O_RDWR);
+
+	assert_int_equal(pwrite(fd, "!", 1, 2 * VAULT_CHUNK_BYTES + 9), 1);
+	assert_int_equal(vault_world_check(w, first), 1);
+	assert_non_null(
+		strstr(first, "item 'b.raw' is damaged, first at bytes 2097152 to 3145727"));
+	end(w);
+}
+
 static void check_without_a_vault(void **state)
 {
 	uint64_t faults;
@@ -843,6 +884,7 @@ int main(void)
 		a_full_disk_is_waited_out,
 		an_exhibit_has_a_largest_size,
 		one_collector_at_a_time,
+		check_names_the_chunk_of_the_right_item,
 	};
 	static struct tests t;
 
