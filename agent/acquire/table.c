@@ -18,6 +18,9 @@ static const struct acquire_kind kinds[] = {
 	{ EXHIBIT__V1__ORDER_KIND__ORDER_CHANGES, "changes", FILE_CAPS, false, acquire_changes },
 	{ EXHIBIT__V1__ORDER_KIND__ORDER_DISK, "disk",
 	  CAP(SYS_ADMIN) | CAP(SYS_PTRACE) | CAP(DAC_READ_SEARCH), true, acquire_disk },
+	{ EXHIBIT__V1__ORDER_KIND__ORDER_CORE, "core",
+	  CAP(SYS_PTRACE) | CAP(SYS_ADMIN) | CAP(DAC_READ_SEARCH) | CAP(IPC_LOCK), false,
+	  acquire_core },
 	{ .name = NULL }, /* the end */
 };
 
