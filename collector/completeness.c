@@ -142,10 +142,24 @@ static void say_never(const struct host_info *host, struct missing_list *l)
 			       "the host is enrolled and has never sent anything");
 }
 
-/* Enrolled only after the time asked for, so that nothing can be missed of it. */
-static bool enrolled_later(const struct completeness_question *q, const struct host_info *host)
+/* Where the host's record begins: what it journaled before the collector knew it counts, too. INT64_MAX: it
+ * has none. */
+static int64_t record_begins(const struct completeness_question *q)
 {
-	return host->first_seen_ns && host->first_seen_ns >= q->until_ns;
+	int64_t begins = INT64_MAX;
+
+	for (size_t i = 0; i < q->n_streams; i++)
+		if (q->streams[i].first_wall_ns < begins)
+			begins = q->streams[i].first_wall_ns;
+	return begins;
+}
+
+/* Enrolled only after the time asked for, so that nothing can be missed of it, nor anything be told. */
+static bool enrolled_later(const struct completeness_question *q, const struct host_info *host,
+			   int64_t begins_ns)
+{
+	return host->first_seen_ns && host->first_seen_ns >= q->until_ns &&
+	       begins_ns >= q->until_ns;
 }
 
 /* Returns how far the host's lane is complete. */
@@ -290,6 +304,7 @@ static void check_removed(const struct completeness_question *q, struct missing_
 void completeness_compute(const struct completeness_question *q, struct completeness *ret,
 			  struct missing_list *missing)
 {
+	int64_t earliest = INT64_MAX;
 	size_t hint = 0;
 
 	*ret = (struct completeness){ .since_ns = q->since_ns,
@@ -299,12 +314,15 @@ void completeness_compute(const struct completeness_question *q, struct complete
 	for (size_t i = 0; i < q->n_hosts; i++) {
 		const struct host_info *host = &q->hosts[i];
 		struct completeness_question own = *q;
-		int64_t reached = 0;
+		int64_t reached = 0, begins;
 
 		own.n_streams = streams_of(q, host, &hint);
 		own.streams = q->streams + (hint - own.n_streams);
-		if (!own.n_streams && enrolled_later(q, host))
+		begins = record_begins(&own);
+		if (enrolled_later(q, host, begins))
 			continue;
+		if (begins < earliest)
+			earliest = begins;
 		ret->hosts++;
 		if (own.n_streams)
 			reached = check_host(&own, host, missing);
@@ -313,4 +331,7 @@ void completeness_compute(const struct completeness_question *q, struct complete
 		if (reached < ret->until_ns)
 			ret->until_ns = reached;
 	}
+	/* Of the time before any record no answer is complete; "from the beginning" says so by itself. */
+	if (q->since_ns > 0 && earliest != INT64_MAX && earliest > q->since_ns)
+		ret->since_ns = earliest;
 }

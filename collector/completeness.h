@@ -53,7 +53,7 @@ struct completeness_question {
 
 struct completeness {
 	uint64_t hosts;
-	int64_t since_ns;
+	int64_t since_ns; /* as asked, or where the first of these hosts' records begins, if that is later */
 	int64_t until_ns; /* complete up to here on all hosts */
 };
 

@@ -43,8 +43,9 @@ void outcome_completeness(struct outcome *o, const Exhibit__V1__Completeness *c)
 	(void)outcome_time(c->since_ns, 0, since);
 	(void)outcome_time(c->until_ns, 0, until);
 	if (c->missing_total == 0) {
-		(void)fprintf(stderr, "complete for %" PRIu64 " host%s, %s to %s\n", c->hosts,
-			      plural, c->since_ns ? since : "from the beginning", until);
+		(void)fprintf(stderr, "complete for %" PRIu64 " host%s, %s to %s%s\n", c->hosts,
+			      plural, c->since_ns ? since : "from the beginning", until,
+			      c->hosts ? "" : "; no host was recorded then");
 	} else {
 		o->incomplete = true;
 		(void)fprintf(stderr,

@@ -60,6 +60,7 @@ static const struct row {
 	/* asked */
 	struct store_removed removed;
 	int64_t shown_since;
+	int64_t complete_since; /* wanted; 0: as asked */
 } rows[] = {
 	{ .name = "enrolled and never heard of",
 	  .hosts = { HOST("a", false, 0) },
@@ -333,7 +334,7 @@ static const struct row {
 	  .lanes = BOTH,
 	  .removed = REMOVED,
 	  .shown_since = INT64_MIN,
-	  .counted = 1,
+	  .counted = 0,
 	  .complete_until = SEC(2) },
 	{ .name = "cut to newer than what was removed",
 	  .hosts = { HOST("a", true, 10) },
@@ -384,6 +385,48 @@ static const struct row {
 	  .hosts = { HOST("a", true, 10), HOST("b", true, 600) },
 	  .n_hosts = 2,
 	  .streams = { LANES("a", 10, 999) },
+	  .n_streams = 2,
+	  .since = SEC(100),
+	  .until = SEC(500),
+	  .lanes = BOTH,
+	  .counted = 1,
+	  .complete_until = SEC(500) },
+	{ .name = "a record that begins within the time asked for",
+	  .hosts = { HOST("a", true, 11) },
+	  .n_hosts = 1,
+	  .streams = { LANES("a", 10, 999) },
+	  .n_streams = 2,
+	  .since = SEC(2),
+	  .until = OPEN,
+	  .lanes = BOTH,
+	  .counted = 1,
+	  .complete_until = SEC(999),
+	  .complete_since = SEC(10) },
+	{ .name = "the first of two records that begin within the time asked for",
+	  .hosts = { HOST("a", true, 600), HOST("b", true, 10) },
+	  .n_hosts = 2,
+	  .streams = { LANES("a", 600, 999), LANES("b", 10, 999) },
+	  .n_streams = 4,
+	  .since = SEC(2),
+	  .until = OPEN,
+	  .lanes = BOTH,
+	  .counted = 2,
+	  .complete_until = SEC(999),
+	  .complete_since = SEC(10) },
+	{ .name = "a record that begins after the time asked for",
+	  .hosts = { HOST("a", true, 600) },
+	  .n_hosts = 1,
+	  .streams = { LANES("a", 590, 999) },
+	  .n_streams = 2,
+	  .since = SEC(100),
+	  .until = SEC(500),
+	  .lanes = BOTH,
+	  .counted = 0,
+	  .complete_until = SEC(500) },
+	{ .name = "journaled before the collector knew the host",
+	  .hosts = { HOST("a", true, 600) },
+	  .n_hosts = 1,
+	  .streams = { LANES("a", 100, 999) },
 	  .n_streams = 2,
 	  .since = SEC(100),
 	  .until = SEC(500),
@@ -458,6 +501,7 @@ static void run_row(void **state)
 	assert_int_equal(c.hosts, row->counted);
 	assert_int_equal(missing.total, row->missing);
 	assert_true(c.until_ns == row->complete_until);
+	assert_true(c.since_ns == (row->complete_since ? row->complete_since : row->since));
 	if (row->reason && !strstr(missing.items[0].reason, row->reason))
 		fail_msg("%s", missing.items[0].reason);
 	for (size_t i = 0; i < missing.n; i++)
