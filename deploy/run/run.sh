@@ -11,7 +11,10 @@ mkdir -p "$build/run" || exit 1
 run=$(cd "$build/run" && pwd)
 bin=$(cd "$build/bin" && pwd) || exit 1
 certs=$run/certs
-host_id=$(cat /etc/machine-id 2>/dev/null || hostname)
+host_id=$(cat /etc/machine-id 2>/dev/null)
+case $host_id in
+'' | uninitialized) host_id=$(hostname) ;; # as images have it before their first boot, and containers for ever
+esac
 user_name=$(id -un)
 renew_every=1800 # seconds
 uplink_uid=64815 # nobody's: of the range that systemd keeps for dynamic users

@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -27,10 +28,10 @@ class Run:
             (folder / "bin").symlink_to(BUILD / "bin")
         self.process = None
 
-    def start(self):
+    def start(self, within=()):
         self.output = open(self.build / "output", "ab")
         # Tests that run in a shell's background ignore Ctrl-C, and so would all that they start.
-        self.process = subprocess.Popen([SCRIPT], env={**self.env, "B": str(self.build)}, stdout=self.output,
+        self.process = subprocess.Popen([*within, SCRIPT], env={**self.env, "B": str(self.build)}, stdout=self.output,
                                         stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
                                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         self.shown = len(self.text)
@@ -191,6 +192,22 @@ def test_same_folder_twice_is_refused(runs, tmp_path):
     assert second.returncode == 2
     assert "another 'make run' has" in second.stderr
     one.sees("still-there")
+
+
+@pytest.mark.parametrize("text", ["", "uninitialized\n"])
+def test_a_machine_without_an_id_goes_by_its_name(text, need_bpf, tmp_path):
+    """/etc/machine-id of images before their first boot, and of most containers."""
+    (tmp_path / "machine-id").write_text(text)
+    one = Run(tmp_path / "b")
+    try:
+        one.start(["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/machine-id && exec "$@"',
+                   tmp_path / "machine-id"])
+        one.sees("nameless")
+        (host,) = one.ask("hosts")
+        assert host["host"]["id"] == socket.gethostname()
+        assert one.interrupt() == 0
+    finally:
+        one.end()
 
 
 def validity(crt):
