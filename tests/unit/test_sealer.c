@@ -137,6 +137,7 @@ static struct link_message receive(struct world *w, enum link_kind kind)
 	while (clock_monotonic_ns() < end_ns) {
 		struct pollfd fd = { .fd = link_fd(w->link), .events = POLLIN };
 
+		assert_int_equal(link_flush(w->link), 0);
 		while ((r = link_receive(w->link, &m)) > 0)
 			if (m.kind == kind)
 				return m;
