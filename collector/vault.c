@@ -273,6 +273,7 @@ int vault_open(const struct vault_config *c, struct vault **ret, struct error *e
 	v->lock_fd = -1;
 	(void)pthread_mutex_init(&v->lock, NULL);
 	(void)pthread_mutex_init(&v->moving, NULL);
+	(void)pthread_mutex_init(&v->objects, NULL);
 	r = files_mkdirs(v->dir, 0700, e);
 	if (r == 0)
 		r = take_lock(v, e);
@@ -301,6 +302,7 @@ void vault_close(struct vault *v)
 	close_fd(&v->lock_fd);
 	(void)pthread_mutex_destroy(&v->lock);
 	(void)pthread_mutex_destroy(&v->moving);
+	(void)pthread_mutex_destroy(&v->objects);
 	free(v->dir);
 	free(v);
 }

@@ -43,6 +43,8 @@ struct vault {
 	pthread_mutex_t lock; /* of the table and what stands in it, held for copies only */
 	pthread_mutex_t
 		moving; /* a folder goes from incoming/ to exhibits/, or hold.json is written */
+	/* Whether an object is needed is decided and done under this: by who seals, and by who removes. */
+	pthread_mutex_t objects;
 	struct vault_entry **at;
 	size_t n, size;
 	atomic_bool stopping, archives;

@@ -58,9 +58,12 @@ int vault_remove_finish(struct vault *v, const struct batch_name *tenant,
 
 	vault_tenant_path(v, tenant, folder, "removing", id, NULL);
 	r = vault_record_get(folder, &record, e);
-	for (size_t i = 0; r == 0 && i < record.info->n_items; i++)
+	for (size_t i = 0; r == 0 && i < record.info->n_items; i++) {
+		(void)pthread_mutex_lock(&v->objects);
 		if (!is_shared(v, tenant, id, &record.info->items[i]->sha256))
 			r = remove_object(v, tenant, &record.info->items[i]->sha256, e);
+		(void)pthread_mutex_unlock(&v->objects);
+	}
 	vault_record_release(&record);
 	/* The record went already, or is damaged: its objects then stay, and `check` names them. */
 	if (r == 0 || r == -ENOENT || r == -EBADMSG)

@@ -153,29 +153,29 @@ static int compare_files(const char *a, const char *b, bool *ret_same)
 	return 0;
 }
 
-/* The object is there: the same bytes, or what a fault left of them, which are replaced. */
-static int link_existing(const char *from, const char *to, struct error *e)
+/* 1: the object is there with the same bytes. What a fault left of it is replaced. */
+static int look_for_object(const char *from, const char *to, struct error *e)
 {
-	char other[PATH_MAX + 8];
 	bool same = false;
-	int r = compare_files(from, to, &same);
+	int r;
 
+	if (access(to, F_OK) < 0)
+		return 0;
+	r = compare_files(from, to, &same);
 	if (r < 0)
 		return error_set(e, r, "cannot compare '%s' with '%s': %m", from, to);
-	if (same)
-		return 0;
-	log_error("an object of the vault was damaged and is replaced", KV_STR("object", to));
-	(void)snprintf(other, sizeof(other), "%s.new", to);
-	(void)unlink(other);
-	vault_protect(to, false);
-	if (link(from, other) < 0 || rename(other, to) < 0)
-		return error_set(e, -errno, "cannot replace '%s': %m", to);
-	return 0;
+	if (!same) {
+		log_error("an object of the vault was damaged and is replaced",
+			  KV_STR("object", to));
+		vault_protect(to, false);
+	}
+	return same;
 }
 
-static int link_object(const char *from, const char *to, struct error *e)
+static int move_object(const char *from, const char *to, struct error *e)
 {
 	AUTO(close_fd) int fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int r;
 
 	/* Done by an earlier try. */
 	if (fd < 0 && errno == ENOENT && access(to, F_OK) == 0)
@@ -184,11 +184,10 @@ static int link_object(const char *from, const char *to, struct error *e)
 		return error_set(e, -errno, "cannot open '%s': %m", from);
 	if (fchmod(fd, 0444) < 0 || fsync(fd) < 0)
 		return error_set(e, -errno, "cannot make '%s' read-only: %m", from);
-	if (link(from, to) == 0)
-		return 0;
-	if (errno != EEXIST)
-		return error_set(e, -errno, "cannot link '%s' to '%s': %m", from, to);
-	return link_existing(from, to, e);
+	r = look_for_object(from, to, e);
+	if (r == 0 && rename(from, to) < 0)
+		r = error_set(e, -errno, "cannot move '%s' to '%s': %m", from, to);
+	return r < 0 ? r : 0; /* a second copy goes with drop_rest */
 }
 
 static int sync_parent(const char *path, struct error *e)
@@ -202,8 +201,7 @@ static int sync_parent(const char *path, struct error *e)
 	return files_sync_dir(folder, e);
 }
 
-static int store_object(const struct vault *v, const struct vault_entry *entry, size_t n,
-			struct error *e)
+static int store_object(struct vault *v, const struct vault_entry *entry, size_t n, struct error *e)
 {
 	const Exhibit__V1__ItemInfo *item = entry->record.info->items[n];
 	char from[PATH_MAX], to[PATH_MAX], leaf[16], folder[PATH_MAX];
@@ -214,8 +212,12 @@ static int store_object(const struct vault *v, const struct vault_entry *entry, 
 	vault_object_path(v, &entry->tenant, item->sha256.data, to);
 	(void)snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(to, '/') - to), to);
 	r = files_mkdirs(folder, 0700, e);
-	if (r == 0)
-		r = link_object(from, to, e);
+	if (r == 0) {
+		/* The record is in the table: who removes sees from now on that the object is needed. */
+		(void)pthread_mutex_lock(&v->objects);
+		r = move_object(from, to, e);
+		(void)pthread_mutex_unlock(&v->objects);
+	}
 	if (r == 0)
 		r = files_sync_dir(folder, e);
 	return r == 0 ? sync_parent(folder, e) : r;
@@ -282,8 +284,9 @@ struct dropping {
 	struct error *e;
 };
 
-/* Items are files named by their number; some may have been begun and never told to be durable. */
-static int drop_link(void *ctx, const char *name)
+/* Items are files named by their number: those of which the bytes were there already, or that were begun and
+ * never told to be durable. */
+static int drop_one(void *ctx, const char *name)
 {
 	const struct dropping *d = ctx;
 	char path[PATH_MAX + 32];
@@ -294,12 +297,12 @@ static int drop_link(void *ctx, const char *name)
 	return unlink(path) < 0 ? error_set(d->e, -errno, "cannot remove '%s': %m", path) : 0;
 }
 
-static int drop_links(const struct vault *v, const struct vault_entry *entry, struct error *e)
+static int drop_rest(const struct vault *v, const struct vault_entry *entry, struct error *e)
 {
 	char folder[PATH_MAX];
 
 	vault_tenant_path(v, &entry->tenant, folder, "incoming", entry->id, NULL);
-	return vault_each_name(folder, drop_link, &(struct dropping){ folder, e }, e);
+	return vault_each_name(folder, drop_one, &(struct dropping){ folder, e }, e);
 }
 
 static int move_folder(struct vault *v, struct vault_entry *entry, struct error *e)
@@ -352,7 +355,7 @@ int vault_seal_finish(struct vault *v, struct vault_entry *entry, struct error *
 	if (r == 0)
 		r = add_leaf(v, entry, e);
 	if (r == 0)
-		r = drop_links(v, entry, e);
+		r = drop_rest(v, entry, e);
 	if (r == 0)
 		r = move_folder(v, entry, e);
 	if (r < 0)
