@@ -50,7 +50,7 @@ int ledger_newest(struct ledger *l, char **ret_note, uint64_t *ret_size, struct 
 	return 0;
 }
 
-static uint64_t newest_size(struct ledger *l)
+uint64_t ledger_size(struct ledger *l)
 {
 	uint64_t size;
 
@@ -75,7 +75,7 @@ static int ask(struct ledger *l, const struct question *q, struct error *e)
 	for (int i = 0; r == -ENOENT && i < TRIES; i++) {
 		struct tlog_source s = tiles_source(t);
 
-		*t = (struct tiles_reader){ .dirfd = l->dirfd, .size = newest_size(l) };
+		*t = (struct tiles_reader){ .dirfd = l->dirfd, .size = ledger_size(l) };
 		if (q->size > t->size)
 			r = error_set(
 				e, -ERANGE,
@@ -137,7 +137,7 @@ int ledger_entry(struct ledger *l, uint64_t index, uint8_t **ret, size_t *ret_le
 	int r = -ENOENT;
 
 	for (int i = 0; r == -ENOENT && i < TRIES; i++) {
-		uint64_t size = newest_size(l);
+		uint64_t size = ledger_size(l);
 
 		if (index >= size)
 			return error_set(e, -ENOENT, "the newest checkpoint has %llu leaves",
@@ -152,7 +152,7 @@ int ledger_find(struct ledger *l, const void *case_id, size_t case_len, const vo
 		struct error *e)
 {
 	/* The index may be behind the newest checkpoint by the moment between the two. */
-	int r = ledger_index_grow(l->index, newest_size(l), e);
+	int r = ledger_index_grow(l->index, ledger_size(l), e);
 
 	return r < 0 ? r :
 		       ledger_index_find(l->index, case_id, case_len, exhibit_id, exhibit_len, size,

@@ -159,7 +159,7 @@ static void load_mark(struct ledger_feed *f)
 
 	if (files_read(f->mark_path, MARK_MAX, &text, &len, NULL) < 0)
 		return;
-	if (parse_mark(f, (char *)text, len) < 0 || f->size > f->ledger->size)
+	if (parse_mark(f, (char *)text, len) < 0 || f->size > ledger_size(f->ledger))
 		forget_mark(f);
 }
 
@@ -197,9 +197,7 @@ static int move_mark(struct ledger_feed *f, struct error *e)
 	free(f->marks);
 	f->marks = marks;
 	f->n_marks = n;
-	(void)pthread_mutex_lock(&f->ledger->lock);
-	f->size = f->ledger->size;
-	(void)pthread_mutex_unlock(&f->ledger->lock);
+	f->size = ledger_size(f->ledger);
 	f->moved = false;
 	return write_mark(f, e);
 }
@@ -274,7 +272,8 @@ static int search(struct ledger_feed *f, struct error *e)
 
 	f->n = 0;
 	if (r == 0)
-		r = tiles_each_entry(f->ledger->dirfd, f->size, f->ledger->size, take_leaf, &s, e);
+		r = tiles_each_entry(f->ledger->dirfd, f->size, ledger_size(f->ledger), take_leaf,
+				     &s, e);
 	if (r == 0)
 		r = store_each_frame(f->store, f->marks, f->n_marks, take_frame, &s, e);
 	if (r == 0 && f->n > 0)

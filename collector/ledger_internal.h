@@ -49,5 +49,6 @@ struct ledger {
 };
 
 void *ledger_thread(void *arg);
+uint64_t ledger_size(struct ledger *l); /* of the newest checkpoint */
 
 #endif

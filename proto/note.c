@@ -78,7 +78,7 @@ const char *note_key_format(const struct note_key *k, char buf[static NOTE_VKEY_
 
 int note_key_parse(const char *text, size_t len, struct note_key *ret, struct error *e)
 {
-	const char *plus = memchr(text, '+', len);
+	const char *plus = len > 0 ? memchr(text, '+', len) : NULL;
 	size_t name_len = plus ? (size_t)(plus - text) : 0;
 	char name[NOTE_NAME_MAX + 1], again[NOTE_VKEY_MAX];
 	uint8_t key[1 + SEAL_PUBLIC_LEN];
@@ -233,7 +233,8 @@ size_t checkpoint_format(const struct checkpoint *c, char buf[static CHECKPOINT_
 
 static const char *take_line(const char **at, const char *end, size_t *ret_len)
 {
-	const char *line = *at, *stop = memchr(line, '\n', (size_t)(end - line));
+	const char *line = *at;
+	const char *stop = line < end ? memchr(line, '\n', (size_t)(end - line)) : NULL;
 
 	if (!stop)
 		return NULL;

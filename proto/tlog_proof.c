@@ -36,7 +36,8 @@ int tlog_proof_format(const struct tlog_proof *p, char *buf, size_t size, size_t
 /* The line at *at, without its end; NULL: there is none. */
 static const char *take_line(const char **at, const char *end, size_t *ret_len)
 {
-	const char *line = *at, *stop = memchr(line, '\n', (size_t)(end - line));
+	const char *line = *at;
+	const char *stop = line < end ? memchr(line, '\n', (size_t)(end - line)) : NULL;
 
 	if (!stop)
 		return NULL;

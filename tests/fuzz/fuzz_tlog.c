@@ -29,7 +29,7 @@ static void check_path(const uint8_t *data, size_t size)
 	uint64_t index;
 	unsigned int width;
 
-	if (size >= sizeof(path))
+	if (size == 0 || size >= sizeof(path))
 		return;
 	memcpy(path, data, size);
 	path[size] = '\0';
@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* What parses is written again as it was, but for a proof of many hashes and no room. */
 	if (tlog_proof_parse((const char *)data, size, &p, NULL) == 0 &&
 	    tlog_proof_format(&p, text, sizeof(text), &len) == 0 &&
-	    (len != size || memcmp(text, data, size) != 0))
+	    (len != size || size == 0 || memcmp(text, data, size) != 0))
 		abort();
 	return 0;
 }
