@@ -25,6 +25,7 @@ static void drop_closed(struct orders *o)
 			continue;
 		}
 		*at = p->next;
+		orders_agent_gone(p);
 		peer_unref(p);
 	}
 }
@@ -186,7 +187,8 @@ int orders_start(const struct orders_config *c, struct orders **ret, struct erro
 	(void)pthread_rwlock_init(&o->revoked, NULL);
 	o->notes = queue_new(NOTES_MAX);
 	o->callers = calloc(ORDERS_CALLERS, sizeof(*o->callers));
-	if (!o->notes || !o->callers || make_slots(o) < 0)
+	o->by_host = calloc(ORDERS_BUCKETS, sizeof(struct peer *));
+	if (!o->notes || !o->callers || !o->by_host || make_slots(o) < 0)
 		return error_set(e, -ENOMEM, "cannot start orders: out of memory");
 	r = orders_store_open(c->dir, &o->store, e);
 	if (r == 0)
@@ -267,6 +269,7 @@ void orders_free(struct orders *o)
 	orders_free_lists(o);
 	orders_store_close(o->store);
 	free(o->callers);
+	free(o->by_host);
 	free(o->slots);
 	(void)pthread_rwlock_destroy(&o->trust);
 	(void)pthread_rwlock_destroy(&o->revoked);

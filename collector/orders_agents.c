@@ -9,17 +9,69 @@
 
 #define TELL_NS (10 * (int64_t)NSEC_PER_SEC) /* between two checkpoints for one host */
 
+/* FNV-1a: only our own fleet's hosts have names here. */
+static struct peer **bucket_of(struct orders *o, const struct batch_name *host)
+{
+	uint32_t hash = 2166136261U;
+
+	for (size_t i = 0; i < host->len; i++)
+		hash = (hash ^ host->b[i]) * 16777619U;
+	return &o->by_host[hash % ORDERS_BUCKETS];
+}
+
+static bool is_host(const struct peer *p, const struct batch_name *tenant,
+		    const struct batch_name *host)
+{
+	return batch_name_equal(&p->host, host) && batch_name_equal(&p->tenant, tenant);
+}
+
 struct peer *orders_agent_of(struct orders *o, const struct batch_name *tenant,
 			     const struct batch_name *host)
 {
-	struct peer *newest = NULL;
+	for (struct peer *p = *bucket_of(o, host); p; p = p->host_next)
+		if (is_host(p, tenant, host) && !p->ended && !atomic_load(&p->closed))
+			return p;
+	return NULL;
+}
 
-	for (struct peer *p = o->peers; p; p = p->next)
-		if (p->greeted && !p->ended && !atomic_load(&p->closed) &&
-		    batch_name_equal(&p->host, host) && batch_name_equal(&p->tenant, tenant) &&
-		    (!newest || p->greeted_ns > newest->greeted_ns))
-			newest = p;
-	return newest;
+/* One host's streams cost a bounded amount; whoever opens more ends its own oldest. */
+static void end_oldest(const struct peer *newest)
+{
+	struct peer *oldest = NULL;
+	struct error e = { 0 };
+	size_t n = 0;
+
+	for (struct peer *p = newest->host_next; p; p = p->host_next)
+		if (is_host(p, &newest->tenant, &newest->host) && !p->ended) {
+			oldest = p;
+			n++;
+		}
+	if (n < ORDERS_STREAMS_PER_HOST)
+		return;
+	(void)error_set(&e, -EBUSY, "this host has opened newer streams of orders");
+	peer_end(oldest, RPC_ABORTED, &e);
+}
+
+static void agent_came(struct peer *p)
+{
+	struct peer **bucket = bucket_of(p->orders, &p->host);
+
+	p->greeted = true;
+	p->greeted_ns = p->orders->c.now();
+	p->host_next = *bucket;
+	*bucket = p;
+	end_oldest(p);
+}
+
+void orders_agent_gone(struct peer *p)
+{
+	struct peer **at = p->greeted ? bucket_of(p->orders, &p->host) : NULL;
+
+	for (; at && *at; at = &(*at)->host_next)
+		if (*at == p) {
+			*at = p->host_next;
+			return;
+		}
 }
 
 static void tell_checkpoint(struct peer *p)
@@ -90,8 +142,7 @@ static int take_hello(struct peer *p, const Exhibit__V1__OrdersHello *m, struct 
 	r = orders_list_of(p->orders, &p->tenant, &list, e);
 	if (r < 0)
 		return r;
-	p->greeted = true;
-	p->greeted_ns = p->orders->c.now();
+	agent_came(p);
 	p->list_number = m->revocations;
 	p->tree_size = m->checkpoint_size;
 	reply_hello(p);

@@ -19,6 +19,8 @@
 #define ORDERS_OUT_MAX 65536 /* messages that wait for one stream */
 #define ORDERS_LISTED_MAX 1000 /* orders in one answer */
 #define ORDERS_CALLERS 1024 /* remembered for the limit */
+#define ORDERS_BUCKETS 4096 /* of hosts that are connected */
+#define ORDERS_STREAMS_PER_HOST 4 /* an old one may linger while the new one begins */
 
 struct orders_method;
 
@@ -46,7 +48,8 @@ struct peer {
 	enum rpc_status status;
 	char why[ERROR_TEXT_MAX + ERROR_HINT_MAX];
 	int64_t watching; /* a person: seq of the order whose steps are wanted; 0: none */
-	bool greeted; /* a host that said hello */
+	bool greeted; /* a host that said hello; then it stands in by_host */
+	struct peer *host_next;
 	int64_t greeted_ns; /* Unix time */
 	uint64_t list_number; /* of revocations, that it was sent or holds */
 	uint64_t tree_size; /* of the checkpoint that it was sent or holds */
@@ -121,6 +124,7 @@ struct orders {
 	} * slots;
 	/* The thread's alone. */
 	struct peer *peers;
+	struct peer **by_host; /* ORDERS_BUCKETS, the newest first */
 	struct open_order *open;
 	size_t n_open;
 	struct tenant_list *lists;
@@ -160,6 +164,8 @@ void orders_agent_take(struct peer *p, const uint8_t *data, size_t len);
 /* The host's greeted stream, the newest; NULL: it is away. */
 struct peer *orders_agent_of(struct orders *o, const struct batch_name *tenant,
 			     const struct batch_name *host);
+/* The peer is about to go. */
+void orders_agent_gone(struct peer *p);
 /* Checkpoints, to whom one is due. */
 void orders_agents_tick(struct orders *o);
 

@@ -268,11 +268,12 @@ SETTER(set_where)
 	}
 
 static const struct flag flags[] = {
-	OPTION("since", "TIME", (VERBS_QUERY & ~(unsigned int)VERB_TREE) | VERB_EXHIBITS, set_time,
+	OPTION("since", "TIME",
+	       (VERBS_QUERY & ~(unsigned int)VERB_TREE) | VERB_ORDERS | VERB_EXHIBITS, set_time,
 	       since_ns, "from this time on: 2026-11-24T14:00:00Z, or 15m, 2h, 7d ago"),
 	OPTION("until", "TIME",
-	       (VERBS_QUERY & ~(unsigned int)(VERB_TAIL | VERB_TREE)) | VERB_EXHIBITS, set_time,
-	       until_ns, "up to this time; now, if not given"),
+	       (VERBS_QUERY & ~(unsigned int)(VERB_TAIL | VERB_TREE)) | VERB_ORDERS | VERB_EXHIBITS,
+	       set_time, until_ns, "up to this time; now, if not given"),
 	OPTION("at", "TIME", VERB_TREE, set_time, at_ns,
 	       "the tree as it was then; all that ever belonged to it, if not given"),
 	OPTION("host", "HOST", VERBS_QUERY | VERB_GRAB | VERB_ORDERS | VERB_EXHIBITS, set_host,

@@ -274,8 +274,8 @@ static void fill_times(struct building *b, const struct identity *who, int64_t n
 		b->order.expires_ns = end;
 }
 
-static int fill_common(struct building *b, const struct grab_hosts *hosts,
-		       const struct identity *who, int64_t now_ns, struct error *e)
+static int fill_common(struct building *b, const struct host_ids *hosts, const struct identity *who,
+		       int64_t now_ns, struct error *e)
 {
 	Exhibit__V1__Order *o = &b->order;
 	const struct args *a = b->args;
@@ -310,7 +310,7 @@ static int check_needed(const struct args *a, struct error *e)
 	return -EINVAL;
 }
 
-static int build(struct building *b, const struct kind_row *row, const struct grab_hosts *hosts,
+static int build(struct building *b, const struct kind_row *row, const struct host_ids *hosts,
 		 const struct identity *who, int64_t now_ns, struct error *e)
 {
 	int r;
@@ -328,7 +328,7 @@ static int build(struct building *b, const struct kind_row *row, const struct gr
 	return r;
 }
 
-int grab_order(const struct args *a, const struct grab_hosts *hosts, const struct identity *who,
+int grab_order(const struct args *a, const struct host_ids *hosts, const struct identity *who,
 	       int64_t now_ns, uint8_t **ret, size_t *ret_len, struct error *e)
 {
 	AUTO(free_ptr) struct building *b = calloc(1, sizeof(*b));

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "collector/cli/host_ids.h"
 #include "collector/cli/order_find.h"
 #include "collector/cli/order_watch.h"
 #include "collector/cli/person.h"
@@ -16,13 +17,29 @@
 static const char *const headers[] = { "TIME", "ORDER", "KIND", "HOST", "STATE",
 				       "CASE", "BY",    "WHAT", NULL };
 
-static bool of_host(const struct args *a, const ProtobufCBinaryData *host)
+static bool of_host(const struct host_ids *hosts, const ProtobufCBinaryData *host)
 {
-	for (size_t i = 0; i < a->n_hosts; i++)
-		if (a->hosts[i].len == host->len &&
-		    memcmp(a->hosts[i].data, host->data, host->len) == 0)
+	for (size_t i = 0; i < hosts->n; i++)
+		if (strlen(hosts->id[i]) == host->len &&
+		    memcmp(hosts->id[i], host->data, host->len) == 0)
 			return true;
-	return a->n_hosts == 0;
+	return hosts->n == 0 || host->len == 0;
+}
+
+/* One of the hosts is among those that the order names. */
+static bool concerns(const struct host_ids *hosts, const struct found_order *x)
+{
+	for (size_t i = 0; x->order && i < x->order->n_hosts; i++)
+		if (of_host(hosts, &x->order->hosts[i]))
+			return true;
+	return hosts->n == 0;
+}
+
+static bool in_time(const struct args *a, const struct found_order *x)
+{
+	int64_t made_ns = x->n_steps ? x->steps[0]->wall_ns : 0;
+
+	return (!a->since_ns || made_ns >= a->since_ns) && (!a->until_ns || made_ns < a->until_ns);
 }
 
 /* ---- a list ---------------------------------------------------------------------------------------------- */
@@ -72,7 +89,8 @@ static bool is_newest(const struct found_order *x, size_t i)
 }
 
 /* all: every step; else what became of it so far. */
-static void show(const struct args *a, const struct found_orders *f, bool all, struct outcome *o)
+static void show(const struct args *a, const struct host_ids *hosts, const struct found_orders *f,
+		 bool all, struct outcome *o)
 {
 	AUTO(table_free_ptr) struct table *t = table_new(headers);
 	struct screen s;
@@ -82,8 +100,8 @@ static void show(const struct args *a, const struct found_orders *f, bool all, s
 		for (size_t k = 0; k < f->at[i].n_steps; k++) {
 			const Exhibit__V1__OrderStep *step = f->at[i].steps[k];
 
-			if ((!all && !is_newest(&f->at[i], k)) ||
-			    (step->host_id.len && !of_host(a, &step->host_id)))
+			if ((!all && !is_newest(&f->at[i], k)) || !in_time(a, &f->at[i]) ||
+			    !concerns(hosts, &f->at[i]) || !of_host(hosts, &step->host_id))
 				continue;
 			o->rows++;
 			if (s.table)
@@ -118,6 +136,7 @@ static int follow(const struct args *a, struct found_order *x)
 int verb_orders(const struct args *a)
 {
 	AUTO(orders_found_release) struct found_orders f = { 0 };
+	AUTO(host_ids_release) struct host_ids hosts = { 0 };
 	struct outcome o = { 0 };
 	struct error e = { 0 };
 	int r;
@@ -126,11 +145,13 @@ int verb_orders(const struct args *a)
 		r = error_set(&e, -EINVAL, "--follow takes an order's id");
 	else
 		r = a->object ? orders_find_one(a, a->object, &f, &e) : orders_find(a, "", &f, &e);
+	if (r == 0 && a->n_hosts)
+		r = host_ids_find(a, &hosts, &e);
 	if (r < 0)
 		return outcome_failure(&e);
 	if (a->follow)
 		return follow(a, &f.at[0]);
-	show(a, &f, a->object != NULL, &o);
+	show(a, &hosts, &f, a->object != NULL, &o);
 	return outcome_exit(&o);
 }
 
@@ -248,6 +269,6 @@ int verb_approve(const struct args *a)
 		r = approve(a, &f.at[0], &after, &e);
 	if (r < 0)
 		return outcome_failure(&e);
-	show(a, &after, true, &o);
+	show(a, &(struct host_ids){ 0 }, &after, true, &o);
 	return outcome_exit(&o);
 }

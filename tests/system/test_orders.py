@@ -289,6 +289,23 @@ def test_a_host_says_nothing_for_another(world):
     assert orders.states(order.order_id) == ["ORDER_MADE", "ORDER_SENT", "ORDER_FAILED"]
 
 
+def test_a_host_keeps_so_many_streams(world):
+    """The newest counts; whoever opens more loses its own oldest."""
+    world.collector()
+    streams = [world.host()]
+    streams += [world.host(streams[0].host) for _ in range(4)]
+    until(lambda: streams[0].ended, what="the end of the oldest")
+    assert streams[0].ended.code == grpc.StatusCode.ABORTED and not any(s.ended for s in streams[1:])
+    order = an_order(world.ann, [streams[0].host.host_id])
+    world.orders(world.ann).submit(signed(order, world.ann))
+    streams[4].wait(lambda: streams[4].orders, "the order")
+    assert not any(s.orders for s in streams[1:4])
+    streams[4].close()
+    again = an_order(world.ann, [streams[0].host.host_id])
+    until(lambda: world.orders(world.ann).submit(signed(again, world.ann)), what="the order")
+    until(lambda: streams[3].orders or streams[4].orders, what="the order on the next stream")
+
+
 @pytest.mark.parametrize("sent", [b"\xff\xff", b"", b"\x0a\x00"])
 def test_a_hosts_garbage_ends_its_stream(shared, sent):
     host = shared.host(hello=False)
@@ -561,6 +578,11 @@ def test_grab_without_wait_ends_when_the_order_is_made(world):
     listed = cli.run("orders", field(row, "exhibit.order.id")[:8]).rows
     assert [field(r, "exhibit.order.state") for r in listed] == ["made", "waiting"]
     assert cli.run("orders", "--case", "nothing").code == 1
+    assert len(cli.run("orders", "--host", host.host_id, "--since", "1m").rows) == 1
+    assert cli.run("orders", "--until", "1m").code == 1
+    other = known(world, world.lab.host_identity())
+    assert cli.run("orders", "--host", other.host_id).code == 1
+    assert cli.run("orders", "--host", "nobody").code == 2
     assert cli.run("orders", "ffffffff").code == 2
 
 

@@ -12,7 +12,7 @@
 #include "collector/cli/screen.h"
 
 #define NOW (1000 * (int64_t)NSEC_PER_SEC)
-#define WORDS_MAX 12
+#define WORDS_MAX 32
 
 enum { EQUALS, PREFIX, CONTAINS, CIDR };
 
@@ -237,6 +237,28 @@ static void times_are_ages_too(void **state)
 		free(argv[i]);
 }
 
+/* The next word as a shell takes it, single quotes included, in place; NULL: there is none. */
+static char *next_word(char **at)
+{
+	char *word, *out;
+	bool quoted = false;
+
+	*at += strspn(*at, " ");
+	word = out = *at;
+	if (!**at)
+		return NULL;
+	for (; **at && (quoted || **at != ' '); (*at)++) {
+		if (**at == '\'')
+			quoted = !quoted;
+		else
+			*out++ = **at;
+	}
+	if (**at)
+		(*at)++;
+	*out = '\0';
+	return word;
+}
+
 /* Every verb has examples that it understands itself. */
 static void examples_are_understood(void **state)
 {
@@ -245,19 +267,13 @@ static void examples_are_understood(void **state)
 	(void)state;
 	for (size_t i = 0; (v = verb_at(i)); i++) {
 		for (const char *const *x = v->examples; x[0]; x += 2) {
-			char *line = strdup(x[0]), *save = NULL, *argv[WORDS_MAX + 1] = { 0 };
+			char *line = strdup(x[0]), *at = line, *w, *argv[WORDS_MAX + 1] = { 0 };
 			static struct args a;
 			struct error e = { 0 };
 			int argc = 0;
 
-			for (char *w = strtok_r(line, " '", &save); w && argc < WORDS_MAX;
-			     w = strtok_r(NULL, " '", &save)) {
-				if (strcmp(w, "|") == 0)
-					break;
-				/* A quoted value with a blank: its second half. */
-				if (strcmp(w, "-d") != 0)
-					argv[argc++] = w;
-			}
+			while ((w = next_word(&at)) && strcmp(w, "|") != 0 && argc < WORDS_MAX)
+				argv[argc++] = w;
 			if (strcmp(argv[0], "exhibit") == 0) {
 				assert_string_equal(argv[1], v->name);
 				if (args_parse(v, argc - 1, argv + 1, NOW, &a, &e) < 0)

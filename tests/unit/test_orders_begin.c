@@ -65,7 +65,9 @@ static void site_open(struct site *s)
 	(void)pthread_rwlock_init(&s->o.trust, NULL);
 	(void)pthread_rwlock_init(&s->o.revoked, NULL);
 	s->o.callers = calloc(ORDERS_CALLERS, sizeof(*s->o.callers));
+	s->o.by_host = calloc(ORDERS_BUCKETS, sizeof(struct peer *));
 	assert_non_null(s->o.callers);
+	assert_non_null(s->o.by_host);
 	if (orders_store_open(s->dir, &s->o.store, &e) < 0 || orders_load_lists(&s->o, &e) < 0 ||
 	    orders_load_open(&s->o, &e) < 0)
 		fail_msg("%s", e.text);
@@ -83,6 +85,7 @@ static void site_close(struct site *s)
 	orders_free_lists(&s->o);
 	orders_store_close(s->o.store);
 	free(s->o.callers);
+	free(s->o.by_host);
 	(void)pthread_rwlock_destroy(&s->o.trust);
 	(void)pthread_rwlock_destroy(&s->o.revoked);
 }
