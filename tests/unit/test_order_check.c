@@ -126,8 +126,8 @@ static void longer_host(struct order_kit *t, struct order_context *c)
 }
 static void other_tenant(struct order_kit *t, struct order_context *c)
 {
-	(void)t;
-	c->tenant = "other";
+	(void)c;
+	t->o.tenant = orders_text("other");
 }
 static void order_of_tenant(struct order_kit *t, struct order_context *c)
 {
@@ -190,7 +190,8 @@ static const struct bad_row {
 	{ "malformed", malformed, "ann", NULL, -EBADMSG, "its case" },
 	{ "for another host", other_host, "ann", NULL, -EACCES, "for other hosts" },
 	{ "for a host whose id is longer", longer_host, "ann", NULL, -EACCES, "for other hosts" },
-	{ "for another tenant", other_tenant, "ann", NULL, -EACCES, "of tenant" },
+	{ "for another tenant", other_tenant, "ann", NULL, -EACCES,
+	  "the order is of tenant 'other'" },
 	{ "the fleet made a person", nothing, "ann-fleet", NULL, -EACCES,
 	  "fleet authority may not issue a certificate for a responder" },
 	{ "strange authority", nothing, "ann-other", NULL, -EACCES,
