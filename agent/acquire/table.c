@@ -21,6 +21,10 @@ static const struct acquire_kind kinds[] = {
 	{ EXHIBIT__V1__ORDER_KIND__ORDER_CORE, "core",
 	  CAP(SYS_PTRACE) | CAP(SYS_ADMIN) | CAP(DAC_READ_SEARCH) | CAP(IPC_LOCK), false,
 	  acquire_core },
+	{ EXHIBIT__V1__ORDER_KIND__ORDER_ARREST, "arrest",
+	  CAP(SYS_PTRACE) | CAP(SYS_ADMIN) | CAP(DAC_READ_SEARCH) | CAP(IPC_LOCK) | CAP(KILL) |
+		  CAP(BPF) | CAP(PERFMON),
+	  false, acquire_arrest },
 	{ .name = NULL }, /* the end */
 };
 

@@ -2,8 +2,8 @@
 /* One acquirer by itself, into a folder of plain files: what it makes is judged by the field's own tools.
  *
  * driver_acquire KIND DIR [WORD=VALUE ...]: max-bytes, pid, container, path (again and again), deleted, device,
- *	filter, snap, seconds, before, interface, spool-bytes, freeze-ms, no-freeze, on-exec, on-prefix,
- *	max-stops, end (continue, stay, kill), own-cgroup
+ *	filter, snap, seconds, before, interface, net-ns, spool-bytes, freeze-ms, no-freeze, on-exec, on-prefix,
+ *	on-file (DEVICE:INODE), max-stops, max-seconds, end (continue, stay, kill), own-cgroup
  * SIGTERM: finish with what there is. An error is one sentence on standard error and exit status 1. */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,6 +31,8 @@ struct driver {
 	Exhibit__V1__TriageOrder triage;
 	Exhibit__V1__DiskOrder disk;
 	Exhibit__V1__ArrestOrder arrest;
+	Exhibit__V1__FileId file;
+	Exhibit__V1__OrderLimits limits;
 	Exhibit__V1__ProcessTarget process;
 	ProtobufCBinaryData paths[PATHS_MAX];
 	struct acquire_request request;
@@ -51,6 +53,16 @@ static bool take_arrest(struct driver *d, const char *word, char *value)
 	} else if (strcmp(word, "on-prefix") == 0) {
 		d->arrest.pattern_case = EXHIBIT__V1__ARREST_ORDER__PATTERN_PREFIX;
 		d->arrest.prefix = bytes(value);
+	} else if (strcmp(word, "on-file") == 0) {
+		char *inode = strchr(value, ':');
+
+		d->arrest.pattern_case = EXHIBIT__V1__ARREST_ORDER__PATTERN_FILE;
+		d->arrest.file = &d->file;
+		d->file.device = strtoull(value, NULL, 10);
+		d->file.inode = inode != NULL ? strtoull(inode + 1, NULL, 10) : 0;
+	} else if (strcmp(word, "max-seconds") == 0) {
+		d->order.limits = &d->limits;
+		d->limits.max_seconds = strtoull(value, NULL, 10);
 	} else if (strcmp(word, "max-stops") == 0) {
 		d->arrest.max_stops = (uint32_t)strtoul(value, NULL, 10);
 	} else if (strcmp(word, "end") == 0) {
@@ -76,6 +88,8 @@ static bool take_packets(struct driver *d, const char *word, char *value)
 		d->packets.before_seconds = (uint32_t)strtoul(value, NULL, 10);
 	else if (strcmp(word, "interface") == 0)
 		d->packets.interface = bytes(value);
+	else if (strcmp(word, "net-ns") == 0)
+		d->packets.net_ns = (uint32_t)strtoul(value, NULL, 10);
 	else
 		return false;
 	return true;
@@ -121,6 +135,8 @@ static void init(struct driver *d)
 	exhibit__v1__triage_order__init(&d->triage);
 	exhibit__v1__disk_order__init(&d->disk);
 	exhibit__v1__arrest_order__init(&d->arrest);
+	exhibit__v1__file_id__init(&d->file);
+	exhibit__v1__order_limits__init(&d->limits);
 	exhibit__v1__process_target__init(&d->process);
 	d->files.paths = d->paths;
 	d->request = (struct acquire_request){ .order = &d->order,
