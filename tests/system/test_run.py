@@ -185,6 +185,19 @@ def test_two_instances_do_not_disturb_each_other(runs):
     assert two.interrupt() == 0
 
 
+def test_the_local_user_orders_at_once(runs, tmp_path):
+    """The key that it makes has every role, and signs."""
+    one = runs("b")
+    marker = tmp_path / "evidence"
+    marker.write_text("found")
+    host = until(lambda: [r["host"]["id"] for r in one.ask("hosts") if r["exhibit"]["connected"]], 60, "the host")[0]
+    (row,) = one.ask("grab", "files", "--path", str(marker), "--host", host, "--case", "C-1", "--reason", "a test",
+                     "--wait")
+    assert row["exhibit"]["order"]["state"] == "done", row
+    assert row["exhibit"]["manifest"]["complete"] is True
+    assert one.ask("orders")[-1]["exhibit"]["order"]["exhibit"] == row["exhibit"]["order"]["exhibit"]
+
+
 def test_same_folder_twice_is_refused(runs, tmp_path):
     one = runs("b")
     second = subprocess.run([SCRIPT], env={**os.environ, "B": str(one.build)}, capture_output=True, text=True,
