@@ -69,7 +69,7 @@ def test_files_of_a_container(lab, tmp_path_factory):
             rows.sort(key=lambda row: field(row, "event.sequence"))
             # What the kernel tries out in the work folder during mount(2) may be read before the overlay is known.
             found = [(field(row, "event.action"), field(row, "file.path"), field(row, "file.size")) for row in rows
-                     if not field(row, "file.path").startswith((f"{folder}/work/", "/shm/first"))]
+                     if not field(row, "file.path").startswith((str(folder / "work"), "/shm/first"))]
             return found if ("unlink", "/shm/y", None) in found else None
         found = until(told, 30, "what the container did")
     finally:
