@@ -28,7 +28,10 @@ static int open_update(const struct ledger_watch *w, const Exhibit__V1__LedgerUp
 	if (r == 0)
 		r = checkpoint_open(&key, (const char *)u->checkpoint.data, u->checkpoint.len, ret,
 				    e);
-	return r == 0 || r == -ENOMEM ? r : error_wrap(e, -EBADMSG, "a checkpoint does not count");
+	if (r == 0 || r == -ENOMEM)
+		return r;
+	(void)error_wrap(e, -EBADMSG, "a checkpoint does not count");
+	return -EBADMSG;
 }
 
 static int take_held(struct ledger_watch *w, const Exhibit__V1__LedgerUpdate *u,
@@ -62,12 +65,12 @@ static int load(struct ledger_watch *w, struct error *e)
 		return r;
 	Exhibit__V1__LedgerUpdate *u = exhibit__v1__ledger_update__unpack(NULL, len, data);
 
-	r = u == NULL ? error_set(e, -EBADMSG, "'%s' is damaged", w->path) :
-			open_update(w, u, 0, &c, e);
+	if (u == NULL)
+		return error_set(e, -EBADMSG, "'%s' is damaged", w->path);
+	r = open_update(w, u, 0, &c, e);
 	if (r == 0)
 		r = take_held(w, u, &c);
-	if (u != NULL)
-		exhibit__v1__ledger_update__free_unpacked(u, NULL);
+	exhibit__v1__ledger_update__free_unpacked(u, NULL);
 	return r;
 }
 

@@ -87,6 +87,7 @@ static void *run_orders(void *arg)
 		for (struct mail *m; (m = queue_pop(o->c.mail->in, 0)) != NULL; mail_free(m))
 			take_mail(o, m);
 		orders_tell_progress(o);
+		atomic_store(&o->busy, o->n_runs > 0);
 	}
 	orders_finish(o);
 	return NULL;
@@ -215,6 +216,11 @@ void orders_ended(struct orders *o, uint32_t token, int status)
 		*e = (struct ended){ .token = token, .status = status };
 	if (e == NULL || !queue_push(o->ended, e))
 		free(e);
+}
+
+bool orders_busy(const struct orders *o)
+{
+	return atomic_load(&o->busy);
 }
 
 void orders_stop(struct orders *o)

@@ -37,6 +37,8 @@ struct orders;
 MUST_CHECK int orders_start(const struct orders_config *c, struct orders **ret, struct error *e);
 /* An acquirer has ended (launch.h). Main thread. */
 void orders_ended(struct orders *o, uint32_t token, int status);
+/* Whether an exhibit is being acquired or uploaded: a new uplink would cost it what cannot be read again. Any thread. */
+bool orders_busy(const struct orders *o);
 /* Stops the acquirers (their manifests are written, and sent at the next start when the link is gone before),
  * ends the thread; from now on nobody reads the launcher's reports. NULL allowed. */
 void orders_stop(struct orders *o);

@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "agent/ledger_watch.h"
 #include "agent/orders.h"
@@ -78,6 +79,7 @@ struct orders {
 	struct seal_hash previous; /* the last manifest */
 	uint64_t alarms_from_ns, alarms; /* in this minute */
 	struct queue *ended;
+	atomic_bool busy;
 	pthread_t thread;
 	uint8_t buf[CONTROL_MESSAGE_MAX];
 };

@@ -203,16 +203,22 @@ static int append(struct nonces *n, const struct nonce *o, struct error *e)
 	uint8_t record[RECORD_LEN];
 
 	put_record(o, record);
-	if (pwrite(n->fd, record, RECORD_LEN, (off_t)(HEAD_LEN + n->n * RECORD_LEN)) ==
-		    RECORD_LEN &&
-	    fdatasync(n->fd) == 0) {
-		n->at[n->n++] = *o;
-		return 0;
-	}
-	int saved = errno == 0 ? EIO : errno;
+	errno = ENOSPC; /* of a short write */
+	if (pwrite(n->fd, record, RECORD_LEN, (off_t)(HEAD_LEN + n->n * RECORD_LEN)) !=
+	    RECORD_LEN) {
+		int saved = errno;
 
-	n->broken = true;
-	return error_set(e, -saved, "cannot remember the order in '%s': %m", n->path);
+		(void)error_set(e, -saved, "cannot remember the order in '%s': %m", n->path);
+		error_hint(e, "the order did not run; free space there, and give it again");
+		return -saved;
+	}
+	/* After this fails nobody knows what the disk holds, however often it is asked again. */
+	if (fdatasync(n->fd) < 0) {
+		n->broken = true;
+		return error_set(e, -errno, "cannot remember the order in '%s': %m", n->path);
+	}
+	n->at[n->n++] = *o;
+	return 0;
 }
 
 int nonces_take(struct nonces *n, const uint8_t id[static ORDER_ID_LEN], int64_t expires_ns,

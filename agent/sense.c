@@ -25,6 +25,7 @@
 #include "proto/base/files.h"
 #include "proto/base/log.h"
 
+#define RESTART_WAIT_NS (3600 * NSEC_PER_SEC) /* for exhibits, after SIGHUP */
 #define MACHINE_ID_FILE "/etc/machine-id"
 
 struct sense {
@@ -40,6 +41,7 @@ struct sense {
 	struct drain *drain;
 	struct mailbox mail; /* between sealer and orders */
 	struct orders *orders;
+	uint64_t restart_at_ns; /* when a new uplink was asked for; 0: none is */
 	struct identity id;
 	uint8_t boot_id[BATCH_BOOT_LEN];
 	char host_name[BATCH_NAME_MAX + 1];
@@ -418,6 +420,17 @@ static void close_parts(struct sense *s)
 		(void)close(s->signals);
 }
 
+/* When SIGHUP asked for it; exhibits that are on their way come first, for a while. */
+static void restart_uplink(struct sense *s)
+{
+	if (s->restart_at_ns == 0 ||
+	    (orders_busy(s->orders) && clock_monotonic_ns() - s->restart_at_ns < RESTART_WAIT_NS))
+		return;
+	s->restart_at_ns = 0;
+	log_info("the uplink is started again with the certificate that is on disk now");
+	launch_restart(s->control);
+}
+
 /* 0: go on. 1: stop. */
 static int take_signal(struct sense *s)
 {
@@ -427,8 +440,10 @@ static int take_signal(struct sense *s)
 		return 0;
 	if (info.ssi_signo != SIGHUP)
 		return 1;
-	log_info("the uplink is started again with the certificate that is on disk now");
-	launch_restart(s->control);
+	s->restart_at_ns = clock_monotonic_ns();
+	if (orders_busy(s->orders))
+		log_info("the uplink is started again when no exhibit is on its way any more");
+	restart_uplink(s);
 	return 0;
 }
 
@@ -443,8 +458,10 @@ static int loop(struct sense *s, struct error *e)
 		struct launch_report report;
 		int r;
 
-		if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
+		if (poll(fds, ARRAY_LEN(fds), s->restart_at_ns == 0 ? -1 : 500) < 0 &&
+		    errno != EINTR)
 			return error_set(e, -errno, "cannot wait: %m");
+		restart_uplink(s);
 		if ((fds[0].revents & POLLIN) != 0 && take_signal(s) != 0)
 			return 0;
 		while ((r = launch_receive(s->control, &report)) > 0)

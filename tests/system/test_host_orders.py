@@ -404,6 +404,21 @@ def test_a_refused_upload_ends_the_order(world):
     until(lambda: not list((world.daemon.state / "orders").glob("run-*")), 10, "the order's end")
 
 
+def test_a_renewed_certificate_waits_for_exhibits(world):
+    world.agent()
+    order = world.order(world.disk(8).device)
+    order.limits.bytes_per_second = 2 * MiB
+    world.collector.say(order=signed(order, world.ann))
+    until(lambda: acquirers(world.daemon), 20, "an acquirer")
+    uplink = next(pid for pid, name in descendants(world.daemon.pid) if name == "exhibit-uplink")
+    world.daemon.signal(signal.SIGHUP)
+    world.daemon.wait_log("when no exhibit is on its way any more")
+    world.collector.step(order.order_id, DONE)
+    assert world.collector.upload_of(order.order_id).calls == 1
+    until(lambda: not Path(f"/proc/{uplink}").exists(), 20, "the new uplink")
+    world.daemon.wait_log("the uplink is started again with the certificate that is on disk now")
+
+
 def test_a_stop_leaves_nothing_behind(world):
     world.agent()
     order = world.order(world.disk(16).device)

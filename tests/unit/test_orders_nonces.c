@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "proto/base/files.h"
@@ -160,6 +162,28 @@ static void test_torn(void **state)
 	}
 }
 
+/* A full disk: the order does not run, and may be given again once there is room. */
+static void test_full_disk(void **state)
+{
+	struct nonces *n = open_at(NOW);
+	struct rlimit small = { 20 + 44 + 10, RLIM_INFINITY },
+		      all = { RLIM_INFINITY, RLIM_INFINITY };
+
+	(void)state;
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(nonces_take(n, id(1), NOW + HOUR, NOW, ANN, &e), 0);
+	assert_true(nonces_take(n, id(2), NOW + HOUR, NOW, ANN, &e) < 0); /* ten bytes of it fit */
+	assert_non_null(strstr(e.text, "cannot remember the order"));
+	assert_false(nonces_known(n, id(2)));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+	assert_int_equal(nonces_take(n, id(2), NOW + HOUR, NOW, ANN, &e), 0);
+	nonces_free(n);
+	n = open_at(NOW);
+	assert_true(nonces_known(n, id(1)) && nonces_known(n, id(2)));
+	nonces_free(n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,6 +192,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_count, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("orders_nonces", tests, NULL, NULL);

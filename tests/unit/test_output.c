@@ -176,6 +176,8 @@ static void test_limit(void **state)
 	AUTO(free_ptr) uint8_t *back = read_back(&w, "item2", &len);
 
 	assert_int_equal(len, MiB(4));
+	assert_int_equal(back[MiB(2) - 1], 'x');
+	assert_int_equal(back[MiB(2)], 0);
 	close_world(&w);
 }
 
