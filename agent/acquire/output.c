@@ -223,12 +223,19 @@ static int put(struct output *o, uint32_t number, const uint8_t *data, uint64_t 
 	return r;
 }
 
+uint64_t output_left(const struct output *o)
+{
+	if (o->cancelled)
+		return 0;
+	return o->max_bytes == 0       ? UINT64_MAX :
+	       o->bytes > o->max_bytes ? 0 :
+					 o->max_bytes - o->bytes;
+}
+
 /* How much of len may still be written. */
 static uint64_t allowed(struct output *o, uint64_t len)
 {
-	uint64_t left = o->max_bytes == 0       ? UINT64_MAX :
-			o->bytes > o->max_bytes ? 0 :
-						  o->max_bytes - o->bytes;
+	uint64_t left = output_left(o);
 
 	if (o->cancelled) {
 		left = OUTPUT_CLOSING_BYTES - o->closing_bytes;

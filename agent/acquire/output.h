@@ -39,6 +39,9 @@ MUST_CHECK int output_zeros(struct output *o, uint32_t item, uint64_t len, struc
  * incomplete in the manifest). ret_hash may be NULL. */
 MUST_CHECK int output_end(struct output *o, uint32_t item, const char *status,
 			  struct seal_hash *ret_hash, struct error *e);
+/* Bytes that the order's limit still allows, of all items together; UINT64_MAX: it has none. An archive's entry,
+ * which is of no use cut, is begun when it fits. */
+uint64_t output_left(const struct output *o);
 /* Bytes written to an item so far. */
 uint64_t output_bytes(const struct output *o, uint32_t item);
 

@@ -42,7 +42,9 @@ struct tar;
 /* Begins the item. -ENOMEM and those of output_begin. */
 MUST_CHECK int tar_new(struct output *o, const char *name, struct tar **ret, struct error *e);
 /* Everything of an entry but its data. Regular files want tar_data until tar_left is 0. -EINVAL: a name that must
- * not be in an archive, or a kind of file that tar does not know (a socket). */
+ * not be in an archive, or a kind of file that tar does not know (a socket). -ECANCELED, from tar_data too:
+ * once, when the order's limits are used up; what was given is whole in the archive all the same, so that
+ * tar_close_entry, a last small entry and tar_finish end it well, as long as OUTPUT_CLOSING_BYTES suffice. */
 MUST_CHECK int tar_entry(struct tar *t, const struct tar_entry *entry, struct error *e);
 /* Bytes of data that the entry still wants: its size, or of its pieces together. */
 uint64_t tar_left(const struct tar *t);

@@ -18,13 +18,18 @@ struct world {
 	struct error e;
 };
 
-static void open_world(struct world *w)
+static void open_limited(struct world *w, uint64_t max_bytes)
 {
 	memset(w, 0, sizeof(*w));
 	memcpy(w->dir, "/tmp/exhibit-tar-XXXXXX", 24);
 	assert_non_null(mkdtemp(w->dir));
-	assert_int_equal(output_folder(w->dir, 0, &w->o, &w->e), 0);
+	assert_int_equal(output_folder(w->dir, max_bytes, &w->o, &w->e), 0);
 	assert_int_equal(tar_new(w->o, "a.tar", &w->t, &w->e), 0);
+}
+
+static void open_world(struct world *w)
+{
+	open_limited(w, 0);
 }
 
 /* The archive's bytes; the folder is gone then. */
@@ -143,12 +148,49 @@ static void writes_holes(void **state)
 	assert_int_equal(len, 512 * (1 + 1 + 1 + 1 + 1 + 2));
 }
 
+/* Wherever the order's limit comes: a whole archive with a last entry, told of once. */
+static void ends_well_at_a_limit(void **state)
+{
+	(void)state;
+	for (uint64_t limit = 1; limit < 512 * 6; limit += 37) {
+		struct tar_entry file = entry("data", S_IFREG | 0600, 700);
+		struct tar_entry last = entry("log", S_IFREG | 0600, 3);
+		char data[700];
+		struct world w;
+		size_t len = 0;
+		int told = 0;
+
+		memset(data, 'd', sizeof(data));
+		open_limited(&w, limit);
+		int r = tar_entry(w.t, &file, &w.e);
+
+		told += r == -ECANCELED;
+		if (r == 0)
+			r = tar_data(w.t, data, sizeof(data), &w.e);
+		told += r == -ECANCELED && told == 0;
+		assert_int_equal(tar_close_entry(w.t, &w.e), 0);
+		r = tar_entry(w.t, &last, &w.e);
+		told += r == -ECANCELED;
+		r = tar_data(w.t, "end", 3, &w.e);
+		told += r == -ECANCELED;
+		assert_int_equal(tar_close_entry(w.t, &w.e), 0);
+		assert_int_equal(tar_finish(w.t, "cut", &w.e), 0);
+		AUTO(free_ptr) uint8_t *all = close_world(&w, &len);
+
+		assert_int_equal(told, 1);
+		assert_int_equal(len, 512 * (3 + 2 + 3 + 1 + 2));
+		assert_memory_equal(all + 512 * 5 + 1024 + 257, "ustar", 5);
+		assert_memory_equal(all + 512 * 8, "end", 4);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(writes_blocks),
 		cmocka_unit_test(writes_holes),
+		cmocka_unit_test(ends_well_at_a_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
