@@ -40,9 +40,11 @@ int vault_add(struct vault *v, const struct batch_name *tenant,
 {
 	struct vault_entry *entry;
 
-	if (v->n == VAULT_EXHIBITS_MAX)
-		return error_set(e, -ENOSPC, "the vault holds %d exhibits, which is the most",
-				 VAULT_EXHIBITS_MAX);
+	if (v->n == VAULT_EXHIBITS_MAX) {
+		(void)error_set(e, -ENOSPC, "the vault holds %d exhibits, which is the most",
+				VAULT_EXHIBITS_MAX);
+		return -ENOSPC;
+	}
 	if (v->n == v->size) {
 		size_t size = v->size ? 2 * v->size : 64;
 		struct vault_entry **at = reallocarray(v->at, size, sizeof(*at));
@@ -151,7 +153,7 @@ static int load_one(void *ctx, const char *name)
 {
 	struct loading *l = ctx;
 	struct vault_record record = { 0 };
-	struct vault_entry *entry;
+	struct vault_entry *entry = NULL;
 	uint8_t id[VAULT_ID_LEN];
 	char folder[PATH_MAX];
 	struct error why = { 0 };
@@ -163,7 +165,7 @@ static int load_one(void *ctx, const char *name)
 
 	if (r == -ENOMEM)
 		return error_set(l->e, r, "%s", why.text);
-	if (r < 0 || !names_exhibit(name, &record, id)) {
+	if (r != 0 || record.info == NULL || !names_exhibit(name, &record, id)) {
 		vault_record_release(&record);
 		if (r == 0)
 			(void)error_set(&why, -EBADMSG, "'%s' names another exhibit", folder);
@@ -173,7 +175,7 @@ static int load_one(void *ctx, const char *name)
 	record.info->hold = read_hold(folder);
 	r = vault_add(l->v, &l->tenant, id, &record, &entry, l->e);
 	vault_record_release(&record);
-	if (r < 0)
+	if (r != 0 || entry == NULL)
 		return r;
 	entry->archived = has_archive(folder);
 	if (stat(folder, &st) == 0)

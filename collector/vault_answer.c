@@ -69,10 +69,10 @@ int vault_find(struct vault *v, const struct vault_question *q, struct vault_pac
 static int no_such(const uint8_t id[static VAULT_ID_LEN], struct error *e)
 {
 	char text[VAULT_ID_TEXT];
-	int r = error_set(e, -ENOENT, "there is no exhibit '%s'", vault_id_text(id, text));
 
+	(void)error_set(e, -ENOENT, "there is no exhibit '%s'", vault_id_text(id, text));
 	error_hint(e, "'exhibit exhibits' lists them");
-	return r;
+	return -ENOENT;
 }
 
 int vault_get(struct vault *v, const struct batch_name *tenant,
@@ -91,8 +91,10 @@ int vault_get(struct vault *v, const struct batch_name *tenant,
 	(void)pthread_mutex_unlock(&v->lock);
 	if (entry == NULL)
 		return no_such(id, e);
-	if (copy == NULL)
-		return error_set(e, -ENOMEM, "cannot look at an exhibit: out of memory");
+	if (copy == NULL) {
+		(void)error_set(e, -ENOMEM, "cannot look at an exhibit: out of memory");
+		return -ENOMEM;
+	}
 	*ret = copy;
 	return 0;
 }
@@ -134,7 +136,7 @@ int vault_open_item(struct vault *v, const struct batch_name *tenant,
 
 	if (r == 0)
 		r = sealed_only(info, e);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (take_item(info, name, len, &item) < 0)
 		return error_set(e, -ENOENT, "the exhibit has no item '%.*s'", (int)len,
@@ -189,7 +191,7 @@ int vault_manifest(struct vault *v, const struct batch_name *tenant,
 	if (r == 0 && info->manifest_sha256.len == 0)
 		r = error_set(e, -ENOENT, "the exhibit was sealed without a manifest: %.*s",
 			      (int)info->reason.len, (const char *)info->reason.data);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	vault_tenant_path(v, tenant, folder, "exhibits", id, NULL);
 	m = calloc(1, sizeof(*m));
@@ -300,7 +302,7 @@ int vault_hold(struct vault *v, const struct batch_name *tenant,
 	struct vault_entry *entry;
 	int r = vault_get(v, tenant, id, &info, e);
 
-	if (r < 0 || info->hold == hold)
+	if (r != 0 || info->hold == hold)
 		return r;
 	r = hold_leaf(v, tenant, info, hold, subject, reason, reason_len, e);
 	if (r < 0)
@@ -312,7 +314,7 @@ int vault_hold(struct vault *v, const struct batch_name *tenant,
 	/* Whoever removes it needs `moving` as well. */
 	r = entry != NULL ? write_hold(v, entry, hold, subject, reason, reason_len, e) :
 			    no_such(id, e);
-	if (r == 0) {
+	if (r == 0 && entry != NULL) {
 		(void)pthread_mutex_lock(&v->lock);
 		entry->record.info->hold = hold;
 		(void)pthread_mutex_unlock(&v->lock);

@@ -444,7 +444,7 @@ int vault_upload_seal(struct vault_upload *u, const void *manifest, size_t len,
 		d = draft_new(u, e);
 		r = d != NULL ? seal_with(u, d, manifest, len, signature, key_id, e) : -ENOMEM;
 	}
-	if (r < 0) {
+	if (r != 0) {
 		free(d);
 		vault_upload_leave(u);
 		return r;

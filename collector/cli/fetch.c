@@ -333,7 +333,7 @@ int verb_fetch(const struct args *a)
 	}
 	if (t && o.rows)
 		table_print(t, &f.screen);
-	if (r < 0)
+	if (r < 0 || !f.info)
 		return outcome_failure(&e);
 	derive(&f);
 	if (f.info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_INCOMPLETE)
