@@ -14,6 +14,7 @@
 #define LATE_NS (15 * 60 * (int64_t)NSEC_PER_SEC)
 /* A host that is back says first what it could not say: only then is an order sent to it again. */
 #define SETTLE_NS (5 * (int64_t)NSEC_PER_SEC)
+#define TELL_NS (10 * (int64_t)NSEC_PER_SEC) /* between two log lines */
 
 /* What a host may say, and after what: a late or repeated word changes nothing. */
 static const struct {
@@ -108,8 +109,12 @@ static void our_step(struct orders *o, struct open_order *x, struct target *t,
 
 	step.host_id = orders_name_bytes(&t->host);
 	step.reason = orders_bytes(reason, strlen(reason));
-	if (orders_take_step(o, x, t, &step, &e) < 0)
-		log_failure(LOG_LEVEL_ERROR, "a step of an order cannot be stored", &e);
+	if (orders_take_step(o, x, t, &step, &e) == 0 ||
+	    (o->told_failure_ns <= step.wall_ns && step.wall_ns < o->told_failure_ns + TELL_NS))
+		return;
+	/* It is tried again with every look at the order. */
+	o->told_failure_ns = step.wall_ns;
+	log_failure(LOG_LEVEL_ERROR, "a step of an order cannot be stored", &e);
 }
 
 static bool send_to(struct peer *host, const struct open_order *x)

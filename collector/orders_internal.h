@@ -129,7 +129,7 @@ struct orders {
 	size_t n_open;
 	struct tenant_list *lists;
 	struct caller *callers; /* ORDERS_CALLERS */
-	int64_t told_refusals_ns;
+	int64_t told_failure_ns; /* Unix time, in the log */
 };
 
 /* ---- orders_calls.c: method x role ------------------------------------------------------------------------ */

@@ -337,6 +337,8 @@ static const struct flag flags[] = {
 	     "packets: for so long: 60s, 10m"),
 	GRAB("before", "TIME", set_seconds, before_seconds, GRAB_BEFORE,
 	     "packets: and from so long before, out of the flight recorder"),
+	GRAB("net-ns", "INODE", set_count, net_ns, GRAB_NET_NS,
+	     "packets: of this network namespace, by its inode (exhibit.namespace.net)"),
 	GRAB("snap", "N", set_count, snap_bytes, GRAB_SNAP, "packets: at most N bytes of each"),
 	GRAB("no-freeze", NULL, set_true, no_freeze, GRAB_NO_FREEZE,
 	     "core: let it run meanwhile; the manifest says so"),

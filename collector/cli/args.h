@@ -43,7 +43,7 @@ struct grab_args {
 	const char *on_exec, *then; /* core: an arrest */
 	const char *paths[ARGS_PATHS_MAX]; /* files */
 	size_t n_paths;
-	uint64_t seconds, before_seconds, snap_bytes, max_stops;
+	uint64_t seconds, before_seconds, snap_bytes, net_ns, max_stops;
 	uint64_t max_bytes, max_seconds, bytes_per_second, expires_seconds;
 	bool deleted, no_freeze, wait;
 	unsigned int given; /* bits 1 << GRAB_*: which of the flags that not every kind takes */
@@ -55,6 +55,7 @@ enum { /* for struct grab_args' given; 0: what every kind takes */
        GRAB_SECONDS,
        GRAB_BEFORE,
        GRAB_SNAP,
+       GRAB_NET_NS,
        GRAB_PATH,
        GRAB_DELETED,
        GRAB_DEVICE,
