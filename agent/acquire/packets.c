@@ -196,7 +196,7 @@ static int open_file(struct capture *c, struct error *e)
 	c->ticked_ns = now.boot_ns;
 	return packets_file_open(
 		&(struct packets_file_config){ .o = c->o,
-					       .link_type = c->from_recorder ? PCAPNG_RAW :
+					       .link_type = c->from_recorder ? PCAPNG_COOKED :
 									       c->target.link_type,
 					       .snap = c->order->snap_bytes,
 					       .filter = c->filter,

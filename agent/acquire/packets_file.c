@@ -12,8 +12,10 @@
 #define OWNER_SLOTS (2 * PACKETS_OWNERS_MAX) /* powers of two */
 #define INTERFACE_SLOTS (2 * PACKETS_INTERFACES_MAX)
 #define NO_CONTAINER 0
-#define BLOCK_MAX (PACKETS_BYTES_MAX + 8 + PCAPNG_OVERHEAD_MAX)
-#define VLAN_TAG 4
+#define BLOCK_MAX (PACKETS_BYTES_MAX + MORE_MAX + 8 + PCAPNG_OVERHEAD_MAX)
+#define MORE_MAX 16 /* a cooked header; a VLAN tag */
+#define COOKED_HOST 0
+#define COOKED_OUTGOING 4
 #define ADDRESSES 12 /* of an Ethernet header, before the tag */
 
 struct owner {
@@ -43,7 +45,7 @@ struct packets_file {
 	uint32_t n_interfaces, last_interface;
 	char (*containers)[PACKETS_CONTAINER_MAX];
 	uint32_t n_containers;
-	uint8_t tagged[PACKETS_BYTES_MAX + VLAN_TAG];
+	uint8_t frame[PACKETS_BYTES_MAX + MORE_MAX];
 	uint8_t block[BLOCK_MAX];
 };
 
@@ -247,54 +249,77 @@ static int64_t wall_of(const struct packets_file *f, uint64_t boot_ns)
 }
 
 /* The kernel takes the outer VLAN tag out of the bytes: back in with it, or the capture lies. */
-static const uint8_t *put_tag(struct packets_file *f, const struct packets_head *h,
-			      const uint8_t *data, uint32_t *caplen, uint32_t *len)
+static void put_tag(struct writer *w, const struct packets_head *h, const uint8_t *data)
 {
-	struct writer w = writer_init(f->tagged, sizeof(f->tagged));
+	writer_bytes(w, data, ADDRESSES);
+	writer_u16(w, h->vlan_protocol);
+	writer_u8(w, (uint8_t)(h->vlan_tci >> 8));
+	writer_u8(w, (uint8_t)h->vlan_tci);
+	writer_bytes(w, data + ADDRESSES, h->caplen - ADDRESSES);
+}
 
-	if (!(h->flags & PACKETS_VLAN) || h->caplen < ADDRESSES ||
-	    f->c.link_type != PCAPNG_ETHERNET)
+/* https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html, big-endian: to us or from us, no device type, no address,
+ * the protocol by the version in the IP header. */
+static void put_cooked(struct writer *w, const struct packets_head *h, const uint8_t *data)
+{
+	bool v6 = h->caplen > 0 && data[0] >> 4 == 6;
+
+	writer_u8(w, 0);
+	writer_u8(w, h->direction == PACKETS_OUT ? COOKED_OUTGOING : COOKED_HOST);
+	writer_u16(w, 0xfeff); /* ARPHRD_NONE */
+	writer_zero(w, 2 + 8);
+	writer_u8(w, v6 ? 0x86 : 0x08);
+	writer_u8(w, v6 ? 0xdd : 0x00);
+	writer_bytes(w, data, h->caplen);
+}
+
+/* The packet with what belongs before its bytes; more: how much that is. */
+static const uint8_t *frame_of(struct packets_file *f, const struct packets_head *h,
+			       const uint8_t *data, uint32_t *ret_more)
+{
+	struct writer w = writer_init(f->frame, sizeof(f->frame));
+
+	*ret_more = 0;
+	if (f->c.link_type == PCAPNG_COOKED)
+		put_cooked(&w, h, data);
+	else if ((h->flags & PACKETS_VLAN) && h->caplen >= ADDRESSES)
+		put_tag(&w, h, data);
+	else
 		return data;
-	writer_bytes(&w, data, ADDRESSES);
-	writer_u16(&w, h->vlan_protocol);
-	writer_u8(&w, (uint8_t)(h->vlan_tci >> 8));
-	writer_u8(&w, (uint8_t)h->vlan_tci);
-	writer_bytes(&w, data + ADDRESSES, h->caplen - ADDRESSES);
-	*caplen += VLAN_TAG;
-	*len += VLAN_TAG;
-	return f->tagged;
+	*ret_more = (uint32_t)(w.done - h->caplen);
+	return f->frame;
 }
 
-static bool passes(const struct packets_file *f, const uint8_t *data, uint32_t caplen, uint32_t len)
-{
-	return !f->has_filter || bpf_filter(f->filter.bf_insns, data, len, caplen) != 0;
-}
+/* A packet as it is written: with what belongs before its bytes. */
+struct frame {
+	const uint8_t *data;
+	uint32_t caplen, len, snap; /* snap 0: all of it */
+};
 
 static int write_packet(struct packets_file *f, const struct packets_head *h, uint32_t number,
-			uint32_t container, const uint8_t *data, uint32_t caplen, uint32_t len,
-			struct error *e)
+			uint32_t container, const struct frame *frame, struct error *e)
 {
 	struct interface *i = &f->interfaces[number];
 	struct writer w = writer_init(f->block, sizeof(f->block));
 	uint8_t custom[PACKETS_CUSTOM_LEN];
 	char comment[PACKETS_COMMENT_MAX];
+	bool cut = frame->snap != 0 && frame->snap < frame->caplen;
 
 	packets_custom(h, custom);
-	pcapng_packet(&w,
-		      &(struct pcapng_packet){
-			      .interface = number,
-			      .wall_ns = wall_of(f, h->boottime_ns),
-			      .data = data,
-			      .caplen = f->c.snap != 0 && f->c.snap < caplen ? f->c.snap : caplen,
-			      .len = len,
-			      .direction = h->direction,
-			      .dropped = f->lost,
-			      .number = h->number,
-			      .queue = h->cpu,
-			      .comment =
-				      packets_comment(&h->users, f->containers[container], comment),
-			      .custom = custom,
-			      .custom_len = sizeof(custom) });
+	pcapng_packet(&w, &(struct pcapng_packet){
+				  .interface = number,
+				  .wall_ns = wall_of(f, h->boottime_ns),
+				  .data = frame->data,
+				  .caplen = cut ? frame->snap : frame->caplen,
+				  .len = frame->len,
+				  .direction = h->direction,
+				  .dropped = f->lost,
+				  .number = h->number,
+				  .queue = h->cpu,
+				  .comment = packets_comment(&h->users, f->containers[container],
+							     comment),
+				  .custom = custom,
+				  .custom_len = sizeof(custom) });
 	uint64_t before = output_bytes(f->c.o, f->capture);
 	int r = put(f, &w, e);
 
@@ -315,19 +340,31 @@ static int write_packet(struct packets_file *f, const struct packets_head *h, ui
 	return r;
 }
 
+static bool passes(const struct packets_file *f, const struct frame *frame)
+{
+	return !f->has_filter ||
+	       bpf_filter(f->filter.bf_insns, frame->data, frame->len, frame->caplen) != 0;
+}
+
 int packets_file_packet(struct packets_file *f, const struct packets_head *h, const uint8_t *data,
 			struct error *e)
 {
-	uint32_t caplen = h->caplen, len = h->len, interface = 0, container = 0;
+	uint32_t interface = 0, container = 0, more;
 
 	f->counts.received++;
 	packets_file_lost(f, h->lost_before);
+	if (h->caplen > PACKETS_BYTES_MAX)
+		return error_set(e, -EMSGSIZE, "a packet of %" PRIu32 " bytes", h->caplen);
 	if (f->full) {
 		f->counts.late++;
 		return error_set(e, -ECANCELED, "the limit is used up");
 	}
-	data = put_tag(f, h, data, &caplen, &len);
-	if (!passes(f, data, caplen, len)) {
+	const struct frame frame = { .data = frame_of(f, h, data, &more),
+				     .caplen = h->caplen + more,
+				     .len = h->len + more,
+				     .snap = f->c.snap == 0 ? 0 : f->c.snap + more };
+
+	if (!passes(f, &frame)) {
 		f->counts.filtered++;
 		return 0;
 	}
@@ -339,7 +376,7 @@ int packets_file_packet(struct packets_file *f, const struct packets_head *h, co
 		return r;
 	f->interfaces[interface].received++;
 	f->interfaces[interface].accepted++;
-	return write_packet(f, h, interface, container, data, caplen, len, e);
+	return write_packet(f, h, interface, container, &frame, e);
 }
 
 void packets_file_lost(struct packets_file *f, uint64_t n)
@@ -439,7 +476,7 @@ void packets_file_counts(const struct packets_file *f, struct packets_counts *re
 
 static int compile(struct packets_file *f, struct error *e)
 {
-	int link_type = f->c.link_type == PCAPNG_ETHERNET ? DLT_EN10MB : DLT_RAW;
+	int link_type = f->c.link_type == PCAPNG_ETHERNET ? DLT_EN10MB : DLT_LINUX_SLL;
 	int r = 0;
 
 	if (*f->c.filter == '\0')

@@ -132,7 +132,7 @@ static int ask_device(void *ctx)
 	d->link_type = ask.ifr_hwaddr.sa_family == ARPHRD_ETHER ||
 				       ask.ifr_hwaddr.sa_family == ARPHRD_LOOPBACK ?
 			       PCAPNG_ETHERNET :
-			       PCAPNG_RAW;
+			       PCAPNG_COOKED;
 	return 0;
 }
 
@@ -283,7 +283,7 @@ static int find_all(struct packets_target *t, struct error *e)
 int packets_target_open(const struct acquire_request *r, struct packets_target *ret,
 			struct error *e)
 {
-	*ret = (struct packets_target){ .r = r, .net_fd = -1, .link_type = PCAPNG_RAW };
+	*ret = (struct packets_target){ .r = r, .net_fd = -1, .link_type = PCAPNG_COOKED };
 	for (int kind = 0; kind < CGROUP_KINDS; kind++)
 		ret->trees[kind].fd = -1;
 	int result = find_all(ret, e);

@@ -3,14 +3,16 @@
  * after any block, and a reader loses the last block at most when it is cut within one.
  *
  * For libpcap's sake, whose readers are stricter than Wireshark, all interfaces of a file must have one link type and
- * one snap length. */
+ * one snap length; and the type is not "raw IP" (101), of which libpcap 1.10 refuses a second interface since it
+ * compares the number in the file with its own (12). */
 #ifndef ACQUIRE_PCAPNG_H
 #define ACQUIRE_PCAPNG_H
 
 #include "proto/base/writer.h"
 
 #define PCAPNG_ETHERNET 1
-#define PCAPNG_RAW 101 /* begins with the IP header */
+#define PCAPNG_COOKED                                                                              \
+	113 /* Linux cooked, as `tcpdump -i any` writes: a header that the capturer makes */
 #define PCAPNG_SNAP 262144 /* said of every interface: the most that libpcap takes */
 #define PCAPNG_TEXT_MAX 4096 /* of one option; longer ones are cut */
 #define PCAPNG_OVERHEAD_MAX                                                                        \

@@ -106,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (packets_file_open(
 		    &(struct packets_file_config){
 			    .o = o,
-			    .link_type = data[0] & 1 ? PCAPNG_ETHERNET : PCAPNG_RAW,
+			    .link_type = data[0] & 1 ? PCAPNG_ETHERNET : PCAPNG_COOKED,
 			    .snap = data[0] >> 4,
 			    .filter = data[0] & 2 ? "tcp or udp port 53" : "",
 			    .owner = on_owner,

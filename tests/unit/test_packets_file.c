@@ -161,11 +161,12 @@ static void test_bad_filter(void **state)
 	(void)snprintf(dir, sizeof(dir), "/tmp/exhibit-packets-XXXXXX");
 	assert_non_null(mkdtemp(dir));
 	assert_int_equal(output_folder(dir, 0, &o, NULL), 0);
-	assert_int_equal(packets_file_open(&(struct packets_file_config){ .o = o,
-									  .link_type = PCAPNG_RAW,
-									  .filter = "port port" },
-					   &f, &e),
-			 -EINVAL);
+	assert_int_equal(
+		packets_file_open(&(struct packets_file_config){ .o = o,
+								 .link_type = PCAPNG_COOKED,
+								 .filter = "port port" },
+				  &f, &e),
+		-EINVAL);
 	assert_non_null(strstr(e.text, "libpcap"));
 	output_free(o);
 }
@@ -179,7 +180,7 @@ static void test_limit_cuts_no_block(void **state)
 	for (uint64_t max = 200; max < 1800; max += 7) {
 		struct packets_counts n;
 		struct output *o = NULL;
-		struct packets_file *f = open_file(&o, max, "", PCAPNG_RAW);
+		struct packets_file *f = open_file(&o, max, "", PCAPNG_COOKED);
 		int r = 0;
 
 		for (uint64_t i = 1; i <= 20; i++) {
@@ -204,7 +205,7 @@ static void test_limit_cuts_no_block(void **state)
 static void test_nothing(void **state)
 {
 	struct output *o = NULL;
-	struct packets_file *f = open_file(&o, 0, "", PCAPNG_RAW);
+	struct packets_file *f = open_file(&o, 0, "", PCAPNG_COOKED);
 
 	(void)state;
 	packets_file_lost(f, 4);
@@ -222,7 +223,7 @@ static void test_losses(void **state)
 {
 	uint8_t data[PACKET] = { 0x45 };
 	struct output *o = NULL;
-	struct packets_file *f = open_file(&o, 0, "", PCAPNG_RAW);
+	struct packets_file *f = open_file(&o, 0, "", PCAPNG_COOKED);
 
 	(void)state;
 	for (uint64_t i = 1; i <= 10; i++) {
@@ -255,7 +256,7 @@ static void test_filter(void **state)
 	struct packets_head first = head(1, 1, 3), second = head(1, 2, 1);
 	struct packets_counts n;
 	struct output *o = NULL;
-	struct packets_file *f = open_file(&o, 0, "udp", PCAPNG_RAW);
+	struct packets_file *f = open_file(&o, 0, "udp", PCAPNG_COOKED);
 
 	(void)state;
 	assert_int_equal(packets_file_packet(f, &first, tcp, NULL), 0);
@@ -293,7 +294,7 @@ static void test_many_interfaces(void **state)
 {
 	uint8_t data[PACKET] = { 0x45 };
 	struct output *o = NULL;
-	struct packets_file *f = open_file(&o, 0, "", PCAPNG_RAW);
+	struct packets_file *f = open_file(&o, 0, "", PCAPNG_COOKED);
 
 	(void)state;
 	for (uint64_t i = 1; i <= PACKETS_INTERFACES_MAX + 10; i++) {

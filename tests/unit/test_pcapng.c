@@ -28,8 +28,9 @@ static void write_section(struct writer *w)
 
 static void write_interface(struct writer *w)
 {
-	pcapng_interface(w, &(struct pcapng_interface){
-				    .link_type = PCAPNG_RAW, .name = "host@lo", .filter = "tcp" });
+	pcapng_interface(w, &(struct pcapng_interface){ .link_type = PCAPNG_COOKED,
+							.name = "host@lo",
+							.filter = "tcp" });
 }
 
 static void write_packet(struct writer *w)
@@ -73,7 +74,7 @@ static const struct row rows[] = {
 		1, 0, 7, 0, 'c', 'a', 's', 'e', '=', '1', ';', 0, /**/
 		0, 0, 0, 0, 52, 0, 0, 0) },
 	{ "interface", write_interface,
-	  BYTES(1, 0, 0, 0, 52, 0, 0, 0, 101, 0, 0, 0, 0, 0, 4, 0, /**/
+	  BYTES(1, 0, 0, 0, 52, 0, 0, 0, 113, 0, 0, 0, 0, 0, 4, 0, /**/
 		2, 0, 7, 0, 'h', 'o', 's', 't', '@', 'l', 'o', 0, /**/
 		9, 0, 1, 0, 9, 0, 0, 0, /**/
 		11, 0, 4, 0, 0, 't', 'c', 'p', /**/

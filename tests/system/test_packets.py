@@ -1,0 +1,567 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets as pcapng: whose each is, what is lost, and what the field's own tools read. Traffic stays in network
+namespaces of the test's own."""
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pcapng_reader
+from basics import BUILD, until
+from test_acquire import DRIVER, acquire, notes
+
+ACTORS = Path(__file__).parent / "packets_actors.py"
+V4 = ("10.231.77.1", "10.231.77.2")
+V6 = ("fd31:77::1", "fd31:77::2")
+OURS = "net 10.231.77.0/24 or net fd31:77::/64"
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not all(map(shutil.which, ("tshark", "tcpdump", "editcap"))),
+                                reason="capturing takes root, judging takes tshark, editcap and tcpdump")
+
+
+def sh(*words):
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+class Net:
+    """Two network namespaces and a pair of devices."""
+
+    def __init__(self, name):
+        self.names = (f"{name}a", f"{name}b")
+        self.holders = []
+        for space in self.names:
+            sh("ip", "netns", "add", space)
+            sh("ip", "-n", space, "link", "set", "lo", "up")
+        sh("ip", "link", "add", "veth0", "netns", self.names[0], "type", "veth", "peer", "name", "veth0",
+           "netns", self.names[1])
+        for i, space in enumerate(self.names):
+            sh("ip", "-n", space, "addr", "add", f"{V4[i]}/24", "dev", "veth0")
+            sh("ip", "-n", space, "addr", "add", f"{V6[i]}/64", "dev", "veth0", "nodad")
+            sh("ip", "-n", space, "link", "set", "veth0", "up")
+            # A network namespace is found through a process in it.
+            self.holders.append(self.start(i, "sleep", "600"))
+
+    def start(self, side, *words, **more):
+        return subprocess.Popen(["nsenter", f"--net=/var/run/netns/{self.names[side]}", *map(str, words)], **more)
+
+    def inode(self, side):
+        return os.stat(f"/var/run/netns/{self.names[side]}").st_ino
+
+    def actor(self, side, *words):
+        return self.start(side, sys.executable, ACTORS, *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def close(self):
+        for holder in self.holders:
+            holder.kill()
+            holder.wait()
+        for space in self.names:
+            subprocess.run(["ip", "netns", "del", space], check=False, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def net():
+    net = Net(f"exh{os.getpid()}")
+    yield net
+    net.close()
+
+
+class Capture:
+    """driver_acquire under way; leaving ends it."""
+
+    def __init__(self, folder, *words):
+        self.folder, self.words = folder, words
+
+    def __enter__(self):
+        self.process = subprocess.Popen([DRIVER, "packets", self.folder, *self.words], stderr=subprocess.PIPE, text=True)
+        path = self.folder / "capture.clock.jsonl"
+        until(lambda: path.exists() or self.process.poll() is not None, 20, "the capture")
+        time.sleep(1)  # the file is there before the programs are
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        _, told = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, told
+        self.said, self.rows = notes(self.folder)
+        self.file = self.folder / "capture.pcapng"
+
+
+def tshark(path, *fields, only=None):
+    words = ["tshark", "-n", "-r", path, "-T", "fields", *sum((["-e", f] for f in fields), [])]
+    if only:
+        words += ["-Y", only]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert not re.search("appears to have been cut|isn't a|damaged", done.stderr), done.stderr
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def tokens(comment):
+    return dict(token.split("=", 1) for token in comment.split(";") if "=" in token)
+
+
+# ---- whose it is ------------------------------------------------------------------------------------------
+
+WAYS = [("tcp", V4), ("tcp", V6), ("udp", V4), ("udp", V6), ("fork", V4), ("prefork", V6), ("pass", V4), ("many", V4),
+        ("gone", V4)]
+
+
+def play(net, way, addresses):
+    """One scenario; what its sockets are and whose."""
+    server = net.actor(1, "serve", {"gone": "tcp"}.get(way, way), addresses[1])
+    port = server.stdout.readline().strip()
+    client = net.actor(0, "talk", {"fork": "tcp", "prefork": "tcp", "pass": "tcp"}.get(way, way), addresses[1], port)
+    said = client.communicate(timeout=30)[0] + server.communicate(timeout=30)[0]
+    truth = [json.loads(line) for line in said.splitlines()]
+    assert len(truth) >= 2
+    return truth
+
+
+def judge(path, truths, local=None):
+    """Right, unowned and wrong packets. local: addresses of the side that is captured."""
+    right, none, wrong = 0, 0, []
+    ends = {(t["protocol"], str(t["port"])): t["pids"] for t in truths}
+    for row in tshark(path, "frame.number", "frame.packet_flags_direction", "tcp.srcport", "tcp.dstport", "udp.srcport",
+                      "udp.dstport", "frame.comment", only="tcp or udp"):
+        number, direction, tcp_from, tcp_to, udp_from, udp_to, comment = row
+        out = int(direction, 0) == 2
+        protocol, port = ("tcp", tcp_from if out else tcp_to) if tcp_from else ("udp", udp_from if out else udp_to)
+        assert (protocol, port) in ends, row
+        said = tokens(comment)
+        if "pid" not in said:
+            none += 1
+        elif int(said["pid"]) in ends[protocol, port] and int(said.get("creator", said["pid"])) in ends[protocol, port]:
+            right += 1
+        else:
+            wrong.append((number, row, ends[protocol, port]))
+    return right, none, wrong
+
+
+def test_whose_at_the_cgroups(net, tmp_path):
+    with Capture(tmp_path / "out", f"filter={OURS}") as capture:
+        truths = [t for way, addresses in WAYS for t in play(net, way, addresses)]
+    right, none, wrong = judge(capture.file, truths)
+    assert wrong == []
+    assert right >= 500 and none <= right / 100, (right, none)
+    assert capture.said["packets.lost"] == 0
+
+
+def test_whose_on_a_device(net, tmp_path):
+    """The other end's sockets come along with the packets; none of them is named."""
+    with Capture(tmp_path / "out", f"net-ns={net.inode(1)}", "interface=veth0") as capture:
+        truths = [t for way, addresses in WAYS for t in play(net, way, addresses)]
+    right, none, wrong = judge(capture.file, truths)
+    assert wrong == []
+    assert right >= 250 and none <= right / 50, (right, none)
+    rows = tshark(capture.file, "frame.encap_type", "eth.type")
+    assert {row[0] for row in rows} == {"1"}
+    assert capture.said["packets.engine"] == "tcx"
+
+
+def test_who_sent_first_and_then(net, tmp_path):
+    """Handshake: the parent; data: the child it was handed to."""
+    with Capture(tmp_path / "out", f"filter={OURS}") as capture:
+        truth = play(net, "fork", V4)
+    parent, child = truth[-1]["pids"]
+    rows = [(tokens(row[0]), row[1]) for row in tshark(
+        capture.file, "frame.comment", "tcp.len",
+        only=f"tcp.srcport == {truth[-1]['port']} and frame.packet_flags_direction == 2")]
+    assert int(rows[0][0]["pid"]) == parent
+    data = [said for said, size in rows if size != "0"]
+    # The first send comes before its sender is known.
+    assert [int(said["pid"]) for said in data[1:]] == [child] * (len(data) - 1) and len(data) >= 5
+    assert all(int(said["creator"]) == parent for said in data[1:])
+
+
+def test_connections_older_than_the_capture(net, tmp_path):
+    server = net.actor(1, "serve", "tcp", V4[1])
+    port = server.stdout.readline().strip()
+    client = net.actor(0, "talk", "old", V4[1], port)
+    truth = json.loads(client.stdout.readline())
+    with Capture(tmp_path / "out", f"filter={OURS}") as capture:
+        client.communicate("go\n", timeout=20)
+        server.wait(20)
+    rows = [tokens(row[0]) for row in tshark(capture.file, "frame.comment")]
+    assert len(rows) >= 20
+    assert {int(said["pid"]) for said in rows} == {truth["pids"][0], server.pid}
+    server.stdout.close()
+
+
+def test_no_socket_no_owner(net, tmp_path):
+    """The refusal of a closed port is nobody's."""
+    with Capture(tmp_path / "out", f"net-ns={net.inode(1)}", "interface=veth0") as capture:
+        done = net.start(0, sys.executable, "-c", f"import socket; socket.create_connection(('{V4[1]}', 9))",
+                         stderr=subprocess.DEVNULL)
+        assert done.wait(20) != 0
+    rows = tshark(capture.file, "tcp.flags.reset", "frame.comment", only="tcp")
+    assert sorted(rows) == [["0", "owner=none;"], ["1", "owner=none;"]]
+
+
+# ---- only what is asked for -------------------------------------------------------------------------------------
+
+FLOOD = """
+import socket, struct, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0)); s.connect(s.getsockname())
+print(s.getsockname()[1], flush=True)
+sys.stdin.readline()
+n, size, rate, ends = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), time.monotonic() + float(sys.argv[4])
+s.setblocking(False)
+began = time.monotonic()
+i = 0
+while i < n and time.monotonic() < ends:
+    try:
+        s.send(struct.pack("<Q", i).ljust(size, b"x"))
+    except BlockingIOError:
+        pass
+    else:
+        i += 1
+    if rate and i % 50 == 0:
+        time.sleep(max(0, began + i / rate - time.monotonic()))
+print(i, flush=True)
+sys.stdin.readline()
+"""
+
+
+class Flood:
+    """Numbered datagrams to itself. Answers of a side that went are not received: that is enough to be seen."""
+
+    def __init__(self, net, side, n, size=32, rate=0, seconds=60, before=None):
+        self.process = net.start(side, sys.executable, "-c", FLOOD, n, size, rate, seconds, stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, text=True, preexec_fn=before)
+        self.port = int(self.process.stdout.readline())
+
+    def go(self):
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def sent(self):
+        return int(self.process.stdout.readline())
+
+    def end(self):
+        self.process.communicate("end\n", timeout=20)
+
+
+def test_one_process(net, tmp_path):
+    ours, other = Flood(net, 0, 1000, rate=5000), Flood(net, 0, 1000, rate=5000)
+    with Capture(tmp_path / "out", f"pid={ours.process.pid}") as capture:
+        for flood in (ours, other):
+            flood.go()
+        assert ours.sent() == other.sent() == 1000
+    for flood in (ours, other):
+        flood.end()
+    rows = tshark(capture.file, "udp.port", "frame.comment", "frame.packet_flags_direction")
+    assert sum(int(row[2], 0) == 2 for row in rows) == 1000
+    assert {row[0] for row in rows} == {f"{ours.port},{ours.port}"}
+    assert {tokens(row[1])["pid"] for row in rows} == {str(ours.process.pid)}
+    assert capture.said["packets.seen"] == capture.said["packets.written"]
+
+
+@pytest.fixture
+def container():
+    """A cgroup as a runtime makes it, without one."""
+    roots = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()
+             if line.split()[2] == "cgroup2"]
+    name = f"docker-{os.urandom(32).hex()}.scope"
+    made = []
+    for root in roots[:1]:
+        folder = Path(root) / name
+        folder.mkdir()
+        made.append(folder)
+    if not made:
+        pytest.skip("cgroup v2 is not mounted")
+    yield made[0], name[7:71]
+    made[0].rmdir()
+
+
+def test_one_container(net, container, tmp_path):
+    folder, name = container
+
+    def enter():
+        (folder / "cgroup.procs").write_text(str(os.getpid()))
+    ours, other = Flood(net, 0, 1000, rate=5000, before=enter), Flood(net, 0, 1000, rate=5000)
+    with Capture(tmp_path / "out", f"container={name}", "filter=udp") as capture:
+        for flood in (ours, other):
+            flood.go()
+        assert ours.sent() == other.sent() == 1000
+    for flood in (ours, other):
+        flood.end()
+    rows = tshark(capture.file, "udp.port", "frame.comment", "frame.interface_name", "frame.packet_flags_direction")
+    assert sum(int(row[3], 0) == 2 for row in rows) == 1000
+    assert {row[0] for row in rows} == {f"{ours.port},{ours.port}"}
+    assert {tokens(row[1])["container"] for row in rows} == {name[:12]}
+    assert {row[2] for row in rows} == {f"{name[:12]}@lo"}
+    owners = [json.loads(line) for line in (tmp_path / "out/capture.owners.jsonl").read_text().splitlines()]
+    assert [o["container"] for o in owners] == [name]
+    assert owners[0]["pid"] == ours.process.pid
+
+
+def test_a_network_namespace(net, tmp_path):
+    inside, outside = Flood(net, 0, 200, rate=5000), Flood(net, 1, 200, rate=5000)
+    with Capture(tmp_path / "out", f"net-ns={net.inode(0)}", "filter=udp") as capture:
+        for flood in (inside, outside):
+            flood.go()
+            assert flood.sent() == 200
+    for flood in (inside, outside):
+        flood.end()
+    rows = tshark(capture.file, "udp.port", "frame.interface_description")
+    assert {row[0] for row in rows} == {f"{inside.port},{inside.port}"}
+    assert {tokens(row[1])["netns"] for row in rows} == {str(net.inode(0))}
+
+
+@pytest.mark.parametrize("words, says", [
+    (["filter=port port"], "no libpcap expression"), (["filter=vlan 3 and vlan"], "libpcap"), (["pid=4194303"], "no process"),
+    (["container=" + "0" * 64], "no container"), (["net-ns=1"], "network namespace"), (["interface=none0"], "device 'none0'"),
+    (["interface=" + "x" * 40], "cannot be the name")])
+def test_refuses_in_a_sentence(tmp_path, words, says):
+    told = acquire("packets", tmp_path / "out", "seconds=1", *words, status=1)
+    assert says in told and len(told.splitlines()) == 1
+
+
+# ---- the file -----------------------------------------------------------------------------------------------------
+
+def test_tools_read_it(net, tmp_path):
+    with Capture(tmp_path / "out", f"filter={OURS}") as capture:
+        truths = [t for way in ("tcp", "udp") for t in play(net, way, V4)]
+    pid, port = truths[0]["pids"][0], truths[0]["port"]
+    numbers = tshark(capture.file, "frame.number", only=f'tcp.port == {port} and (tcp.srcport == {port} and '
+                     f'frame.packet_flags_direction == 2 or tcp.dstport == {port} and frame.packet_flags_direction == 1)')
+    assert len(numbers) >= 10
+    assert tshark(capture.file, "frame.number", only=f'frame.comment contains "pid={pid};"') == numbers
+    copy = tmp_path / "copy.pcapng"
+    sh("editcap", capture.file, copy)
+    assert tshark(copy, "frame.number", only=f'frame.comment contains "pid={pid};"') == numbers
+    for path in (capture.file, copy):
+        done = subprocess.run(["tcpdump", "-nr", path], capture_output=True, text=True, timeout=30, check=True)
+        assert len(done.stdout.splitlines()) == len(pcapng_reader.read(path).packets)
+        assert "Strict time order" in sh("capinfos", path)
+    assert tshark(capture.file, "frame.number", only='frame.interface_name == "host@veth0"') != []
+    assert tshark(capture.file, "frame.number", only='frame.interface_description contains "csum=partial;"') != []
+    file = pcapng_reader.read(capture.file)
+    assert {(link, snap) for link, snap, _ in file.interfaces} == {(113, 262144)} and len(file.interfaces) == 2
+    now = time.time_ns()
+    assert all(now - 60e9 < ns < now for _, ns, _, _, _ in file.packets)
+    assert all(options[2989][4:8] == b"EXHP" for *_, options in file.packets)
+
+
+def test_valid_at_any_cut(net, tmp_path):
+    with Capture(tmp_path / "out", f"filter={OURS}") as capture:
+        play(net, "tcp", V4)
+    whole, size = pcapng_reader.read(capture.file), capture.file.stat().st_size
+    for cut in range(400, size, 611):
+        part = tmp_path / "part.pcapng"
+        part.write_bytes(capture.file.read_bytes()[:cut])
+        there = pcapng_reader.read(capture.file, cut=cut)
+        assert there.packets == whole.packets[:len(there.packets)]
+        done = subprocess.run(["tshark", "-n", "-r", part], capture_output=True, text=True, timeout=30, check=False)
+        assert len(done.stdout.splitlines()) == len(there.packets)
+
+
+def test_limits(net, tmp_path):
+    """The end of room ends the file with a whole block."""
+    flood = Flood(net, 0, 20000, size=500, rate=20000)
+    started = time.monotonic()
+    process = subprocess.Popen([DRIVER, "packets", tmp_path / "out", f"pid={flood.process.pid}", "max-bytes=300000",
+                                "snap=64"])
+    time.sleep(1.5)
+    flood.go()
+    assert process.wait(30) == 0
+    assert time.monotonic() - started < 25
+    flood.sent()
+    flood.end()
+    said, rows = notes(tmp_path / "out")
+    file = pcapng_reader.read(tmp_path / "out/capture.pcapng")
+    assert len(file.packets) == said["packets.written"]
+    assert {len(data) for _, _, _, data, _ in file.packets} == {16 + 64}
+    assert {length for _, _, length, _, _ in file.packets} == {16 + 528}
+    assert said["packets.written"] + said["packets.after_limit"] + said["packets.lost"] == said["packets.seen"]
+    assert any("300000 bytes is used up" in row.get("warning", "") for row in rows)
+
+
+def test_losses_are_exact(net, tmp_path):
+    """The reader is stopped, the ring runs full: what is missing is counted, in the file and beside it."""
+    flood = Flood(net, 0, 12000, size=8000, rate=8000)
+    with Capture(tmp_path / "out", f"net-ns={net.inode(0)}") as capture:
+        capture.process.send_signal(signal.SIGSTOP)
+        flood.go()
+        sent = flood.sent()
+        capture.process.send_signal(signal.SIGCONT)
+        time.sleep(1)
+        flood.end()
+    file = pcapng_reader.read(capture.file)
+    lost = capture.said["packets.lost"]
+    ids = sorted(pcapng_reader.u64(options[5]) for *_, options in file.packets)
+    assert lost > 0 and sent == 12000
+    assert capture.said["packets.seen"] == len(file.packets) + lost >= sent
+    assert len(set(ids)) == len(ids) and capture.said["packets.seen"] - len(ids) == lost
+    assert sum(pcapng_reader.u64(s[7]) for s in file.statistics.values()) == lost
+    assert sum(pcapng_reader.u64(options.get(4, bytes(8))) for *_, options in file.packets) <= lost
+    assert any(f"{lost} packets were lost" in row.get("warning", "") for row in capture.rows)
+
+
+# ---- devices --------------------------------------------------------------------------------------------------------
+
+TAGGED = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("veth0", 0))
+for frame in sys.argv[1:]:
+    s.send(bytes.fromhex(frame))
+"""
+
+
+def test_tags_and_giants(net, tmp_path):
+    """The VLAN tag that the kernel takes out is back; frames before segmentation are whole."""
+    addresses, ip = "ffffffffffff020000000001", "0800" + "45" + "00" * 60
+    frames = [addresses + tags + ip for tags in ("8100a064", "88a80007" + "81000064")]
+    with Capture(tmp_path / "out", f"net-ns={net.inode(1)}", "interface=veth0", "filter=tcp or vlan") as capture:
+        assert net.start(0, sys.executable, "-c", TAGGED, *frames).wait(20) == 0
+        sink = net.start(1, sys.executable, "-c", f"""
+import socket
+s = socket.socket(); s.bind(("{V4[1]}", 0)); s.listen(); print(s.getsockname()[1], flush=True)
+c, _ = s.accept()
+while c.recv(1 << 20): pass
+""", stdout=subprocess.PIPE, text=True)
+        port = sink.stdout.readline().strip()
+        source = net.start(0, sys.executable, "-c", f"""
+import socket
+socket.create_connection(("{V4[1]}", {port})).sendall(bytes(5 << 20))
+""")
+        assert source.wait(30) == 0 and sink.wait(30) == 0
+    file = pcapng_reader.read(capture.file)
+    assert [data.hex() for _, _, _, data, _ in file.packets if len(data) < 90 and data[12] != 8] == frames
+    assert tshark(capture.file, "vlan.id", only="vlan") == [["100"], ["100"]]
+    assert max(length for _, _, length, _, _ in file.packets) > 10000
+    assert all(len(data) == length for _, _, length, data, _ in file.packets if length <= 65535)
+
+
+def test_namespace_goes_away(net, tmp_path):
+    with Capture(tmp_path / "out", f"net-ns={net.inode(1)}", "interface=veth0", "filter=udp") as capture:
+        play(net, "udp", V4)
+        net.holders[1].kill()
+        net.holders[1].wait()
+        sh("ip", "netns", "del", net.names[1])
+        # Its device goes with it, and the other end of the pair: nothing of ours holds it.
+        until(lambda: "veth0" not in sh("ip", "-n", net.names[0], "-br", "link"), 10, "the device to go")
+    assert len(pcapng_reader.read(capture.file).packets) == 10
+
+
+# ---- the flight recorder ----------------------------------------------------------------------------------------------
+
+class Recorder:
+    def __init__(self, size, snap=96):
+        self.process = subprocess.Popen([BUILD / "tests/driver_recorder", str(size), str(snap)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "recording\n"
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def begin(self, folder, *words):
+        quoted = " ".join(f"'{w}'" for w in ("packets", folder, *words))
+        self.process.stdin.write(f"shell exec {DRIVER} {quoted}\n")
+        self.process.stdin.flush()
+
+    def close(self):
+        self.process.communicate(timeout=20)
+        assert self.process.returncode == 0
+
+
+@pytest.fixture
+def recorder(request):
+    recorder = Recorder(*request.param)
+    yield recorder
+    recorder.close()
+
+
+def numbers_of(path, port):
+    """Of numbered datagrams as they were sent, in the file's order."""
+    found = []
+    for _, _, _, data, options in pcapng_reader.read(path).packets:
+        if options[2][0] & 3 == 2 and data[25] == 17 and struct.unpack_from(">H", data, 36)[0] == port:
+            found.append(struct.unpack_from("<Q", data, 44)[0])
+    return found
+
+
+@pytest.mark.parametrize("recorder", [(256 << 20,)], indirect=True)
+def test_no_seam(net, recorder, tmp_path):
+    """What was before the order, and on: every number once."""
+    flood = Flood(net, 0, 1 << 40, rate=40000, seconds=7)
+    flood.go()
+    time.sleep(3)
+    recorder.begin(tmp_path / "out", "before=60", "seconds=2", f"net-ns={net.inode(0)}")
+    assert recorder.process.stdout.readline() == "0\n"
+    sent = flood.sent()
+    flood.end()
+    said, _ = notes(tmp_path / "out")
+    numbers = numbers_of(tmp_path / "out/capture.pcapng", flood.port)
+    assert numbers == list(range(len(numbers))), "gaps or duplicates"
+    assert sent > len(numbers) > sent / 7 * 4
+    assert said["recorder.lapped"] == 0 and said["recorder.before_ns"] > 2e9
+    ids = [pcapng_reader.u64(options[5]) for *_, options in pcapng_reader.read(tmp_path / "out/capture.pcapng").packets]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("recorder", [(1 << 20,)], indirect=True)
+def test_lapped_is_counted(net, recorder, tmp_path):
+    """A reader that is stopped: what it missed is counted exactly."""
+    flood = Flood(net, 0, 1 << 40, rate=20000, seconds=6)
+    flood.go()
+    recorder.begin(tmp_path / "out", "before=1", "seconds=4")
+    until(lambda: (tmp_path / "out/capture.clock.jsonl").exists(), 10, "the capture")
+    child = int(sh("pgrep", "-P", str(recorder.process.pid)).split()[0])
+    time.sleep(1)
+    os.kill(child, signal.SIGSTOP)
+    time.sleep(1)
+    os.kill(child, signal.SIGCONT)
+    assert recorder.process.stdout.readline() == "0\n"
+    flood.sent()
+    flood.end()
+    said, rows = notes(tmp_path / "out")
+    file = pcapng_reader.read(tmp_path / "out/capture.pcapng")
+    ids = [pcapng_reader.u64(options[5]) for *_, options in file.packets]
+    assert said["recorder.lapped"] > 1000
+    assert len(set(ids)) == len(ids) == said["packets.written"]
+    # Every number of the host's packets is here or counted, those before the first one and after the last too.
+    within = max(ids) - min(ids) + 1 - len(ids)
+    assert within <= said["recorder.lapped"] == said["packets.lost"] <= within + 100
+    assert sum(pcapng_reader.u64(s[7]) for s in file.statistics.values()) == said["packets.lost"]
+    numbers = numbers_of(tmp_path / "out/capture.pcapng", flood.port)
+    assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("recorder", [(16 << 20,)], indirect=True)
+def test_its_users_serve_a_capture(net, recorder, tmp_path):
+    """A live capture beside a recorder takes the users of sockets from it."""
+    server = net.actor(1, "serve", "fork", V4[1])
+    port = server.stdout.readline().strip()
+    recorder.begin(tmp_path / "out", "seconds=3", f"filter={OURS}")
+    time.sleep(1.5)
+    client = net.actor(0, "talk", "tcp", V4[1], port)
+    truths = [json.loads(line) for line in client.communicate(timeout=20)[0].splitlines() +
+              server.communicate(timeout=20)[0].splitlines()]
+    assert recorder.process.stdout.readline() == "0\n"
+    right, none, wrong = judge(tmp_path / "out/capture.pcapng", truths)
+    assert (none, wrong) == (0, []) and right > 20
+    assert not any("how=found" in row[0] for row in tshark(tmp_path / "out/capture.pcapng", "frame.comment"))
+
+
+def test_span_is_told():
+    recorder = Recorder(16 << 20)
+    assert re.fullmatch(r"reaches back \d+ ms: \d+ packets of 96 bytes at most", recorder.ask("span"))
+    recorder.close()
+
+
+def test_no_recorder_is_said(tmp_path):
+    acquire("packets", tmp_path / "out", "before=10", "seconds=1", "filter=host 192.0.2.1")
+    _, rows = notes(tmp_path / "out")
+    assert any("no flight recorder" in row.get("warning", "") and row["lacking"] for row in rows)
