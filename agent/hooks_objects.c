@@ -5,6 +5,9 @@
 #include "iter_file_plain.skel.h"
 #include "iter_task.skel.h"
 #include "iter_task_plain.skel.h"
+#include "memory.skel.h"
+#include "packets.skel.h"
+#include "recorder.skel.h"
 #include "t1_net.skel.h"
 #include "t1_net_plain.skel.h"
 #include "t1_proc.skel.h"
@@ -28,6 +31,9 @@ static const struct hooks_object objects[] = {
 	{ "iter_task_plain", iter_task_plain_bpf__elf_bytes },
 	{ "iter_file", iter_file_bpf__elf_bytes },
 	{ "iter_file_plain", iter_file_plain_bpf__elf_bytes },
+	{ "memory", memory_bpf__elf_bytes },
+	{ "packets", packets_bpf__elf_bytes },
+	{ "recorder", recorder_bpf__elf_bytes },
 };
 /* clang-format on */
 
