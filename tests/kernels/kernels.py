@@ -23,7 +23,7 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 META = "linux-image-cloud-amd64"
 MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk")
 PROGRAMS = {  # in the guest: on this machine
-    "/usr/bin/bash": "bash", "/usr/bin/flock": "flock", "/usr/sbin/bpftool": "bpftool", "/x/bin/exhibit": BUILD / "bin/exhibit",
+    "/usr/bin/bash": "bash", "/usr/bin/setpriv": "setpriv", "/usr/bin/flock": "flock", "/usr/sbin/bpftool": "bpftool", "/x/bin/exhibit": BUILD / "bin/exhibit",
     "/x/bin/exhibit-agent": BUILD / "bin/exhibit-agent", "/x/bin/exhibit-collector": BUILD / "bin/exhibit-collector",
     "/usr/bin/workload": CACHE / "workload",
 }
