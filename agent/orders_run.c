@@ -130,6 +130,18 @@ static void post_manifest(struct orders *o, const struct run *run)
 	post(o, LINK_MANIFEST, body, len, -1);
 }
 
+/* No payload: what arrived is known to the collector. */
+static void upload_manifest_alone(struct orders *o, const struct run *run)
+{
+	int payload[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, payload) < 0)
+		return;
+	(void)close(payload[1]);
+	post_upload(o, run, payload[0]);
+	post_manifest(o, run);
+}
+
 /* ---- the manifest ------------------------------------------------------------------------------- */
 
 static int sign_manifest(struct orders *o, struct run *run, const char *text, size_t len,
@@ -199,7 +211,10 @@ static void end_acquiring(struct orders *o, struct run *run, const char *failure
 	run->bytes = manifest_bytes(run->manifest);
 	run->phase = RUN_UPLOADING;
 	if (make_manifest(o, run, &e) == 0) {
-		post_manifest(o, run);
+		if (run->link == o->links)
+			post_manifest(o, run);
+		else /* the uplink that had the payload is gone */
+			upload_manifest_alone(o, run);
 		return;
 	}
 	log_failure(LOG_LEVEL_ERROR, "an exhibit stays without a manifest", &e);
@@ -519,18 +534,6 @@ void orders_upload_failed(struct orders *o, const uint8_t *data, size_t len)
 }
 
 /* ---- a new uplink ---------------------------------------------------------------------------------- */
-
-/* No payload: what arrived is known to the collector. */
-static void upload_manifest_alone(struct orders *o, const struct run *run)
-{
-	int payload[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, payload) < 0)
-		return;
-	(void)close(payload[1]);
-	post_upload(o, run, payload[0]);
-	post_manifest(o, run);
-}
 
 /* The uplink that ended may have had chunks that never reached the collector: what can be read again is. */
 static void go_on(struct orders *o, struct run *run)

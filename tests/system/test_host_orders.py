@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 import basics
 import order_pb2
-from basics import until
+from basics import count, until
 from daemons import descendants
 from orders import APPROVAL, ORDER, SECOND, an_order, authority, person, signature, signed
 from pki import Identity, spiffe
@@ -68,9 +68,10 @@ class World:
         return self.devices[-1]
 
     def order(self, device, who=None, **fields):
-        order = an_order(who or self.ann, [self.host.host_id], kind=order_pb2.ORDER_DISK, **fields)
+        order = an_order(who or self.ann, [self.host.host_id], **{"kind": order_pb2.ORDER_DISK, **fields})
         order.ClearField("memory")
-        order.disk.device = str(device).encode()
+        if order.kind == order_pb2.ORDER_DISK:
+            order.disk.device = str(device).encode()
         return order
 
     def end(self):
@@ -391,6 +392,50 @@ def test_a_killed_process_resumes(victim, world):
     upload = world.collector.upload_of(order.order_id)
     assert len(world.collector.uploads) == 1 and upload.said["complete"] is True
     assert any(hashlib.sha256(data).digest() == disk.sha256 for data in upload.items.values())
+
+
+@pytest.mark.parametrize("victim,why", [("exhibit-agent", "the agent ended while the acquisition ran"),
+                                        ("exhibit-uplink", "the uplink is gone"),
+                                        ("exhibit-acquire", "the acquirer was ended by signal 9")])
+def test_what_cannot_be_read_again_is_sealed_as_incomplete(victim, why, world, tmp_path):
+    """Files change: nothing is spliced with a later read."""
+    world.agent()
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(16 * MiB))
+    order = world.order("/dev/null", kind=order_pb2.ORDER_FILES)
+    order.files.paths.append(str(big).encode())
+    order.limits.bytes_per_second = 4 * MiB
+    world.collector.say(order=signed(order, world.ann))
+    until(lambda: any(len(d) > MiB for u in list(world.collector.uploads.values()) for d in u.items.values()), 60,
+          "something")
+    pids = acquirers(world.daemon)
+    if victim == "exhibit-agent":
+        world.daemon.kill()
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10, "the acquirer's end")
+        world.daemon.start()
+    else:
+        os.kill(next(pid for pid, name in descendants(world.daemon.pid) if name == victim[:15]), signal.SIGKILL)
+    failed = world.collector.step(order.order_id, FAILED, 60)
+    assert failed.reason.decode() == why
+    upload = world.collector.upload_of(order.order_id)
+    assert (upload.said["complete"], upload.said["failure"]) == (False, why)
+    assert failed.manifest_sha256 == hashlib.sha256(upload.manifest.manifest).digest()
+    assert len(world.collector.uploads) == 1 and not upload.ended
+    until(lambda: not list((world.daemon.state / "orders").glob("run-*")), 10, "the order's end")
+
+
+def test_a_flood_of_orders(world):
+    """Each is signed and different: the host takes what its policy allows, and answers all."""
+    world.agent(**{"orders.per-hour": "3"})
+    orders = [world.order("/dev/exhibit-none") for _ in range(count(200, 1000))]
+    for order in orders:
+        world.collector.say(order=signed(order, world.ann))
+    ids = {o.order_id for o in orders}
+    until(lambda: {s.order_id for s in list(world.collector.steps)} >= ids, 120, "an answer to each")
+    refused = [s for s in world.collector.steps if s.state == REFUSED]
+    assert len(orders) - 3 <= len({s.order_id for s in refused}) < len(orders)
+    assert all(b"at most 3 orders an hour" in s.reason or b"the same target" in s.reason for s in refused)
+    assert world.daemon.running() and world.collector.alarms() == []
 
 
 def test_a_refused_upload_ends_the_order(world):
