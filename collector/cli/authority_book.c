@@ -42,16 +42,30 @@ int book_add(struct book *b, const struct book_entry *entry, struct error *e)
 	return 0;
 }
 
-static bool parse_line(const char *line, struct book_entry *ret)
+static bool copy_word(char **rest, char *out, size_t size)
 {
-	int end = 0;
+	const char *word = strsep(rest, " ");
+	size_t len = word ? strlen(word) : 0;
 
-	_Static_assert(IDENTITY_SERIAL_MAX == 40 && BOOK_USE_MAX == 8 && IDENTITY_SPIFFE_MAX >= 300,
-		       "widths of the format");
+	if (len == 0 || len >= size)
+		return false;
+	memcpy(out, word, len + 1);
+	return true;
+}
+
+static bool parse_line(char *line, struct book_entry *ret)
+{
+	char number[24], *rest = line, *end;
+
 	*ret = (struct book_entry){ 0 };
-	return sscanf(line, "%" SCNd64 " %40s %7s %299s%n", &ret->not_after_s, ret->serial,
-		      ret->use, ret->name, &end) == 4 &&
-	       line[end] == '\0';
+	if (!copy_word(&rest, number, sizeof(number)) ||
+	    !copy_word(&rest, ret->serial, sizeof(ret->serial)) ||
+	    !copy_word(&rest, ret->use, sizeof(ret->use)) ||
+	    !copy_word(&rest, ret->name, sizeof(ret->name)) || rest)
+		return false;
+	errno = 0;
+	ret->not_after_s = strtoll(number, &end, 10);
+	return errno == 0 && end != number && *end == '\0';
 }
 
 static int parse(char *text, const char *path, struct book *b, struct error *e)
