@@ -137,9 +137,12 @@ static void lead(struct ledger *l)
 	struct leaf **all = calloc(n, sizeof(*all));
 	uint64_t first = l->fresh.first + l->fresh.n;
 	struct error e = { 0 };
-	int r = all ? make_room(l, n, &e) :
-		      error_set(&e, -ENOMEM, "cannot append to the ledger: %m");
+	int r = -ENOMEM;
 
+	if (all)
+		r = make_room(l, n, &e);
+	else
+		(void)error_set(&e, r, "cannot append to the ledger: %m");
 	l->leading = true;
 	(void)pthread_mutex_unlock(&l->lock);
 	if (r == 0) {

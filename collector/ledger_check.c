@@ -287,21 +287,22 @@ int ledger_check_begin(const struct ledger_config *c,
 {
 	struct ledger_check *k = calloc(1, sizeof(*k));
 	struct note_key key;
-	int r = k ? load_key(c, &key, e) : error_set(e, -ENOMEM, "cannot check the ledger: %m");
+	int r;
 
-	if (k) {
-		k->dir = c->dir;
-		k->report = report;
-		k->ctx = ctx;
-		k->dirfd = open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		k->leaves = ledger_objects_new();
-		k->stored = ledger_objects_new();
-		k->arena = arena_new(ARENA_MAX, 0);
-	}
+	if (!k)
+		return error_set(e, -ENOMEM, "cannot check the ledger: %m");
+	k->dir = c->dir;
+	k->report = report;
+	k->ctx = ctx;
+	k->leaves = ledger_objects_new();
+	k->stored = ledger_objects_new();
+	k->arena = arena_new(ARENA_MAX, 0);
+	k->dirfd = open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = k->dirfd < 0 && errno != ENOENT ?
+		    error_set(e, -errno, "cannot open the ledger's folder '%s': %m", c->dir) :
+		    load_key(c, &key, e);
 	if (r == 0 && (!k->leaves || !k->stored || !k->arena))
 		r = error_set(e, -ENOMEM, "cannot check the ledger: %m");
-	if (r == 0 && k->dirfd < 0 && errno != ENOENT)
-		r = error_set(e, -errno, "cannot open the ledger's folder '%s': %m", c->dir);
 	if (r == 0 && k->dirfd < 0)
 		fault(k, ".",
 		      "there is no ledger: nothing says that what is stored is all that was");

@@ -100,23 +100,35 @@ static int append(struct ledger_feed *f, const struct ledger_leaf *leaves, size_
 
 /* ---- the mark ---- */
 
-static int parse_line(struct ledger_feed *f, const char *line, size_t len)
+/* A decimal number that ends with a given character; *at is put behind that. */
+static bool take_number(const char **at, char stop, uint64_t *ret)
+{
+	char *end = NULL;
+
+	if (**at < '0' || **at > '9')
+		return false;
+	*ret = strtoull(*at, &end, 10);
+	if (*end != stop)
+		return false;
+	*at = end + 1;
+	return true;
+}
+
+/* "SEQUENCE OFFSET TENANT\n" */
+static int parse_line(struct ledger_feed *f, const char **at)
 {
 	struct store_mark m = { 0 };
-	char text[BATCH_NAME_MAX + 64], name[BATCH_NAME_MAX + 1];
 	struct store_mark *more;
-	int end = 0;
+	size_t len;
 
-	if (len >= sizeof(text))
+	if (!take_number(at, ' ', &m.sequence) || !take_number(at, ' ', &m.offset))
 		return -EBADMSG;
-	memcpy(text, line, len);
-	text[len] = '\0';
-	if (sscanf(text, "%" SCNu64 " %" SCNu64 " %255s%n", &m.sequence, &m.offset, name, &end) !=
-		    3 ||
-	    (size_t)end != len)
+	len = strcspn(*at, "\n");
+	if (len == 0 || len > BATCH_NAME_MAX || (*at)[len] != '\n')
 		return -EBADMSG;
-	m.tenant.len = (uint8_t)strlen(name);
-	memcpy(m.tenant.b, name, m.tenant.len);
+	m.tenant.len = (uint8_t)len;
+	memcpy(m.tenant.b, *at, len);
+	*at += len + 1;
 	more = reallocarray(f->marks, f->n_marks + 1, sizeof(*more));
 	if (!more)
 		return -ENOMEM;
@@ -125,23 +137,19 @@ static int parse_line(struct ledger_feed *f, const char *line, size_t len)
 	return 0;
 }
 
-static int parse_mark(struct ledger_feed *f, const char *text, size_t len)
+/* text: NUL-terminated. */
+static int parse_mark(struct ledger_feed *f, const char *text)
 {
-	const char *at = text, *end = text + len;
-	int n = 0, r = 0;
+	const char *at = text;
+	int r = 0;
 
-	if (len < strlen(MARK_FIRST) || memcmp(at, MARK_FIRST, strlen(MARK_FIRST)) != 0 ||
-	    sscanf(at + strlen(MARK_FIRST), "%" SCNu64 "\n%n", &f->size, &n) != 1 || n == 0)
+	if (strncmp(at, MARK_FIRST, strlen(MARK_FIRST)) != 0)
 		return -EBADMSG;
-	at += strlen(MARK_FIRST) + (size_t)n;
-	while (at < end && r == 0) {
-		const char *stop = memchr(at, '\n', (size_t)(end - at));
-
-		if (!stop)
-			return -EBADMSG;
-		r = parse_line(f, at, (size_t)(stop - at));
-		at = stop + 1;
-	}
+	at += strlen(MARK_FIRST);
+	if (!take_number(&at, '\n', &f->size))
+		return -EBADMSG;
+	while (*at != '\0' && r == 0)
+		r = parse_line(f, &at);
 	return r;
 }
 
@@ -159,7 +167,7 @@ static void load_mark(struct ledger_feed *f)
 
 	if (files_read(f->mark_path, MARK_MAX, &text, &len, NULL) < 0)
 		return;
-	if (parse_mark(f, (char *)text, len) < 0 || f->size > ledger_size(f->ledger))
+	if (parse_mark(f, (char *)text) < 0 || f->size > ledger_size(f->ledger))
 		forget_mark(f);
 }
 

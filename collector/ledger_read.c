@@ -130,7 +130,7 @@ static int load_entries(int dirfd, struct tiles_edge *t, struct error *e)
 	if (width == 0)
 		return 0;
 	r = tiles_read_entries(dirfd, t->size / TLOG_TILE_WIDTH, width, &data, &t->entries_len, e);
-	if (r == 0)
+	if (r == 0 && data)
 		memcpy(t->entries, data, t->entries_len);
 	return r;
 }

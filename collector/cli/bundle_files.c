@@ -283,8 +283,10 @@ int bundle_file_load(const struct bundle_files *f, const struct bundle_file *fil
 	*ret = (struct blob){ .data = malloc((size_t)file->size + 1), .len = (size_t)file->size };
 	if (!ret->data || !buffer)
 		return error_set(e, -ENOMEM, "cannot read '%s': %m", file->path);
-	if (!f->tar)
-		fd = own = openat(f->fd, file->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (!f->tar) {
+		own = openat(f->fd, file->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		fd = own;
+	}
 	if (fd < 0)
 		return error_set(e, -errno, "cannot open '%s': %m", file->path);
 	r = hash_range(fd, f->tar ? file->offset : 0, file->size, buffer, &hash, ret->data, e);

@@ -38,13 +38,15 @@ static int ask(const struct args *a, const char *path, const void *question, tak
 
 static int unreadable(struct error *e)
 {
-	return error_set(e, -EBADMSG,
-			 "the collector's answer cannot be read; is it of another version?");
+	(void)error_set(e, -EBADMSG,
+			"the collector's answer cannot be read; is it of another version?");
+	return -EBADMSG;
 }
 
 static int no_memory(struct error *e)
 {
-	return error_set(e, -ENOMEM, "cannot make the bundle: out of memory");
+	(void)error_set(e, -ENOMEM, "cannot make the bundle: out of memory");
+	return -ENOMEM;
 }
 
 /* ---- the ledger ---- */

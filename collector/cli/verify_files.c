@@ -178,17 +178,36 @@ int verify_load(struct verify *v, struct error *e)
 
 /* ---- where a file is damaged ---- */
 
+static int digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 static bool parse_hex(const char *text, struct seal_hash *ret)
 {
-	for (size_t i = 0; i < SEAL_HASH_LEN; i++) {
-		unsigned int byte;
+	for (size_t i = 0; i < SEAL_HASH_LEN; i++, text += 2) {
+		int high = digit(text[0]), low = high < 0 ? -1 : digit(text[1]);
 
-		if (strspn(text, "0123456789abcdef") < 2 || sscanf(text, "%2x", &byte) != 1)
+		if (low < 0)
 			return false;
-		ret->b[i] = (uint8_t)byte;
-		text += 2;
+		ret->b[i] = (uint8_t)(high << 4 | low);
 	}
 	return true;
+}
+
+/* "OFFSET LENGTH SHA256" of a piece of a file of size bytes; a length may reach beyond the end. */
+static bool parse_piece(const char *line, uint64_t size, uint64_t *begin, uint64_t *len,
+			struct seal_hash *hash)
+{
+	char *end = NULL;
+
+	if (digit(line[0]) < 0)
+		return false;
+	*begin = strtoull(line, &end, 10);
+	if (end[0] != ' ' || digit(end[1]) < 0)
+		return false;
+	*len = strtoull(end + 1, &end, 10);
+	return end[0] == ' ' && *begin <= size && *len <= BUNDLE_CHUNK && parse_hex(end + 1, hash);
 }
 
 /* "exhibits/ID/items/NAME" -> "exhibits/ID/chunks/NAME"; NULL: it is no item. */
@@ -214,10 +233,8 @@ static int locate_in(struct verify *v, struct bundle_file *f, FILE *in, const ch
 
 	while (r == 0 && fgets(line, sizeof(line), in)) {
 		struct seal_hash want, got;
-		int at = 0;
 
-		if (sscanf(line, "%" SCNu64 " %" SCNu64 " %n", &begin, &len, &at) != 2 || at == 0 ||
-		    !parse_hex(line + at, &want) || begin > f->size || len > BUNDLE_CHUNK)
+		if (!parse_piece(line, f->size, &begin, &len, &want))
 			return 0;
 		if (len > f->size - begin) {
 			verify_fault(v, f->path, begin, begin + len, "%s: it ends at byte %" PRIu64,
