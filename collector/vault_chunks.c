@@ -2,10 +2,10 @@
 #include "collector/vault_chunks.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <string.h>
 
 #include "collector/vault_internal.h"
+#include "collector/vault_json.h"
 
 static bool get_number(const json_t *o, const char *key, uint64_t max, uint64_t *ret)
 {
@@ -61,11 +61,12 @@ static bool read_line(const json_t *o, struct vault_line *ret)
 
 int vault_line_read(const char *text, size_t len, struct vault_line *ret)
 {
-	json_t *o = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	bool good;
+	json_t *o = NULL;
+	int r = vault_json_load(text, len, &o, NULL);
 
 	*ret = (struct vault_line){ 0 };
-	good = json_is_object(o) && read_line(o, ret);
+	if (r == 0 && !(json_is_object(o) && read_line(o, ret)))
+		r = -EBADMSG;
 	json_decref(o);
-	return good ? 0 : -EBADMSG;
+	return r;
 }

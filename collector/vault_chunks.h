@@ -17,7 +17,7 @@ struct vault_line {
 	struct seal_hash hash; /* chunk, end */
 };
 
-/* len: without the newline. -EBADMSG. */
+/* len: without the newline. -EBADMSG; -ENOMEM. */
 MUST_CHECK int vault_line_read(const char *text, size_t len, struct vault_line *ret);
 
 #endif

@@ -2,10 +2,10 @@
 #include "collector/vault_manifest.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <string.h>
 
 #include "collector/vault_internal.h"
+#include "collector/vault_json.h"
 
 static int bad(struct error *e, const char *what)
 {
@@ -89,16 +89,16 @@ int vault_manifest_read(const void *data, size_t len, struct vault_manifest **re
 {
 	struct vault_manifest *m;
 	json_error_t why;
-	json_t *root;
+	json_t *root = NULL;
 	int r;
 
 	if (len > VAULT_MANIFEST_MAX)
 		return error_set(e, -E2BIG, "the manifest has %zu bytes, at most %llu are taken",
 				 len, (unsigned long long)VAULT_MANIFEST_MAX);
-	root = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
-	if (root == NULL)
-		return error_set(e, -EBADMSG, "the manifest cannot be read: line %d: %s", why.line,
-				 why.text);
+	r = vault_json_load(data, len, &root, &why);
+	if (r < 0)
+		return error_set(e, r, "the manifest cannot be read: line %d: %s", why.line,
+				 r == -ENOMEM ? "out of memory" : why.text);
 	m = calloc(1, sizeof(*m));
 	r = m != NULL ? read_manifest(root, m, e) :
 			error_set(e, -ENOMEM, "cannot read a manifest: out of memory");

@@ -3,11 +3,11 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <jansson.h>
 #include <openssl/evp.h>
 #include <string.h>
 
 #include "collector/vault_internal.h"
+#include "collector/vault_json.h"
 #include "proto/json.h"
 
 #define VERSION_NUMBER 1
@@ -173,7 +173,7 @@ int vault_record_write(const struct vault_record *r, const struct batch_name *te
 /* What is read points into the JSON and into here, until it is copied as a whole. */
 struct scratch {
 	const json_t *root;
-	bool bad;
+	bool bad, lacked; /* lacked: memory */
 	const char *what; /* the first member that is wrong */
 	size_t n_buffers;
 	uint8_t *buffers[32 + 4 * VAULT_ITEMS_MAX];
@@ -196,9 +196,10 @@ static uint8_t *buffer(struct scratch *s, size_t len)
 {
 	uint8_t *p = s->n_buffers < ARRAY_LEN(s->buffers) ? malloc(len + 1) : NULL;
 
-	if (p == NULL)
+	if (p == NULL) {
+		s->lacked = s->n_buffers < ARRAY_LEN(s->buffers);
 		wrong(s, "too many members");
-	else
+	} else
 		s->buffers[s->n_buffers++] = p;
 	return p;
 }
@@ -349,6 +350,8 @@ static int read_into(struct scratch *s, struct vault_record *ret, struct batch_n
 		info.ledger_index = get_size(s, s->root, "ledger_index");
 	if (tenant.len == 0)
 		wrong(s, "tenant");
+	if (s->lacked)
+		return error_set(e, -ENOMEM, "cannot read an exhibit's record: out of memory");
 	if (s->bad)
 		return error_set(e, -EBADMSG, "'%s' is missing or wrong", s->what);
 	r.has_key = key.len > 0;
@@ -369,13 +372,13 @@ int vault_record_read(const void *data, size_t len, struct vault_record *ret,
 		      struct batch_name *ret_tenant, struct error *e)
 {
 	json_error_t why;
-	json_t *root = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
 	struct scratch *s = calloc(1, sizeof(*s));
-	int r;
+	json_t *root = NULL;
+	int r = vault_json_load(data, len, &root, &why);
 
-	if (root == NULL)
-		r = error_set(e, -EBADMSG, "line %d: %s", why.line, why.text);
-	else if (s == NULL)
+	if (r == -EBADMSG)
+		(void)error_set(e, r, "line %d: %s", why.line, why.text);
+	else if (r < 0 || s == NULL)
 		r = error_set(e, -ENOMEM, "cannot read an exhibit's record: out of memory");
 	else if (!json_is_object(root))
 		r = error_set(e, -EBADMSG, "it is not an object");

@@ -16,6 +16,7 @@
 struct load {
 	struct vault_upload *u;
 	uint8_t *buffer; /* VAULT_CHUNK_BYTES */
+	bool lacked; /* memory */
 	struct error *e;
 };
 
@@ -56,11 +57,19 @@ static int take_item(struct load *l, const struct vault_line *line)
 	return r;
 }
 
-/* false: damaged from here on. */
+/* false: no memory, which is no damage. */
+static bool hash_chunk(struct load *l, uint32_t bytes, struct seal_hash *ret)
+{
+	unsigned int n = SEAL_HASH_LEN;
+
+	l->lacked = EVP_Digest(l->buffer, bytes, ret->b, &n, EVP_sha256(), NULL) != 1;
+	return !l->lacked;
+}
+
+/* false: damaged from here on, or no memory. */
 static bool take_chunk(struct load *l, struct vault_item *i, const struct vault_line *line)
 {
 	struct vault_upload *u = l->u;
-	unsigned int n = SEAL_HASH_LEN;
 	struct seal_hash got;
 
 	if (i->ended || line->offset != i->taken || i->fd < 0) {
@@ -69,15 +78,18 @@ static bool take_chunk(struct load *l, struct vault_item *i, const struct vault_
 		return false;
 	}
 	if (pread(i->fd, l->buffer, line->bytes, (off_t)line->offset) != (ssize_t)line->bytes ||
-	    EVP_Digest(l->buffer, line->bytes, got.b, &n, EVP_sha256(), NULL) != 1 ||
-	    memcmp(got.b, line->hash.b, SEAL_HASH_LEN) != 0) {
+	    !hash_chunk(l, line->bytes, &got) || memcmp(got.b, line->hash.b, SEAL_HASH_LEN) != 0) {
+		if (l->lacked)
+			return false;
 		damaged(u, "item %u is damaged on disk at bytes %llu to %llu", line->item,
 			(unsigned long long)line->offset,
 			(unsigned long long)(line->offset + line->bytes - 1));
 		return false;
 	}
-	if (EVP_DigestUpdate(i->md, l->buffer, line->bytes) != 1)
+	if (EVP_DigestUpdate(i->md, l->buffer, line->bytes) != 1) {
+		l->lacked = true;
 		return false;
+	}
 	i->taken = i->synced = line->offset + line->bytes;
 	i->short_chunk = line->bytes < VAULT_CHUNK_BYTES;
 	u->bytes += line->bytes;
@@ -86,7 +98,10 @@ static bool take_chunk(struct load *l, struct vault_item *i, const struct vault_
 
 static bool take_end(struct load *l, struct vault_item *i, const struct vault_line *line)
 {
-	if (i->ended || line->offset != i->taken || vault_item_hash(i, &i->hash) < 0 ||
+	l->lacked = vault_item_hash(i, &i->hash) < 0;
+	if (l->lacked)
+		return false;
+	if (i->ended || line->offset != i->taken ||
 	    memcmp(i->hash.b, line->hash.b, SEAL_HASH_LEN) != 0) {
 		damaged(l->u, "chunks.jsonl ends item %u at byte %llu, which is not what is here",
 			line->item, (unsigned long long)line->offset);
@@ -110,7 +125,8 @@ static int take_line(struct load *l, const struct vault_line *line)
 		(void)take_chunk(l, &u->items[line->item - 1], line);
 	else
 		(void)take_end(l, &u->items[line->item - 1], line);
-	return 0;
+	return l->lacked ? error_set(l->e, -ENOMEM, "cannot read an exhibit back: out of memory") :
+			   0;
 }
 
 static int read_lines(struct load *l, FILE *in, off_t size)
@@ -124,8 +140,12 @@ static int read_lines(struct load *l, FILE *in, off_t size)
 		size_t len = strlen(text);
 
 		/* A torn end: half a line, or the zeros that a loss of power leaves. */
-		if (len == 0 || text[len - 1] != '\n' ||
-		    vault_line_read(text, len - 1, &line) < 0) {
+		int bad = len > 0 && text[len - 1] == '\n' ? vault_line_read(text, len - 1, &line) :
+							     -EBADMSG;
+
+		if (bad == -ENOMEM)
+			return error_set(l->e, bad, "cannot read an exhibit back: out of memory");
+		if (bad < 0) {
 			if (feof(in) || fgetc(in) == EOF || len == 0)
 				break;
 			damaged(u, "a line of chunks.jsonl at byte %llu cannot be read",
@@ -159,7 +179,7 @@ static int cut(struct vault_upload *u, struct error *e)
 int vault_upload_load(struct vault_upload *u, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *buffer = malloc(VAULT_CHUNK_BYTES);
-	struct load l = { u, buffer, e };
+	struct load l = { .u = u, .buffer = buffer, .e = e };
 	char path[PATH_MAX + 32];
 	struct stat st;
 	FILE *in;

@@ -71,18 +71,21 @@ static void judge_items(struct draft *d, const struct vault_upload *u)
 			      (unsigned long long)u->items[n].taken);
 }
 
-static void judge_manifest(struct draft *d, const void *data, size_t len)
+static int judge_manifest(struct draft *d, const void *data, size_t len, struct error *e)
 {
 	AUTO(free_ptr) struct vault_manifest *m = NULL;
 	struct error why = { 0 };
+	int r = vault_manifest_read(data, len, &m, &why);
 
-	if (vault_manifest_read(data, len, &m, &why) < 0 ||
-	    vault_manifest_compare(m, &d->info, &why) < 0)
+	if (r == -ENOMEM)
+		return error_set(e, r, "%s", why.text);
+	if (r < 0 || vault_manifest_compare(m, &d->info, &why) < 0)
 		lacks(d, "%s", why.text);
 	else if (m->failure[0] != '\0')
 		lacks(d, "the host could not take all of it: %s", m->failure);
 	else if (!m->complete || m->n_unfinished > 0)
 		lacks(d, "the host could not take all of it: its manifest says what is missing");
+	return 0;
 }
 
 static struct draft *draft_new(const struct vault_upload *u, struct error *e)
@@ -411,9 +414,10 @@ static int seal_with(struct vault_upload *u, struct draft *d, const void *manife
 		     const uint8_t key_id[static SEAL_KEY_ID_LEN], struct error *e)
 {
 	unsigned int n = SEAL_HASH_LEN;
-	int r;
+	int r = judge_manifest(d, manifest, len, e);
 
-	judge_manifest(d, manifest, len);
+	if (r < 0)
+		return r;
 	judge_items(d, u);
 	if (EVP_Digest(manifest, len, d->manifest.b, &n, EVP_sha256(), NULL) != 1)
 		return error_set(e, -ENOMEM, "cannot hash a manifest: %s", openssl_reason());
