@@ -14,50 +14,6 @@
 
 #define HALF (VAULT_CHUNK_BYTES / 2)
 
-static int begin(void **state)
-{
-	*state = vault_world_new();
-	vault_world_open(*state);
-	return 0;
-}
-
-static void end(struct vault_world *w)
-{
-	vault_world_free(w);
-}
-
-static void whole(struct vault_world *w, const char *name, uint64_t bytes)
-{
-	vault_world_begin(w, 0);
-	vault_world_item(w, 1, name, bytes);
-	char items[160];
-
-	(void)snprintf(items, sizeof(items), "1 %s %llu", name, (unsigned long long)bytes);
-	AUTO(free_ptr) char *m = vault_world_manifest(w, items, "");
-
-	if (vault_world_seal(w, m) < 0)
-		fail_msg("%s", w->error.text);
-}
-
-static void state_is(struct vault_world *w, Exhibit__V1__ExhibitState state, const char *reason)
-{
-	Exhibit__V1__ExhibitInfo *info = vault_world_info(w);
-
-	assert_non_null(info);
-	char text[1200];
-
-	(void)snprintf(text, sizeof(text), "%.*s", (int)info->reason.len,
-		       (const char *)info->reason.data);
-	if (info->state != state || !strstr(text, reason))
-		fail_msg("state %d instead of %d: '%s', not '%s'", (int)info->state, (int)state,
-			 text, reason);
-	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
-}
-
-#define SEALED EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_SEALED
-#define INCOMPLETE EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_INCOMPLETE
-#define ARRIVING EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING
-
 /* ---- messages out of place ------------------------------------------------------------------------------- */
 
 enum what { ITEM, CHUNK, END, SYNC };
@@ -168,7 +124,7 @@ static void refused(void **state)
 	/* What was good before it is there for the next call. */
 	vault_upload_leave(TAKE(w->u));
 	vault_world_begin(w, 0);
-	end(w);
+	vault_world_free(w);
 }
 
 static void a_false_hash_is_refused(void **state)
@@ -183,7 +139,7 @@ static void a_false_hash_is_refused(void **state)
 	assert_int_equal(vault_world_chunk(w, 1, 0, 3), 0);
 	assert_int_equal(vault_upload_end(w->u, 1, 3, &hash, &w->error), -EBADMSG);
 	assert_non_null(strstr(w->error.text, "does not have the SHA-256"));
-	end(w);
+	vault_world_free(w);
 }
 
 /* ---- manifests ------------------------------------------------------------------------------------------- */
@@ -236,14 +192,14 @@ static void sealed_whatever_the_manifest_says(void **state)
 	char *m = row->whole ? strdup(row->whole) : vault_world_manifest(w, row->items, row->extra);
 
 	assert_int_equal(vault_world_seal(w, m), 0);
-	state_is(w, row->state, row->reason);
+	vault_world_state_is(w, row->state, row->reason);
 	assert_int_equal(w->kinds[0], EXHIBIT__V1__LEDGER_KIND__LEDGER_EXHIBIT);
 	assert_int_equal(w->receipt.ledger_index, 100);
 	vault_world_close(w);
 	assert_int_equal(vault_world_check(w, first), 0);
 	vault_world_open(w);
-	state_is(w, row->state, row->reason);
-	end(w);
+	vault_world_state_is(w, row->state, row->reason);
+	vault_world_free(w);
 }
 
 static void an_item_without_end_is_sealed_as_it_is(void **state)
@@ -256,8 +212,8 @@ static void an_item_without_end_is_sealed_as_it_is(void **state)
 	AUTO(free_ptr) char *m = vault_world_manifest(w, "1 a.raw 1048576", "");
 
 	assert_int_equal(vault_world_seal(w, m), 0);
-	state_is(w, INCOMPLETE, "item 'a.raw' did not end: 1048576 bytes arrived");
-	end(w);
+	vault_world_state_is(w, INCOMPLETE, "item 'a.raw' did not end: 1048576 bytes arrived");
+	vault_world_free(w);
 }
 
 static void a_large_manifest_is_refused(void **state)
@@ -271,8 +227,8 @@ static void a_large_manifest_is_refused(void **state)
 	vault_world_begin(w, 0);
 	assert_int_equal(vault_world_seal(w, m), -E2BIG);
 	free(m);
-	state_is(w, ARRIVING, "");
-	end(w);
+	vault_world_state_is(w, ARRIVING, "");
+	vault_world_free(w);
 }
 
 /* ---- what rests there -------------------------------------------------------------------------------------- */
@@ -287,8 +243,8 @@ static void bytes_lie_as_they_are(void **state)
 	struct stat st;
 	size_t len;
 
-	whole(w, "memory.lime", size);
-	state_is(w, SEALED, "");
+	vault_world_whole(w, "memory.lime", size);
+	vault_world_state_is(w, SEALED, "");
 	assert_int_equal(vault_open_item(w->v, &w->begin.tenant, w->begin.exhibit_id, "memory.lime",
 					 11, &fd, &item, &w->error),
 			 0);
@@ -307,7 +263,7 @@ static void bytes_lie_as_they_are(void **state)
 	assert_memory_equal(got, want, size);
 	assert_int_equal(access(vault_world_path(w, "exhibits/", "manifest.sig"), R_OK), 0);
 	assert_int_equal(access(vault_world_path(w, "incoming/", ""), F_OK), -1);
-	end(w);
+	vault_world_free(w);
 }
 
 static void empty_and_small_items(void **state)
@@ -323,11 +279,11 @@ static void empty_and_small_items(void **state)
 	char *m = vault_world_manifest(w, "1 empty.txt 0, 2 one.txt 1, 3 mib.raw 1048576", "");
 
 	assert_int_equal(vault_world_seal(w, m), 0);
-	state_is(w, SEALED, "");
+	vault_world_state_is(w, SEALED, "");
 	vault_world_close(w);
 	if (vault_world_check(w, first) != 0)
 		fail_msg("%s", first);
-	end(w);
+	vault_world_free(w);
 }
 
 static void interleaved_items(void **state)
@@ -357,8 +313,8 @@ static void interleaved_items(void **state)
 	AUTO(free_ptr) char *m = vault_world_manifest(w, "1 a 2097152, 2 b 1048583", "");
 
 	assert_int_equal(vault_world_seal(w, m), 0);
-	state_is(w, SEALED, "");
-	end(w);
+	vault_world_state_is(w, SEALED, "");
+	vault_world_free(w);
 }
 
 static void the_receipt_is_given_again(void **state)
@@ -366,14 +322,14 @@ static void the_receipt_is_given_again(void **state)
 	struct vault_world *w = *state;
 	struct vault_receipt before;
 
-	whole(w, "a.raw", 5);
+	vault_world_whole(w, "a.raw", 5);
 	before = w->receipt;
 	w->receipt = (struct vault_receipt){ 0 };
 	vault_world_begin(w, 1);
 	assert_memory_equal(before.manifest.b, w->receipt.manifest.b, SEAL_HASH_LEN);
 	assert_int_equal(before.ledger_index, w->receipt.ledger_index);
 	assert_int_equal(w->leaves, 1);
-	end(w);
+	vault_world_free(w);
 }
 
 static void others_may_not_go_on_with_it(void **state)
@@ -394,7 +350,7 @@ static void others_may_not_go_on_with_it(void **state)
 	/* Another tenant's is another exhibit. */
 	w->begin.tenant.b[0] = 'b';
 	vault_world_begin(w, 0);
-	end(w);
+	vault_world_free(w);
 }
 
 static void an_order_gives_few_exhibits(void **state)
@@ -408,7 +364,7 @@ static void an_order_gives_few_exhibits(void **state)
 	}
 	w->begin.exhibit_id[0] = 99;
 	vault_world_begin(w, -ENOSPC);
-	end(w);
+	vault_world_free(w);
 }
 
 static void the_same_bytes_lie_once(void **state)
@@ -419,15 +375,15 @@ static void the_same_bytes_lie_once(void **state)
 	w->config.retain_ms = 1000;
 	vault_world_close(w);
 	vault_world_open(w);
-	whole(w, "a.raw", 5);
+	vault_world_whole(w, "a.raw", 5);
 	vault_world_now_ns += 900 * (int64_t)NSEC_PER_MSEC;
 	w->begin.exhibit_id[0] = 0x23;
-	whole(w, "other.raw", 5);
+	vault_world_whole(w, "other.raw", 5);
 	/* The first is removed; the second still has its bytes. */
 	vault_world_now_ns += 200 * (int64_t)NSEC_PER_MSEC;
 	vault_tick(w->v);
 	assert_int_equal(w->kinds[2], EXHIBIT__V1__LEDGER_KIND__LEDGER_RETENTION);
-	state_is(w, SEALED, "");
+	vault_world_state_is(w, SEALED, "");
 	w->begin.exhibit_id[0] = 0x22;
 	assert_null(vault_world_info(w));
 	vault_world_close(w);
@@ -440,7 +396,7 @@ static void the_same_bytes_lie_once(void **state)
 	/* Nothing is left, and nothing lies about. */
 	assert_int_equal(vault_world_check(w, first), 0);
 	assert_string_equal(first, "");
-	end(w);
+	vault_world_free(w);
 }
 
 /* ---- hold ------------------------------------------------------------------------------------------------ */
@@ -452,7 +408,7 @@ static void a_hold_outlives_retention(void **state)
 	w->config.retain_ms = 1000;
 	vault_world_close(w);
 	vault_world_open(w);
-	whole(w, "a.raw", 5);
+	vault_world_whole(w, "a.raw", 5);
 	assert_int_equal(vault_hold(w->v, &w->begin.tenant, w->begin.exhibit_id, true,
 				    "spiffe://ann", "court", 5, &w->error),
 			 0);
@@ -460,11 +416,11 @@ static void a_hold_outlives_retention(void **state)
 	assert_string_equal(w->text, "legal hold set: court");
 	vault_world_now_ns += 2000 * (int64_t)NSEC_PER_MSEC;
 	vault_tick(w->v);
-	state_is(w, SEALED, "");
+	vault_world_state_is(w, SEALED, "");
 	vault_world_close(w);
 	vault_world_open(w);
 	vault_tick(w->v);
-	state_is(w, SEALED, "");
+	vault_world_state_is(w, SEALED, "");
 	assert_int_equal(vault_hold(w->v, &w->begin.tenant, w->begin.exhibit_id, true, "x", "", 0,
 				    &w->error),
 			 0);
@@ -474,7 +430,7 @@ static void a_hold_outlives_retention(void **state)
 			 0);
 	vault_tick(w->v);
 	assert_null(vault_world_info(w));
-	end(w);
+	vault_world_free(w);
 }
 
 static void a_hold_of_what_arrives(void **state)
@@ -498,407 +454,26 @@ static void a_hold_of_what_arrives(void **state)
 	info = vault_world_info(w);
 	assert_true(info->hold);
 	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
-	end(w);
-}
-
-/* ---- interrupted ------------------------------------------------------------------------------------------- */
-
-static void goes_on_after_a_kill(void **state)
-{
-	struct vault_world *w = *state;
-	const uint64_t size = 3 * VAULT_CHUNK_BYTES + 9;
-	char first[2048];
-
-	vault_world_begin(w, 0);
-	assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, size, NULL), 0);
-	vault_world_chunks(w, 1, 0, 2 * VAULT_CHUNK_BYTES);
-	assert_int_equal(vault_upload_sync(w->u, &w->durable, &w->error), 0);
-	assert_int_equal(w->durable.offset, 2 * VAULT_CHUNK_BYTES);
-	vault_world_chunks(w, 1, 2 * VAULT_CHUNK_BYTES, size); /* never durable */
-	vault_world_close(w);
-	vault_world_open(w);
-	vault_world_begin(w, 0);
-	assert_int_equal(vault_upload_sync(w->u, &w->durable, &w->error), 0);
-	assert_int_equal(w->durable.item, 1);
-	assert_int_equal(w->durable.offset, 2 * VAULT_CHUNK_BYTES);
-	vault_world_chunks(w, 1, 2 * VAULT_CHUNK_BYTES, size);
-	assert_int_equal(vault_world_end(w, 1, size), 0);
-	AUTO(free_ptr) char *m = vault_world_manifest(w, "1 a.raw 3145737", "");
-
-	assert_int_equal(vault_world_seal(w, m), 0);
-	state_is(w, SEALED, "");
-	vault_world_close(w);
-	assert_int_equal(vault_world_check(w, first), 0);
-	end(w);
-}
-
-static void other_bytes_are_never_spliced(void **state)
-{
-	struct vault_world *w = *state;
-	struct seal_hash hash;
-	unsigned int n = SEAL_HASH_LEN;
-	uint8_t *raw = calloc(1, VAULT_CHUNK_BYTES);
-
-	assert_non_null(raw);
-	raw[5] = 7;
-	assert_int_equal(EVP_Digest(raw, VAULT_CHUNK_BYTES, hash.b, &n, EVP_sha256(), NULL), 1);
-	vault_world_begin(w, 0);
-	assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
-	vault_world_chunks(w, 1, 0, 2 * VAULT_CHUNK_BYTES);
-	vault_upload_leave(TAKE(w->u));
-	vault_world_begin(w, 0);
-	assert_int_equal(vault_world_chunk(w, 1, 0, VAULT_CHUNK_BYTES), 0); /* the same again */
-	assert_int_equal(vault_upload_chunk(w->u, 1, VAULT_CHUNK_BYTES, raw, VAULT_CHUNK_BYTES,
-					    &hash, &w->error),
-			 -EBADMSG);
-	assert_non_null(strstr(w->error.text, "are not spliced"));
-	free(raw);
-	end(w);
-}
-
-/* Append to, cut, or change a file of incoming/ID. */
-static void change(struct vault_world *w, const char *leaf, const char *append, off_t cut,
-		   off_t flip)
-{
-	const char *path = vault_world_path(w, "incoming/", leaf);
-	AUTO(close_fd) int fd = open(path, O_RDWR);
-	struct stat st;
-	uint8_t b;
-
-	assert_true(fd >= 0);
-	assert_int_equal(fstat(fd, &st), 0);
-	if (append)
-		assert_int_equal(pwrite(fd, append, strlen(append) + 1, st.st_size),
-				 (ssize_t)strlen(append) + 1);
-	if (cut)
-		assert_int_equal(ftruncate(fd, st.st_size - cut), 0);
-	if (flip >= 0) {
-		assert_int_equal(pread(fd, &b, 1, flip), 1);
-		b ^= 1;
-		assert_int_equal(pwrite(fd, &b, 1, flip), 1);
-	}
-}
-
-static const struct tear {
-	const char *name, *leaf, *append;
-	off_t cut, flip;
-	int begin;
-	uint64_t offset; /* durable after it */
-	const char *reason; /* when it is sealed as abandoned */
-} tears[] = {
-	{ "a torn line", "chunks.jsonl", NULL, 10, -1, 0, VAULT_CHUNK_BYTES, "did not go on" },
-	{ "half a line more", "chunks.jsonl", "{\"item\":1,\"off", 0, -1, 0, 2 * VAULT_CHUNK_BYTES,
-	  "did not go on" },
-	{ "zeros after a loss of power", "chunks.jsonl", "", 0, -1, 0, 2 * VAULT_CHUNK_BYTES,
-	  "did not go on" },
-	{ "bytes that no line names", "1", "more", 0, -1, 0, 2 * VAULT_CHUNK_BYTES,
-	  "did not go on" },
-	{ "a damaged line", "chunks.jsonl", NULL, 0, 3, -EUCLEAN, 0,
-	  "a line of chunks.jsonl at byte 0 cannot be read" },
-	{ "damaged bytes", "1", NULL, 0, 77, -EUCLEAN, 0,
-	  "item 1 is damaged on disk at bytes 0 to 1048575" },
-	{ "bytes cut off", "1", NULL, VAULT_CHUNK_BYTES + 1, -1, -EUCLEAN, 0,
-	  "item 1 is damaged on disk at bytes 0 to 1048575" },
-};
-
-static void torn(void **state)
-{
-	const struct tear *row = *state;
-	struct vault_world *w = vault_world_new();
-	char first[2048];
-
-	for (int again = 0; again < 2; again++) {
-		w->begin.exhibit_id[0] = (uint8_t)again;
-		vault_world_open(w);
-		vault_world_begin(w, 0);
-		assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
-		vault_world_chunks(w, 1, 0, 2 * VAULT_CHUNK_BYTES);
-		assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
-		vault_world_close(w);
-		change(w, row->leaf, row->append, row->cut, row->flip);
-		vault_world_open(w);
-		if (again) {
-			/* The agent never comes back: clocks of folders are real. */
-			vault_world_now_ns = INT64_MAX / 2;
-			vault_tick(w->v);
-			state_is(w, INCOMPLETE, row->reason);
-			vault_world_close(w);
-			if (vault_world_check(w, first) != 0)
-				fail_msg("%s", first);
-			break;
-		}
-		vault_world_begin(w, row->begin);
-		if (row->begin == 0) {
-			assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
-			assert_int_equal(w->durable.offset, row->offset);
-			/* What is added stands where the torn end was. */
-			vault_world_chunks(w, 1, row->offset, 2 * VAULT_CHUNK_BYTES + 3);
-			assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
-			vault_world_close(w);
-			vault_world_open(w);
-			vault_world_begin(w, 0);
-			assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
-			assert_int_equal(w->durable.offset, 2 * VAULT_CHUNK_BYTES + 3);
-		}
-		vault_world_close(w);
-	}
-	end(w);
-}
-
-static void abandoned_after_an_hour(void **state)
-{
-	struct vault_world *w = *state;
-	char first[2048];
-
-	vault_world_begin(w, 0);
-	assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
-	vault_world_chunks(w, 1, 0, VAULT_CHUNK_BYTES + 5);
-	vault_world_now_ns += 7200 * (int64_t)NSEC_PER_SEC;
-	vault_tick(w->v); /* somebody brings it */
-	state_is(w, ARRIVING, "");
-	vault_upload_leave(TAKE(w->u));
-	vault_world_now_ns += 3599 * (int64_t)NSEC_PER_SEC;
-	vault_tick(w->v);
-	state_is(w, ARRIVING, "");
-	vault_world_now_ns += 2 * (int64_t)NSEC_PER_SEC;
-	vault_tick(w->v);
-	state_is(w, INCOMPLETE, "did not go on with the upload for 3600 s");
-	assert_int_equal(w->leaves, 1);
-	vault_world_begin(w, 1);
-	vault_world_close(w);
-	if (vault_world_check(w, first) != 0)
-		fail_msg("%s", first);
-	end(w);
-}
-
-static void a_ledger_that_fails_delays_the_sealing(void **state)
-{
-	struct vault_world *w = *state;
-
-	vault_world_begin(w, 0);
-	vault_world_item(w, 1, "a.raw", 5);
-	AUTO(free_ptr) char *m = vault_world_manifest(w, "1 a.raw 5", "");
-
-	w->ledger_fails = EIO;
-	assert_int_equal(vault_world_seal(w, m), -EIO);
-	state_is(w, ARRIVING, "");
-	vault_tick(w->v);
-	state_is(w, ARRIVING, "");
-	vault_world_begin(w, -EIO);
-	vault_world_close(w);
-	vault_world_open(w);
-	state_is(w, ARRIVING, "");
-	w->ledger_fails = 0;
-	vault_world_begin(w, 1);
-	state_is(w, SEALED, "");
-	assert_int_equal(w->leaves, 1);
-	end(w);
-}
-
-/* Each file operation of sealing and removing may be the last: seen by a copy of each state on the way. */
-static void sealing_is_finished_at_the_next_start(void **state)
-{
-	struct vault_world *w = *state;
-	char from[512], first[2048];
-
-	whole(w, "a.raw", 5);
-	vault_world_close(w);
-	/* As if the kill came before the folder was renamed. */
-	(void)snprintf(from, sizeof(from), "%s", vault_world_path(w, "exhibits/", ""));
-	assert_int_equal(rename(from, vault_world_path(w, "incoming/", "")), 0);
-	vault_world_open(w);
-	state_is(w, ARRIVING, "");
-	vault_tick(w->v);
-	state_is(w, SEALED, "");
-	assert_int_equal(w->leaves, 1); /* the record knows its leaf */
-	vault_world_close(w);
-	/* As if it came in the middle of a removal. */
-	assert_int_equal(rename(from, vault_world_path(w, "removing/", "")), 0);
-	vault_world_open(w);
-	assert_null(vault_world_info(w));
-	vault_world_close(w);
-	assert_int_equal(vault_world_check(w, first), 0);
-	assert_string_equal(first, "");
-	end(w);
-}
-
-static void a_full_disk_is_waited_out(void **state)
-{
-	struct vault_world *w = *state;
-
-	vault_world_begin(w, 0);
-	assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
-	vault_world_chunks(w, 1, 0, VAULT_CHUNK_BYTES);
-	w->v->c.reserve_bytes = UINT64_MAX / 2;
-	assert_int_equal(vault_world_chunk(w, 1, VAULT_CHUNK_BYTES, 5), -ENOSPC);
-	assert_non_null(strstr(w->error.text, "file system is full"));
-	vault_upload_leave(TAKE(w->u));
-	w->begin.exhibit_id[0] = 1;
-	vault_world_begin(w, -ENOSPC);
-	assert_null(vault_world_info(w));
-	w->begin.exhibit_id[0] = 0x22;
-	w->v->c.reserve_bytes = 0;
-	vault_world_begin(w, 0);
-	vault_world_chunks(w, 1, VAULT_CHUNK_BYTES, VAULT_CHUNK_BYTES + 5);
-	assert_int_equal(vault_world_end(w, 1, VAULT_CHUNK_BYTES + 5), 0);
-	end(w);
-}
-
-static void an_exhibit_has_a_largest_size(void **state)
-{
-	struct vault_world *w = *state;
-
-	vault_world_begin(w, 0);
-	w->v->c.exhibit_bytes = VAULT_CHUNK_BYTES;
-	assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
-	vault_world_chunks(w, 1, 0, VAULT_CHUNK_BYTES);
-	assert_int_equal(vault_world_chunk(w, 1, VAULT_CHUNK_BYTES, 1), -E2BIG);
-	end(w);
-}
-
-static void one_collector_at_a_time(void **state)
-{
-	struct vault_world *w = *state;
-	struct vault *other = NULL;
-
-	assert_int_equal(vault_open(&w->config, &other, &w->error), -EBUSY);
-	assert_non_null(strstr(w->error.text, "cannot lock the vault"));
-	end(w);
-}
-
-/* ---- check ------------------------------------------------------------------------------------------------- */
-
-static const struct damage {
-	const char *name;
-	const char *leaf; /* of exhibits/ID; NULL: the object */
-	off_t at; /* flip; -1: remove; -2: cut one byte */
-	const char *sentence;
-} damages[] = {
-	{ "a byte of an item", NULL, VAULT_CHUNK_BYTES * 2 + 5,
-	  "item 'a.raw' is damaged, first at bytes 2097152 to 3145727" },
-	{ "an item cut", NULL, -2, "is damaged, first at bytes 2097152 to 3145727" },
-	{ "an item gone", NULL, -1, "No such file" },
-	{ "a byte of the manifest", "manifest.json", 20, "manifest.json': is damaged" },
-	{ "no manifest", "manifest.json", -1, "manifest.json" },
-	{ "no signature", "manifest.sig", -1, "manifest.sig': is missing" },
-	{ "a byte of the record", "exhibit.json", 0, "exhibit.json' is damaged" },
-	{ "no record", "exhibit.json", -1, "exhibit.json" },
-};
-
-static void check_names_it(void **state)
-{
-	const struct damage *row = *state;
-	struct vault_world *w = vault_world_new();
-	char path[PATH_MAX], first[2048];
-	Exhibit__V1__ExhibitInfo *info;
-	uint8_t b = 0;
-
-	w->config.immutable = true;
-	vault_world_open(w);
-	whole(w, "a.raw", 3 * VAULT_CHUNK_BYTES);
-	info = vault_world_info(w);
-	vault_object_path(w->v, &w->begin.tenant, info->items[0]->sha256.data, path);
-	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
-	if (row->leaf)
-		(void)snprintf(path, sizeof(path), "%s",
-			       vault_world_path(w, "exhibits/", row->leaf));
-	vault_world_close(w);
-	assert_int_equal(vault_world_check(w, first), 0);
-	vault_protect(path, false);
-	if (row->at == -1) {
-		assert_int_equal(unlink(path), 0);
-	} else {
-		AUTO(close_fd) int fd = open(path, O_RDWR);
-
-		assert_true(fd >= 0);
-		if (row->at == -2) {
-			assert_int_equal(ftruncate(fd, 3 * VAULT_CHUNK_BYTES - 1), 0);
-		} else {
-			assert_int_equal(pread(fd, &b, 1, row->at), 1);
-			b ^= 0x20;
-			assert_int_equal(pwrite(fd, &b, 1, row->at), 1);
-		}
-	}
-	assert_true(vault_world_check(w, first) > 0);
-	if (!strstr(first, row->sentence))
-		fail_msg("'%s' instead of '%s'", first, row->sentence);
-	end(w);
-}
-
-/* Its chunks are told from those of another item. */
-static void check_names_the_chunk_of_the_right_item(void **state)
-{
-	struct vault_world *w = *state;
-	Exhibit__V1__ExhibitInfo *info;
-	char path[PATH_MAX], first[2048];
-
-	vault_world_begin(w, 0);
-	vault_world_item(w, 1, "a.raw", 3 * VAULT_CHUNK_BYTES);
-	vault_world_item(w, 2, "b.raw", 3 * VAULT_CHUNK_BYTES);
-	AUTO(free_ptr) char *m = vault_world_manifest(w, "1 a.raw 3145728, 2 b.raw 3145728", "");
-
-	assert_int_equal(vault_world_seal(w, m), 0);
-	info = vault_world_info(w);
-	vault_object_path(w->v, &w->begin.tenant, info->items[1]->sha256.data, path);
-	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
-	vault_world_close(w);
-	AUTO(close_fd) int fd = open(path, O_RDWR);
-
-	assert_int_equal(pwrite(fd, "!", 1, 2 * VAULT_CHUNK_BYTES + 9), 1);
-	assert_int_equal(vault_world_check(w, first), 1);
-	assert_non_null(
-		strstr(first, "item 'b.raw' is damaged, first at bytes 2097152 to 3145727"));
-	end(w);
-}
-
-static void check_without_a_vault(void **state)
-{
-	uint64_t faults;
-	struct error e = { 0 };
-
-	(void)state;
-	assert_int_equal(vault_check("/nonexistent/vault", NULL, NULL, &faults, &e), -ENOENT);
-	assert_non_null(strstr(e.text, "there is no vault in '/nonexistent/vault'"));
+	vault_world_free(w);
 }
 
 int main(void)
 {
-	static const CMUnitTestFunction scenes[] = {
-		a_false_hash_is_refused,
-		an_item_without_end_is_sealed_as_it_is,
-		a_large_manifest_is_refused,
-		bytes_lie_as_they_are,
-		empty_and_small_items,
-		interleaved_items,
-		the_receipt_is_given_again,
-		others_may_not_go_on_with_it,
-		an_order_gives_few_exhibits,
-		the_same_bytes_lie_once,
-		a_hold_outlives_retention,
-		a_hold_of_what_arrives,
-		goes_on_after_a_kill,
-		other_bytes_are_never_spliced,
-		abandoned_after_an_hour,
-		a_ledger_that_fails_delays_the_sealing,
-		sealing_is_finished_at_the_next_start,
-		a_full_disk_is_waited_out,
-		an_exhibit_has_a_largest_size,
-		one_collector_at_a_time,
-		check_names_the_chunk_of_the_right_item,
-	};
 	static struct tests t;
 
 	ADD_ROWS(&t, refused, refusals);
 	ADD_ROWS(&t, sealed_whatever_the_manifest_says, mismatches);
-	ADD_ROWS(&t, torn, tears);
-	ADD_ROWS(&t, check_names_it, damages);
-	ADD_TEST(&t, check_without_a_vault);
-	for (size_t i = 0; i < ARRAY_LEN(scenes); i++) {
-		char name[16];
-
-		(void)snprintf(name, sizeof(name), "scene %zu", i);
-		tests_add(&t, name, scenes[i], NULL);
-		t.test[t.n - 1].setup_func = begin;
-	}
+	ADD_SCENE(&t, a_false_hash_is_refused);
+	ADD_SCENE(&t, an_item_without_end_is_sealed_as_it_is);
+	ADD_SCENE(&t, a_large_manifest_is_refused);
+	ADD_SCENE(&t, bytes_lie_as_they_are);
+	ADD_SCENE(&t, empty_and_small_items);
+	ADD_SCENE(&t, interleaved_items);
+	ADD_SCENE(&t, the_receipt_is_given_again);
+	ADD_SCENE(&t, others_may_not_go_on_with_it);
+	ADD_SCENE(&t, an_order_gives_few_exhibits);
+	ADD_SCENE(&t, the_same_bytes_lie_once);
+	ADD_SCENE(&t, a_hold_outlives_retention);
+	ADD_SCENE(&t, a_hold_of_what_arrives);
 	return tests_run(&t, "vault");
 }

@@ -247,3 +247,39 @@ uint64_t vault_world_check(struct vault_world *w, char first[static 2048])
 		fail_msg("%s", w->error.text);
 	return faults;
 }
+
+int vault_world_setup(void **state)
+{
+	*state = vault_world_new();
+	vault_world_open(*state);
+	return 0;
+}
+
+void vault_world_whole(struct vault_world *w, const char *name, uint64_t bytes)
+{
+	vault_world_begin(w, 0);
+	vault_world_item(w, 1, name, bytes);
+	char items[160];
+
+	(void)snprintf(items, sizeof(items), "1 %s %llu", name, (unsigned long long)bytes);
+	AUTO(free_ptr) char *m = vault_world_manifest(w, items, "");
+
+	if (vault_world_seal(w, m) < 0)
+		fail_msg("%s", w->error.text);
+}
+
+void vault_world_state_is(struct vault_world *w, Exhibit__V1__ExhibitState state,
+			  const char *reason)
+{
+	Exhibit__V1__ExhibitInfo *info = vault_world_info(w);
+
+	assert_non_null(info);
+	char text[1200];
+
+	(void)snprintf(text, sizeof(text), "%.*s", (int)info->reason.len,
+		       (const char *)info->reason.data);
+	if (info->state != state || !strstr(text, reason))
+		fail_msg("state %d instead of %d: '%s', not '%s'", (int)info->state, (int)state,
+			 text, reason);
+	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
+}

@@ -51,4 +51,18 @@ const char *vault_world_path(struct vault_world *w, const char *sub, const char 
 /* Faults that a check finds; the vault must be closed. first: sentence of the first. */
 uint64_t vault_world_check(struct vault_world *w, char first[static 2048]);
 
+/* An exhibit of one item, sealed. */
+void vault_world_whole(struct vault_world *w, const char *name, uint64_t bytes);
+/* Its state, and what its reason holds. */
+void vault_world_state_is(struct vault_world *w, Exhibit__V1__ExhibitState state,
+			  const char *reason);
+/* A test's setup: *state is an open world, which the test frees. */
+int vault_world_setup(void **state);
+#define ADD_SCENE(t, fn)                                                                           \
+	(ADD_TEST((t), fn), (void)((t)->test[(t)->n - 1].setup_func = vault_world_setup))
+
+#define SEALED EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_SEALED
+#define INCOMPLETE EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_INCOMPLETE
+#define ARRIVING EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING
+
 #endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "collector/vault_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "proto/base/files.h"
+#include "tests/unit/rows.h"
+#include "tests/unit/vault_world.h"
+
+/* ---- check ------------------------------------------------------------------------------------------------- */
+
+static const struct damage {
+	const char *name;
+	const char *leaf; /* of exhibits/ID; NULL: the object */
+	off_t at; /* flip; -1: remove; -2: cut one byte */
+	const char *sentence;
+} damages[] = {
+	{ "a byte of an item", NULL, VAULT_CHUNK_BYTES * 2 + 5,
+	  "item 'a.raw' is damaged, first at bytes 2097152 to 3145727" },
+	{ "an item cut", NULL, -2, "is damaged, first at bytes 2097152 to 3145727" },
+	{ "an item gone", NULL, -1, "No such file" },
+	{ "a byte of the manifest", "manifest.json", 20, "manifest.json': is damaged" },
+	{ "no manifest", "manifest.json", -1, "manifest.json" },
+	{ "no signature", "manifest.sig", -1, "manifest.sig': is missing" },
+	{ "a byte of the record", "exhibit.json", 0, "exhibit.json' is damaged" },
+	{ "no record", "exhibit.json", -1, "exhibit.json" },
+};
+
+static void check_names_it(void **state)
+{
+	const struct damage *row = *state;
+	struct vault_world *w = vault_world_new();
+	char path[PATH_MAX], first[2048];
+	Exhibit__V1__ExhibitInfo *info;
+	uint8_t b = 0;
+
+	w->config.immutable = true;
+	vault_world_open(w);
+	vault_world_whole(w, "a.raw", 3 * VAULT_CHUNK_BYTES);
+	info = vault_world_info(w);
+	vault_object_path(w->v, &w->begin.tenant, info->items[0]->sha256.data, path);
+	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
+	if (row->leaf)
+		(void)snprintf(path, sizeof(path), "%s",
+			       vault_world_path(w, "exhibits/", row->leaf));
+	vault_world_close(w);
+	assert_int_equal(vault_world_check(w, first), 0);
+	vault_protect(path, false);
+	if (row->at == -1) {
+		assert_int_equal(unlink(path), 0);
+	} else {
+		AUTO(close_fd) int fd = open(path, O_RDWR);
+
+		assert_true(fd >= 0);
+		if (row->at == -2) {
+			assert_int_equal(ftruncate(fd, 3 * VAULT_CHUNK_BYTES - 1), 0);
+		} else {
+			assert_int_equal(pread(fd, &b, 1, row->at), 1);
+			b ^= 0x20;
+			assert_int_equal(pwrite(fd, &b, 1, row->at), 1);
+		}
+	}
+	assert_true(vault_world_check(w, first) > 0);
+	if (!strstr(first, row->sentence))
+		fail_msg("'%s' instead of '%s'", first, row->sentence);
+	vault_world_free(w);
+}
+
+/* Its chunks are told from those of another item. */
+static void check_names_the_chunk_of_the_right_item(void **state)
+{
+	struct vault_world *w = *state;
+	Exhibit__V1__ExhibitInfo *info;
+	char path[PATH_MAX], first[2048];
+
+	vault_world_begin(w, 0);
+	vault_world_item(w, 1, "a.raw", 3 * VAULT_CHUNK_BYTES);
+	vault_world_item(w, 2, "b.raw", 3 * VAULT_CHUNK_BYTES);
+	AUTO(free_ptr) char *m = vault_world_manifest(w, "1 a.raw 3145728, 2 b.raw 3145728", "");
+
+	assert_int_equal(vault_world_seal(w, m), 0);
+	info = vault_world_info(w);
+	vault_object_path(w->v, &w->begin.tenant, info->items[1]->sha256.data, path);
+	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
+	vault_world_close(w);
+	AUTO(close_fd) int fd = open(path, O_RDWR);
+
+	assert_int_equal(pwrite(fd, "!", 1, 2 * VAULT_CHUNK_BYTES + 9), 1);
+	assert_int_equal(vault_world_check(w, first), 1);
+	assert_non_null(
+		strstr(first, "item 'b.raw' is damaged, first at bytes 2097152 to 3145727"));
+	vault_world_free(w);
+}
+
+static void check_without_a_vault(void **state)
+{
+	uint64_t faults;
+	struct error e = { 0 };
+
+	(void)state;
+	assert_int_equal(vault_check("/nonexistent/vault", NULL, NULL, &faults, &e), -ENOENT);
+	assert_non_null(strstr(e.text, "there is no vault in '/nonexistent/vault'"));
+}
+
+int main(void)
+{
+	static struct tests t;
+
+	ADD_ROWS(&t, check_names_it, damages);
+	ADD_TEST(&t, check_without_a_vault);
+	ADD_SCENE(&t, check_names_the_chunk_of_the_right_item);
+	return tests_run(&t, "vault_check");
+}
