@@ -68,7 +68,7 @@ static void receive_all(struct orders *o)
 {
 	for (size_t i = 0; i < o->n_runs; i++)
 		if (o->runs[i]->control >= 0)
-			orders_receive(o, o->runs[i]);
+			(void)orders_receive(o, o->runs[i]);
 }
 
 static void *run_orders(void *arg)

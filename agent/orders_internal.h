@@ -115,7 +115,8 @@ void orders_forget_steps(struct orders *o);
 void orders_begin(struct orders *o, struct order_checked *order, const uint8_t *data, size_t len);
 void orders_load(struct orders *o); /* what was under way */
 void orders_new_link(struct orders *o);
-void orders_receive(struct orders *o, struct run *run); /* its control socket is readable */
+/* Its control socket is readable. Whether there may be more. */
+bool orders_receive(struct orders *o, struct run *run);
 void orders_process_ended(struct orders *o, uint32_t token, int status);
 void orders_take_receipt(struct orders *o, const uint8_t *data, size_t len);
 void orders_upload_failed(struct orders *o, const uint8_t *data, size_t len);

@@ -16,6 +16,7 @@
 #include "service.pb-c.h"
 
 #define RECEIVE_MAX 256 /* messages of one acquirer, then others have their turn */
+#define DRAIN_MAX 1024 /* times RECEIVE_MAX, at its end */
 #define PROGRESS_NS (2 * NSEC_PER_SEC) /* to the collector */
 #define FINISH_NS (8 * NSEC_PER_SEC) /* acquirers that are told to stop */
 #define NAME_MAX_LEN 64
@@ -366,7 +367,7 @@ void orders_begin(struct orders *o, struct order_checked *order, const uint8_t *
 
 /* ---- running ------------------------------------------------------------------------------------- */
 
-void orders_receive(struct orders *o, struct run *run)
+bool orders_receive(struct orders *o, struct run *run)
 {
 	struct control_message m;
 
@@ -374,7 +375,7 @@ void orders_receive(struct orders *o, struct run *run)
 		int r = control_receive(run->control, o->buf, &m);
 
 		if (r == 0)
-			return;
+			return false;
 		if (r > 0 && m.kind == CONTROL_PROGRESS) {
 			run->bytes = m.u.progress.bytes;
 			run->expected_bytes = m.u.progress.expected_bytes;
@@ -390,6 +391,7 @@ void orders_receive(struct orders *o, struct run *run)
 		close_fd(&run->control);
 		run->control = -1;
 	}
+	return run->control >= 0;
 }
 
 /* What ended it was not the source: the collector's or our own end, which another attempt may not meet. */
@@ -435,8 +437,11 @@ static void process_ended(struct orders *o, uint32_t token, int status, bool goi
 
 	if (run == NULL)
 		return;
-	while (run->control >= 0) /* all that it said is there */
-		orders_receive(o, run);
+	/* All that it said is there; somebody else may hold its end open, and talk on for ever. */
+	for (size_t i = 0; i < DRAIN_MAX && run->control >= 0 && orders_receive(o, run); i++)
+		continue;
+	close_fd(&run->control);
+	run->control = -1;
 	run->token = 0;
 	if (run->upload_failure[0] != '\0') {
 		say(o, run, EXHIBIT__V1__ORDER_STATE__ORDER_FAILED, run->upload_failure, EIO);
@@ -693,6 +698,6 @@ void orders_finish(struct orders *o)
 			process_ended(o, report.token, report.status, false);
 		for (size_t i = 0; i < o->n_runs; i++)
 			if (o->runs[i]->control >= 0)
-				orders_receive(o, o->runs[i]);
+				(void)orders_receive(o, o->runs[i]);
 	}
 }
