@@ -11,13 +11,10 @@
 #define PATH_MASK (ARREST_PATH_MAX - 1)
 
 const volatile uint32_t match = 0; /* enum arrest_match */
-const volatile uint32_t max_stops = 0;
 const volatile uint32_t pattern_len = 0;
 const volatile uint8_t pattern[ARREST_PATH_MAX] = { 0 };
 const volatile struct arrest_file wanted = { 0 };
 
-uint32_t stops = 0; /* of max_stops; the agent gives back what it lets go at once */
-uint32_t told = 0; /* slots of stopped[] used so far */
 struct arrest_stop stopped[ARREST_STOPS_MAX] = { 0 };
 
 struct scratch {
@@ -134,24 +131,29 @@ static __always_inline bool path_matches(struct file *file)
 	return false;
 }
 
+/* One for each stop that is ordered: a place in stopped[]. Taken here, given back by the agent when the process was
+ * not meant. (A counter would need an addition that tells its result, which came with Linux 5.12.) */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, ARREST_STOPS_MAX);
+	__uint(key_size, 0);
+	__type(value, uint32_t);
+} tokens SEC(".maps");
+
 static __always_inline void stop(uint32_t pid)
 {
-	struct arrest_stop *slot;
-	uint32_t at;
+	uint32_t at = 0;
 
-	/* No more than were ordered, whichever CPU is first. */
-	if (__sync_fetch_and_add(&stops, 1) >= max_stops) {
-		__sync_fetch_and_add(&stops, -1);
+	if (bpf_map_pop_elem(&tokens, &at) != 0)
+		return;
+	at &= ARREST_STOPS_MAX - 1;
+	if (bpf_send_signal(SIGSTOP) != 0) {
+		bpf_map_push_elem(&tokens, &at, BPF_ANY);
 		return;
 	}
-	at = __sync_fetch_and_add(&told, 1) & (ARREST_STOPS_MAX - 1);
-	slot = &stopped[at];
-	slot->boottime_ns = bpf_ktime_get_boot_ns();
-	slot->pid = pid;
-	if (bpf_send_signal(SIGSTOP) != 0) {
-		slot->pid = ARREST_FAILED;
-		__sync_fetch_and_add(&stops, -1);
-	}
+	/* Told only now: whoever lets it go again must not come before the signal. */
+	stopped[at].boottime_ns = bpf_ktime_get_boot_ns();
+	*(volatile uint32_t *)&stopped[at].pid = pid;
 }
 
 SEC("raw_tp/sched_process_exec")
@@ -162,7 +164,7 @@ int BPF_PROG(exh_arrest, struct task_struct *task, int old_pid, struct linux_bin
 	struct arrest_file it = { 0 };
 	uint32_t pid = bpf_get_current_pid_tgid() >> 32;
 
-	if (max_stops == 0 || stops >= max_stops || pid <= 1)
+	if (pid <= 1)
 		return 0;
 	it.inode = READ(inode, i_ino);
 	it.device = READ(inode, i_sb, s_dev);

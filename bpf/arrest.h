@@ -17,10 +17,9 @@ struct arrest_file {
 
 /* A process that was told to stop. Kept where the agent's guard sees it when the agent is gone. */
 struct arrest_stop {
-	unsigned int pid; /* 0: none, or somebody else lets it go; ARREST_FAILED */
+	unsigned int pid; /* 0: none, or somebody else lets it go */
 	unsigned int pad;
 	unsigned long long boottime_ns;
 };
-#define ARREST_FAILED 0xffffffffU /* the signal could not be sent */
 
 #endif

@@ -111,6 +111,14 @@ static int take_held(struct arrest *a, struct core_job *j, struct error *e)
 	return r == 0 ? core_take_write(j, &a->facts, e) : r;
 }
 
+static void let_go(pid_t pid)
+{
+	AUTO(close_fd) int fd = pidfd_open(pid, 0);
+
+	if (fd >= 0)
+		(void)pidfd_send_signal(fd, SIGCONT, NULL, 0);
+}
+
 static int take(struct arrest *a, struct core_job *j, pid_t pid, uint64_t boottime_ns,
 		struct error *e)
 {
@@ -118,21 +126,21 @@ static int take(struct arrest *a, struct core_job *j, pid_t pid, uint64_t bootti
 	struct error why = { 0 };
 
 	if (core_take_open(j, pid, &why) < 0) {
+		let_go(pid);
 		arrest_watch_give_back(a->watch);
 		return output_warn(a->o, true, e, "a process that was stopped is not taken: %s",
 				   why.text);
 	}
 	if (!meant(a, t)) {
-		arrest_watch_give_back(a->watch);
 		(void)pidfd_send_signal(t->pidfd, SIGCONT, NULL, 0);
-		arrest_watch_seen(a->watch, pid);
+		arrest_watch_give_back(a->watch);
 		return 0;
 	}
 	int r = watchdog_hold_pid(a->watchdog, t->pidfd, e);
 
 	if (r < 0)
 		return r;
-	arrest_watch_seen(a->watch, pid);
+	arrest_watch_seen(a->watch);
 	r = note_stop(a, pid, boottime_ns, e);
 	a->taken++;
 	return r == 0 ? take_held(a, j, e) : r;

@@ -25,7 +25,7 @@
 
 struct arrest_watch {
 	struct arrest_bpf *object;
-	uint32_t next; /* slot */
+	uint32_t at; /* of stopped[], the one that arrest_watch_next told of */
 	pid_t guard;
 	int guard_fd; /* its other end is the guard's: closed when we end */
 };
@@ -138,7 +138,7 @@ static void protect_all(const struct acquire_request *r, int map)
 static void let_go(const volatile struct arrest_stop *stop)
 {
 	uint32_t pid = stop->pid;
-	int fd = pid != 0 && pid != ARREST_FAILED ? pidfd_open((pid_t)pid, 0) : -1;
+	int fd = pid != 0 ? pidfd_open((pid_t)pid, 0) : -1;
 
 	if (fd < 0)
 		return;
@@ -212,9 +212,6 @@ static int set_pattern(struct arrest_bpf *object, const ProtobufCBinaryData *tex
 static int set_match(struct arrest_bpf *object, const Exhibit__V1__ArrestOrder *order,
 		     struct error *e)
 {
-	uint32_t most = order->max_stops == 0 ? 1 : order->max_stops;
-
-	object->rodata->max_stops = most < ARREST_STOPS_MAX ? most : ARREST_STOPS_MAX;
 	switch (order->pattern_case) {
 	case EXHIBIT__V1__ARREST_ORDER__PATTERN_PATH:
 		return set_pattern(object, &order->path, ARREST_MATCH_PATH, e);
@@ -231,6 +228,14 @@ static int set_match(struct arrest_bpf *object, const Exhibit__V1__ArrestOrder *
 	}
 }
 
+static int allow(struct arrest_watch *w, uint32_t stops, struct error *e)
+{
+	for (uint32_t i = 0; i < stops && i < ARREST_STOPS_MAX; i++)
+		if (bpf_map_update_elem(bpf_map__fd(w->object->maps.tokens), NULL, &i, BPF_ANY) < 0)
+			return error_set(e, -errno, "cannot say how many may be stopped: %m");
+	return 0;
+}
+
 static int load(const struct acquire_request *r, struct arrest_watch *w, struct error *e)
 {
 	(void)libbpf_set_print(NULL);
@@ -245,7 +250,9 @@ static int load(const struct acquire_request *r, struct arrest_watch *w, struct 
 	if (result < 0)
 		return error_set(e, result, "cannot load the BPF program that stops processes: %m");
 	protect_all(r, bpf_map__fd(w->object->maps.protected));
-	result = start_guard(w, e);
+	result = allow(w, r->order->arrest->max_stops == 0 ? 1 : r->order->arrest->max_stops, e);
+	if (result == 0)
+		result = start_guard(w, e);
 	if (result < 0)
 		return result;
 	result = arrest_bpf__attach(w->object);
@@ -283,29 +290,27 @@ void arrest_watch_close(struct arrest_watch *w)
 
 pid_t arrest_watch_next(struct arrest_watch *w, uint64_t *ret_boottime_ns)
 {
-	while (w->next != (*(volatile uint32_t *)&w->object->bss->told & (ARREST_STOPS_MAX - 1))) {
-		volatile struct arrest_stop *stop = &w->object->bss->stopped[w->next];
-		uint32_t pid = stop->pid;
+	pid_t found = 0;
 
-		if (pid == 0) /* counted, and not yet told */
-			return 0;
-		w->next = (w->next + 1) & (ARREST_STOPS_MAX - 1);
+	for (uint32_t i = 0; i < ARREST_STOPS_MAX; i++) {
+		const volatile struct arrest_stop *stop = &w->object->bss->stopped[i];
+
+		if (stop->pid == 0 || (found != 0 && stop->boottime_ns >= *ret_boottime_ns))
+			continue;
+		found = (pid_t)stop->pid;
 		*ret_boottime_ns = stop->boottime_ns;
-		if (pid != ARREST_FAILED)
-			return (pid_t)pid;
-		stop->pid = 0;
+		w->at = i;
 	}
-	return 0;
+	return found;
 }
 
-void arrest_watch_seen(struct arrest_watch *w, pid_t pid)
+void arrest_watch_seen(struct arrest_watch *w)
 {
-	for (size_t i = 0; i < ARREST_STOPS_MAX; i++)
-		if (w->object->bss->stopped[i].pid == (uint32_t)pid)
-			w->object->bss->stopped[i].pid = 0;
+	*(volatile uint32_t *)&w->object->bss->stopped[w->at].pid = 0;
 }
 
 void arrest_watch_give_back(struct arrest_watch *w)
 {
-	(void)__atomic_fetch_sub(&w->object->bss->stops, 1, __ATOMIC_SEQ_CST);
+	arrest_watch_seen(w);
+	(void)bpf_map_update_elem(bpf_map__fd(w->object->maps.tokens), NULL, &w->at, BPF_ANY);
 }

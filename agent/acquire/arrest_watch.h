@@ -16,11 +16,11 @@ MUST_CHECK int arrest_watch_open(const struct acquire_request *r, struct arrest_
 				 struct error *e);
 /* No process is stopped any more; what no watchdog holds goes on. NULL allowed. */
 void arrest_watch_close(struct arrest_watch *w);
-/* The next process that was stopped; 0: none now. */
+/* The next process that was stopped; 0: none now. Each is then seen or given back. */
 pid_t arrest_watch_next(struct arrest_watch *w, uint64_t *ret_boottime_ns);
-/* It is held by a watchdog now, or was let go. */
-void arrest_watch_seen(struct arrest_watch *w, pid_t pid);
-/* It was not meant: another one may be stopped for it. */
+/* That one is held by a watchdog now. */
+void arrest_watch_seen(struct arrest_watch *w);
+/* That one was not meant, and was let go: another one may be stopped for it. */
 void arrest_watch_give_back(struct arrest_watch *w);
 
 /* Whether a program of that name must not be stopped: container runtimes, the kubelet, the first process, this

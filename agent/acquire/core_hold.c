@@ -9,12 +9,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/acquire/lifeline.h"
 #include "agent/acquire/priority.h"
 #include "proto/base/clock.h"
 #include "proto/base/files.h"
 
 #define STOP_NS (NSEC_PER_SEC) /* until all threads have stopped, or a cgroup has frozen */
 #define HANG_MS 5000 /* after the deadline: then a read hangs */
+#define LIFE_MS 8000 /* after the deadline: not even that was noticed */
 #define LISTS_MAX 64 /* of processes that go on making processes */
 #define SPOOL_MORE MiB(32) /* it may grow until it is held */
 
@@ -331,18 +333,32 @@ static int some_left(const struct core_job *j, struct error *e)
 					     "no process is left");
 }
 
-int core_hold(struct core_job *j, struct error *e)
+static int run_thread(struct core_job *j, struct error *e)
 {
 	pthread_t thread;
 	int r = pthread_create(&thread, NULL, hold_thread, j);
 
 	if (r != 0)
 		return error_set(e, -r, "cannot start the thread that holds the target: %m");
-	r = join(thread, j->r->freeze_max_ms + HANG_MS);
+	return join(thread, j->r->freeze_max_ms + HANG_MS) == 0 ?
+		       0 :
+		       error_set(
+			       e, -ETIMEDOUT,
+			       "a read of the target's memory does not come back: nothing was kept");
+}
+
+int core_hold(struct core_job *j, struct error *e)
+{
+	struct lifeline *life = NULL;
+	int r = lifeline_start(j->r->freeze_max_ms + LIFE_MS, &life, e);
+
+	if (r == 0)
+		r = run_thread(j, e);
+	if (r == -ETIMEDOUT)
+		return r; /* the lifeline stays, in case that we do not end */
+	lifeline_end(life);
 	if (r < 0)
-		return error_set(
-			e, -ETIMEDOUT,
-			"a read of the target's memory does not come back: nothing was kept");
+		return r;
 	if (j->expired)
 		tell(j, true,
 		     "the target went on after %llu ms, as long as it may be held: what was not copied by then is of no one instant",

@@ -2,9 +2,10 @@
 /* A process with every odd kind of memory that memory.md names, each with a marker of its own, and several threads.
  * Prints one line for each: NAME ADDRESS BYTES, or NAME - when this kernel has none; then "ready", and sleeps.
  *
- * driver_odd DIR [fork|idle|touch MiB]
- * fork: a child shares the memory, untouched. touch: writes a counter into each page of so many MiB, over and over,
- * from the first page to the last: a copy of one instant shows one step at most. */
+ * driver_odd DIR [fork|idle|touch MiB [PART]]
+ * fork: a child shares the memory, untouched. touch: writes a counter into each page of so many MiB, and then over
+ * and over into the first 1/PART of them, from the first page to the last: a copy of one instant shows one step at
+ * most. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
@@ -142,7 +143,7 @@ static void touch_all(uint8_t *at, size_t bytes, uint64_t n)
 		*(volatile uint64_t *)(void *)(at + i) = n;
 }
 
-static void touch(size_t mib)
+static void touch(size_t mib, size_t part)
 {
 	size_t bytes = mib << 20;
 	uint8_t *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -152,14 +153,14 @@ static void touch(size_t mib)
 	(void)printf("ready\n");
 	(void)fflush(stdout);
 	for (uint64_t n = 2;; n++)
-		touch_all(at, bytes, n);
+		touch_all(at, bytes / part, n);
 }
 
 /* Frames that a debugger is to find are kept. */
-static __attribute__((noinline)) void run(const char *mode, const char *number)
+static __attribute__((noinline)) void run(const char *mode, const char *mib, const char *part)
 {
 	if (strcmp(mode, "touch") == 0)
-		touch(strtoul(number, NULL, 10));
+		touch(strtoul(mib, NULL, 10), strtoul(part, NULL, 10));
 	if (strcmp(mode, "fork") == 0 && fork() == 0)
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	else
@@ -200,7 +201,7 @@ int main(int argc, char **argv)
 	    mmap(NULL, 1UL << 30, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
 	    1UL << 30);
-	run(argc > 2 ? argv[2] : "idle", argc > 3 ? argv[3] : "16");
+	run(argc > 2 ? argv[2] : "idle", argc > 3 ? argv[3] : "16", argc > 4 ? argv[4] : "1");
 	asm volatile("" ::: "memory");
 	return 0;
 }

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from basics import until
+from elf_core import Core
 from test_acquire import DRIVER, acquire, notes
-from test_core import Core, V1, remove, status
+from test_core import V1, remove, status
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="stopping other processes takes root")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from basics import BUILD, until
+from elf_core import Core
 from test_acquire import DRIVER, acquire, notes
 
 ODD = BUILD / "tests/driver_odd"
@@ -56,48 +57,6 @@ def odd(tmp_path):
         one.close()
 
 
-class Core:
-    """An ELF core, read without our code."""
-
-    def __init__(self, path):
-        self.file = open(path, "rb")
-        head = self.file.read(64)
-        self.type, self.machine = struct.unpack_from("<HH", head, 16)
-        phoff, shoff = struct.unpack_from("<QQ", head, 32)
-        phnum = struct.unpack_from("<H", head, 56)[0]
-        if phnum == 0xffff:
-            self.file.seek(shoff)
-            phnum = struct.unpack_from("<I", self.file.read(64), 44)[0]
-        self.file.seek(phoff)
-        raw = self.file.read(56 * phnum)
-        self.segments = [struct.unpack_from("<IIQQQQQQ", raw, 56 * i) for i in range(phnum)]
-        self.end = max(s[2] + s[5] for s in self.segments)
-
-    def read(self, address, size):
-        """None: no byte of it is in the file."""
-        for kind, _, offset, vaddr, _, filesz, memsz, _ in self.segments:
-            if kind == 1 and vaddr <= address < vaddr + memsz:
-                if filesz == 0:
-                    return None
-                self.file.seek(offset + address - vaddr)
-                return self.file.read(min(size, vaddr + filesz - address))
-        return None
-
-    def notes(self):
-        kind, _, offset, _, _, size, _, _ = self.segments[0]
-        assert kind == 4
-        self.file.seek(offset)
-        raw, at, found = self.file.read(size), 0, []
-        while at < len(raw):
-            name, desc, number = struct.unpack_from("<III", raw, at)
-            at += 12
-            label = raw[at:at + name - 1].decode()
-            at += (name + 3) & ~3
-            found.append((label, number, raw[at:at + desc]))
-            at += (desc + 3) & ~3
-        return found
-
-
 def gaps(folder, pid=None):
     path = folder / (f"core.{pid}.gaps.jsonl" if pid else "core.gaps.jsonl")
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -131,7 +90,7 @@ def test_odd_memory_is_there_or_reasoned(odd, tmp_path):
     before = status(it.pid, "VmPTE"), rollup(it.pid, "Anonymous")
     acquire("core", tmp_path / "out", f"pid={it.pid}")
     assert (status(it.pid, "VmPTE"), rollup(it.pid, "Anonymous")) == before
-    assert runs(it.pid)
+    until(lambda: runs(it.pid), 10, "it goes on")
     core, rows = Core(tmp_path / f"out/core.{it.pid}.elf"), gaps(tmp_path / "out", it.pid)
     assert core.end == os.path.getsize(tmp_path / f"out/core.{it.pid}.elf")
     for name, (at, size) in it.at.items():
@@ -270,7 +229,7 @@ def test_more_than_the_spool_is_told(odd, tmp_path):
     assert said["core.spool_bytes"] == 16 << 20
     assert sum(r["last"] - r["first"] + 1 for r in later) == said["core.read_later_bytes"] >= 48 << 20
     assert any("after the target went on" in r.get("warning", "") and r["lacking"] for r in rows)
-    assert runs(it.pid)
+    until(lambda: runs(it.pid), 10, "it goes on")
 
 
 def test_no_freeze(odd, tmp_path):
@@ -378,8 +337,7 @@ def test_a_container_at_one_instant(container, odd, tmp_path):
             mark = f"MARK {kind} 15".encode()
             assert core.read(one.at[kind][0] + 15 * PAGE, len(mark)) == mark
         assert "in main (" in gdb(ODD, tmp_path / f"out/core.{one.pid}.elf", "bt")
-        assert runs(one.pid)
-    assert not frozen(version, top)
+    until(lambda: not frozen(version, top) and all(runs(one.pid) for one in made), 10, "they go on")
     rows = [json.loads(line) for line in (tmp_path / "out/processes.jsonl").read_text().splitlines()]
     assert {row["pid"] for row in rows} >= {one.pid for one in made}
     assert len(list((tmp_path / "out").glob("exe.*"))) == 1
@@ -420,7 +378,7 @@ def test_a_shared_counter_is_the_same_in_all_cores(container, tmp_path):
                   if "/dev/zero (deleted)" in line and "rw-s" in line)
         seen.add(Core(tmp_path / f"out/core.{pid}.elf").read(at, 8))
     assert len(rows) == 6 and len(seen) == 1 and seen != {bytes(8)}
-    assert not frozen(version, top)
+    until(lambda: not frozen(version, top), 10, "it is thawed")
 
 
 def test_paused_stays_paused(container, odd, tmp_path):
@@ -438,7 +396,7 @@ def test_paused_stays_paused(container, odd, tmp_path):
             assert "frozen before by version 1" in (tmp_path / "out/notes.jsonl").read_text()
     finally:
         freeze(version, top, False)
-    assert all(runs(one.pid) for one in made)
+    until(lambda: all(runs(one.pid) for one in made), 10, "they go on")
 
 
 def test_a_killed_acquirer_leaves_nothing_frozen(container, odd, tmp_path):
@@ -464,6 +422,28 @@ def test_a_killed_acquirer_leaves_nothing_frozen(container, odd, tmp_path):
     assert seen > 0, "never caught it while it held"
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_acquirer_that_is_gone_or_hangs_holds_no_process(odd, tmp_path, how):
+    it = odd("touch", 400)
+    for _ in range(10):
+        acquirer = subprocess.Popen([DRIVER, "core", tmp_path / "out", f"pid={it.pid}", f"spool-bytes={1 << 30}",
+                                     "freeze-ms=2000"], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 20
+            while status(it.pid, "TracerPid") == "0" and time.monotonic() < deadline:
+                pass
+            os.kill(acquirer.pid, how)
+            caught = how == signal.SIGKILL or status(it.pid, "TracerPid") != "0"
+            if caught:
+                until(lambda: status(it.pid, "TracerPid") == "0" and runs(it.pid), 20, "it goes on")
+                assert acquirer.wait(20) == -signal.SIGKILL
+                return
+        finally:
+            acquirer.kill()
+            acquirer.wait(10)
+    raise AssertionError("never caught it while it held")
+
+
 def test_a_deadline_lets_go(container, odd, tmp_path):
     version, top, name = container
     made = settle(odd, top, "touch", 200)
@@ -472,7 +452,7 @@ def test_a_deadline_lets_go(container, odd, tmp_path):
     assert any("as long as it may be held" in r.get("warning", "") or "may be held for" in r.get("warning", "")
                for r in rows)
     assert said["core.read_later_bytes"] > 0
-    assert not frozen(version, top) and all(runs(one.pid) for one in made)
+    until(lambda: not frozen(version, top) and all(runs(one.pid) for one in made), 10, "they go on")
 
 
 def test_our_own_cgroup_is_refused(container, tmp_path):
