@@ -262,7 +262,7 @@ $(GUEST_PROGRAMS): $(B)/kernels/%: tests/kernels/%.c
 # The examiner's tool, from its own registry: Debian has no package of it. Without jsonschema, with which it
 # would validate each symbol file for minutes.
 VOLATILITY := 2.28.2
-GUEST_TOOLS := $(B)/tests/driver_acquire $(B)/tests/driver_derive $(B)/kernels/volatility/bin/vol
+GUEST_TOOLS := $(B)/tests/driver_acquire $(B)/tests/driver_odd $(B)/tests/driver_derive $(B)/kernels/volatility/bin/vol
 $(B)/kernels/volatility/bin/vol:
 	@mkdir -p $(@D)
 	$(call say,PIP,$@)$(PYTHON) -m venv $(B)/kernels/volatility && \
@@ -375,7 +375,7 @@ install: all
 DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libprotobuf-c-dev \
 	protobuf-c-compiler protobuf-compiler libgrpc-dev libzstd-dev libssl-dev libyaml-dev \
 	libsystemd-dev libsqlite3-dev libcurl4-openssl-dev libjansson-dev libseccomp-dev libcap-dev libpcap-dev openssl
-TEST_DEPS := libcmocka-dev python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
+TEST_DEPS := libcmocka-dev gdb python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
 	python3-cryptography python3-zstandard python3-yaml softhsm2 libengine-pkcs11-openssl libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc python3-boto3 ceph-mon ceph-osd radosgw ceph-common tshark tcpdump
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
 KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd python3-pytest python3-pytest-timeout python3-venv
