@@ -6,8 +6,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/utsname.h>
 
 #include "agent/hooks_check.h"
+
+#define KERNEL_MIN KERNEL_NUMBER(5, 12, 0) /* atomics that return the old value, sockets of files */
+
+int packets_users_check(struct error *e)
+{
+	struct utsname kernel;
+
+	if (uname(&kernel) < 0 || hooks_kernel_number(kernel.release) >= KERNEL_MIN)
+		return 0;
+	return error_set(e, -ENOTSUP, "packets can be seen from Linux 5.12 on: this is %s",
+			 kernel.release);
+}
 
 int packets_users_root(int *ret_fd, struct error *e)
 {

@@ -21,6 +21,8 @@ struct packets_users_links {
 	struct bpf_link *link[PACKETS_USERS_LINKS];
 };
 
+/* -ENOTSUP: this kernel is too old for the programs that see packets. */
+MUST_CHECK int packets_users_check(struct error *e);
 /* The root of cgroup v2, open. -ENOENT: not mounted. */
 MUST_CHECK int packets_users_root(int *ret_fd, struct error *e);
 MUST_CHECK int packets_users_attach(const struct packets_users_programs *p,

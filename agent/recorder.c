@@ -151,8 +151,10 @@ int recorder_open(const struct recorder_config *c, struct recorder **ret, struct
 	r->c = *c;
 	hooks_log_capture();
 	hooks_lift_memlock();
-	int result = check(c, &r->state, e);
+	int result = packets_users_check(e);
 
+	if (result == 0)
+		result = check(c, &r->state, e);
 	if (result == 0)
 		result = load(r, e);
 	if (result == 0)

@@ -123,11 +123,14 @@ static __always_inline uint32_t load_bytes(struct __sk_buff *skb, void *to, uint
 
 	if (len > limit)
 		len = limit;
-	OPAQUE(len);
 	if (len == 0)
 		return 0;
-	if (len > max)
-		len = max;
+	/* Before 6.8 or so "not 0" does not make it at least 1 to the verifier; one less and one more does. */
+	len--;
+	OPAQUE(len);
+	if (len >= max)
+		len = max - 1;
+	len++;
 	return bpf_skb_load_bytes(skb, 0, to, len) ? 0 : len;
 }
 

@@ -161,8 +161,10 @@ int packets_live_open(const struct packets_live_config *c, struct packets_live *
 	l->device_links[0] = l->device_links[1] = -1;
 	hooks_log_capture();
 	hooks_lift_memlock();
-	int r = load(l, e);
+	int r = packets_users_check(e);
 
+	if (r == 0)
+		r = load(l, e);
 	if (r == 0)
 		r = fill_maps(l, e);
 	if (r == 0)
