@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "collector/cli/host_ids.h"
+#include "collector/cli/order_describe.h"
 #include "collector/cli/order_find.h"
 #include "collector/cli/order_watch.h"
 #include "collector/cli/person.h"
@@ -157,49 +158,6 @@ int verb_orders(const struct args *a)
 
 /* ---- approve --------------------------------------------------------------------------------------------- */
 
-static void put(const char *label, const void *text, size_t len)
-{
-	const struct screen s = { .out = stderr };
-
-	(void)fprintf(stderr, "  %-10s", label);
-	(void)screen_cell(&s, text, len, SIZE_MAX, false, COLOR_NONE);
-	(void)fputc('\n', stderr);
-}
-
-static void put_times(const Exhibit__V1__Order *o)
-{
-	char text[CLOCK_TEXT_MAX];
-
-	(void)outcome_time(o->made_ns, 0, text);
-	put("made", text, strlen(text));
-	(void)outcome_time(o->expires_ns, 0, text);
-	put("expires", text, strlen(text));
-}
-
-/* What is signed, out of the very bytes that are. */
-static void describe(const Exhibit__V1__Order *o)
-{
-	const char *kind = order_kind_name(o->kind);
-	char text[ORDER_ID_TEXT + 128];
-
-	put("order", order_id_text(&o->order_id, text), strlen(text));
-	put("kind", kind, strlen(kind));
-	for (size_t i = 0; i < o->n_hosts; i++)
-		put("host", o->hosts[i].data, o->hosts[i].len);
-	put("of", order_target_text(o, text, sizeof(text)), strlen(text));
-	for (size_t i = 0; o->kind == EXHIBIT__V1__ORDER_KIND__ORDER_FILES && i < o->files->n_paths;
-	     i++)
-		put("path", o->files->paths[i].data, o->files->paths[i].len);
-	if (o->kind == EXHIBIT__V1__ORDER_KIND__ORDER_DISK)
-		put("device", o->disk->device.data, o->disk->device.len);
-	if (o->kind == EXHIBIT__V1__ORDER_KIND__ORDER_PACKETS && o->packets->filter.len)
-		put("filter", o->packets->filter.data, o->packets->filter.len);
-	put("case", o->case_id.data, o->case_id.len);
-	put("reason", o->reason.data, o->reason.len);
-	put("requester", o->requester.data, o->requester.len);
-	put_times(o);
-}
-
 static bool agreed(const struct args *a)
 {
 	char line[8];
@@ -245,7 +203,7 @@ static int approve(const struct args *a, const struct found_order *x, struct fou
 		return error_set(e, -EBADMSG,
 				 "this order cannot be read by this version, so it "
 				 "cannot be approved");
-	describe(x->order);
+	order_describe(stderr, x->order);
 	if (!agreed(a))
 		return error_set(e, -ECANCELED, "nothing is signed");
 	r = person_signer(a, &signer, e);
