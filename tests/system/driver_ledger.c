@@ -138,6 +138,7 @@ int main(int argc, char **argv)
 		.dir = argv[2], .key_file = argv[3], .origin = ORIGIN, .checkpoint_ms = 100
 	};
 	d.rng = putting ? strtoul(argv[5], NULL, 10) : 1;
+	count_from_here(); /* before there is a second thread */
 	r = open_ledger(&d, &e);
 	if (r == 0)
 		r = putting ? put(&d, strtoul(argv[4], NULL, 10)) : dump(&d, &e);

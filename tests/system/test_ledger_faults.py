@@ -11,6 +11,7 @@ import pytest
 
 import powercut
 from basics import count
+from failing import Server, fail_each
 from wire import sha256
 
 DRIVER = powercut.BUILD / "tests/driver_ledger"
@@ -121,3 +122,29 @@ def test_killed_again_and_again_it_goes_on(ram_path, key):
             acked[rest[0]] = rest[1]
     assert len(acked) > 100
     check(marks, dump(folder, key))
+
+
+@pytest.mark.parametrize("kind,errno", [("malloc", 12), ("file", 5), ("file", 28)])
+@pytest.mark.parametrize("what", ["put", "dump"])
+def test_any_call_may_fail_once(ram_path, key, kind, errno, what):
+    put, look = [DRIVER, "put", ".", key, "5", "101"], [DRIVER, "dump", ".", key]
+    filled, marks = None, []
+    if what == "dump":
+        filled = ram_path / "filled"
+        filled.mkdir()
+        with Server(put) as server:
+            marks = server.run(filled).out.splitlines()
+        # Something to recover: leaves that no checkpoint holds, and a torn end.
+        newest = max(filled.glob("pending-*"))
+        newest.write_bytes(newest.read_bytes() + b"LXHEtorn")
+        (filled / "index.sqlite").unlink()
+
+    def verify(result, seen):
+        if result.status == 1:
+            assert "driver_ledger: " in result.err
+        said = [m for m in result.out.splitlines() if m.startswith(("try", "ack", "checkpoint"))]
+        check(marks + said, seen.out.splitlines())
+
+    done, errors = fail_each(look if what == "dump" else put, look, kind, errno, 400 if kind == "malloc" else 40,
+                             ram_path, verify, filled)
+    assert done > 20 and errors > 0
