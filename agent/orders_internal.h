@@ -110,20 +110,37 @@ bool orders_repeat_step(struct orders *o, const uint8_t id[static ORDER_ID_LEN])
 void orders_repeat_steps(struct orders *o);
 void orders_forget_steps(struct orders *o);
 
+/* ---- orders_runs.c */
+/* Takes order over. NULL: RUNS_MAX, or out of memory. */
+struct run *run_new(struct orders *o, struct order_checked *order, const uint8_t *data, size_t len);
+void run_free(struct run *r); /* NULL allowed */
+void run_drop(struct orders *o, struct run *run); /* it is over: its file goes too */
+MUST_CHECK int run_save(const struct orders *o, const struct run *run, struct error *e);
+struct run *run_by_exhibit(const struct orders *o, const uint8_t *id);
+void run_say(struct orders *o, const struct run *run, Exhibit__V1__OrderState state,
+	     const char *reason, uint32_t error);
+void orders_load(struct orders *o); /* what was under way */
+
+/* ---- orders_upload.c */
+MUST_CHECK int run_new_manifest(struct orders *o, struct run *run, struct error *e);
+void run_post_upload(struct orders *o, const struct run *run, int fd); /* fd: taken over */
+/* Nothing more comes of its acquirer: write the manifest. failure: NULL: its own word counts. */
+void run_end(struct orders *o, struct run *run, const char *failure);
+void run_upload_manifest(struct orders *o,
+			 const struct run *run); /* to an uplink without payload */
+void orders_take_receipt(struct orders *o, const uint8_t *data, size_t len);
+void orders_upload_failed(struct orders *o, const uint8_t *data, size_t len);
+
 /* ---- orders_run.c */
 /* Take ownership of a checked order: begin it. */
 void orders_begin(struct orders *o, struct order_checked *order, const uint8_t *data, size_t len);
-void orders_load(struct orders *o); /* what was under way */
 void orders_new_link(struct orders *o);
 /* Its control socket is readable. Whether there may be more. */
 bool orders_receive(struct orders *o, struct run *run);
 void orders_process_ended(struct orders *o, uint32_t token, int status);
-void orders_take_receipt(struct orders *o, const uint8_t *data, size_t len);
-void orders_upload_failed(struct orders *o, const uint8_t *data, size_t len);
 void orders_tell_progress(struct orders *o);
 /* Ends all; what can go on later does. */
 void orders_finish(struct orders *o);
-void run_free(struct run *r);
 /* -E2BIG: path is longer than PATH_MAX. */
 MUST_CHECK int orders_path(const struct orders *o, const char *name, char ret[static PATH_MAX],
 			   struct error *e);
