@@ -11,6 +11,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+import basics
 import exhibit_pb2
 import service_pb2
 from basics import count, until
@@ -526,7 +527,7 @@ def test_fetch_follows_no_link(shared):
         assert victim.read_bytes() == b"precious"
 
 
-def test_damaged_bytes_are_not_given(world):
+def test_damaged_bytes_are_not_given(world, lab):
     w = world()
     item = Item("a.raw", noise(3 * MiB, 30))
     exhibit_id = w.sealed([item])
@@ -543,6 +544,15 @@ def test_damaged_bytes_are_not_given(world):
     code, said = w.driver.check()
     assert code == 1
     assert f"item 'a.raw' is damaged, first at bytes {2 * MiB} to {3 * MiB - 1}" in said
+    # The collector's own check says the same.
+    collector = lab.collector()
+    assert collector.stop() == 0
+    collector.check()
+    done = subprocess.run([basics.BIN / "exhibit-collector", "check", "--store.dir", collector.store, "--vault.dir",
+                           w.driver.vault, "--store.ledger-key", w.site.ledger_key],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and f"first at bytes {2 * MiB} to {3 * MiB - 1}" in done.stdout
+    assert "damaged: " in done.stderr
 
 
 def test_incomplete_exhibits_say_so(shared):
