@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/hooks_objects.h"
 
+#include "bpf/arrest.h"
+/* its types come from there */
+#include "arrest.skel.h"
 #include "iter_file.skel.h"
 #include "iter_file_plain.skel.h"
 #include "iter_task.skel.h"
@@ -31,6 +34,7 @@ static const struct hooks_object objects[] = {
 	{ "iter_task_plain", iter_task_plain_bpf__elf_bytes },
 	{ "iter_file", iter_file_bpf__elf_bytes },
 	{ "iter_file_plain", iter_file_plain_bpf__elf_bytes },
+	{ "arrest", arrest_bpf__elf_bytes },
 	{ "memory", memory_bpf__elf_bytes },
 	{ "packets", packets_bpf__elf_bytes },
 	{ "recorder", recorder_bpf__elf_bytes },

@@ -2,10 +2,10 @@
 /* A process with every odd kind of memory that memory.md names, each with a marker of its own, and several threads.
  * Prints one line for each: NAME ADDRESS BYTES, or NAME - when this kernel has none; then "ready", and sleeps.
  *
- * driver_odd DIR [fork|idle|touch MiB [PART]]
+ * driver_odd DIR [fork|idle|touch MiB [PART]|beat MiB]
  * fork: a child shares the memory, untouched. touch: writes a counter into each page of so many MiB, and then over
  * and over into the first 1/PART of them, from the first page to the last: a copy of one instant shows one step at
- * most. */
+ * most. beat: looks at the clock all the time, and prints the longest gap since it was last asked by SIGUSR1. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGE 4096UL
@@ -156,11 +157,53 @@ static void touch(size_t mib, size_t part)
 		touch_all(at, bytes / part, n);
 }
 
+static volatile sig_atomic_t asked;
+
+static void on_ask(int number)
+{
+	asked = number;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void beat(size_t mib)
+{
+	uint8_t *at =
+		mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t before, longest = 0;
+
+	(void)signal(SIGUSR1, on_ask);
+	touch_all(at, mib << 20, 1);
+	(void)printf("ready\n");
+	(void)fflush(stdout);
+	for (before = now_ns();;) {
+		uint64_t now = now_ns();
+
+		longest = now - before > longest ? now - before : longest;
+		before = now;
+		if (!asked)
+			continue;
+		asked = 0;
+		(void)printf("gap %lu\n", (unsigned long)longest);
+		(void)fflush(stdout);
+		longest = 0;
+		before = now_ns();
+	}
+}
+
 /* Frames that a debugger is to find are kept. */
 static __attribute__((noinline)) void run(const char *mode, const char *mib, const char *part)
 {
 	if (strcmp(mode, "touch") == 0)
 		touch(strtoul(mib, NULL, 10), strtoul(part, NULL, 10));
+	if (strcmp(mode, "beat") == 0)
+		beat(strtoul(mib, NULL, 10));
 	if (strcmp(mode, "fork") == 0 && fork() == 0)
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	else
