@@ -244,6 +244,7 @@ static void stops_after_the_last_acknowledgement(void **state)
 	acknowledge_all(&w, BATCH_LANE_CRITICAL, 40);
 	(void)receive(&w, LINK_STOP);
 	assert_int_equal(pthread_join(thread, NULL), 0);
+	mailbox_release(&w.mail);
 	link_free(w.link);
 	sealing_end(&w.s);
 }
@@ -263,6 +264,7 @@ static void seals_what_is_put_just_before_the_stop(void **state)
 		for (uint64_t i = 1; i <= 5; i++)
 			put(&w, BATCH_LANE_CRITICAL, 1, i, 0);
 		sealer_stop(w.sealer);
+		mailbox_release(&w.mail);
 		(void)snprintf(dir, sizeof(dir), "%s/journal", w.s.dir);
 		assert_int_equal(journal_open(&(struct journal_config){ .dir = dir,
 									.max_bytes = MiB(4),
