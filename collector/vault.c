@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 
 #include "collector/row.h"
 #include "collector/vault_internal.h"
@@ -157,7 +156,6 @@ static int load_one(void *ctx, const char *name)
 	uint8_t id[VAULT_ID_LEN];
 	char folder[PATH_MAX];
 	struct error why = { 0 };
-	struct stat st;
 
 	vault_path(l->v, folder, "%.*s/%s/%s", l->tenant.len, (const char *)l->tenant.b, l->sub,
 		   name);
@@ -178,8 +176,6 @@ static int load_one(void *ctx, const char *name)
 	if (r != 0 || entry == NULL)
 		return r;
 	entry->archived = has_archive(folder);
-	if (stat(folder, &st) == 0)
-		entry->touched_ns = (int64_t)st.st_mtim.tv_sec * (int64_t)NSEC_PER_SEC;
 	if (strcmp(l->sub, "incoming") == 0 &&
 	    entry->record.info->state != EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING)
 		entry->sealing = true; /* vault_tick goes on with it */

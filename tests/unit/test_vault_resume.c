@@ -128,8 +128,8 @@ static void torn(void **state)
 		change(w, row->leaf, row->append, row->cut, row->flip);
 		vault_world_open(w);
 		if (again) {
-			/* The agent never comes back: clocks of folders are real. */
-			vault_world_now_ns = INT64_MAX / 2;
+			/* The agent never comes back. */
+			vault_world_now_ns += 3601 * (int64_t)NSEC_PER_SEC;
 			vault_tick(w->v);
 			vault_world_state_is(w, INCOMPLETE, row->reason);
 			vault_world_close(w);
@@ -178,6 +178,24 @@ static void abandoned_after_an_hour(void **state)
 	vault_world_close(w);
 	if (vault_world_check(w, first) != 0)
 		fail_msg("%s", first);
+	vault_world_free(w);
+}
+
+/* While the collector was away no host could go on. */
+static void a_restart_is_not_the_hosts_fault(void **state)
+{
+	struct vault_world *w = *state;
+
+	vault_world_begin(w, 0);
+	vault_upload_leave(TAKE(w->u));
+	vault_world_close(w);
+	vault_world_now_ns = INT64_MAX / 2;
+	vault_world_open(w);
+	vault_tick(w->v);
+	vault_world_state_is(w, ARRIVING, "");
+	vault_world_now_ns += 3601 * (int64_t)NSEC_PER_SEC;
+	vault_tick(w->v);
+	vault_world_state_is(w, INCOMPLETE, "did not go on");
 	vault_world_free(w);
 }
 
@@ -284,6 +302,7 @@ int main(void)
 	ADD_SCENE(&t, goes_on_after_a_kill);
 	ADD_SCENE(&t, other_bytes_are_never_spliced);
 	ADD_SCENE(&t, abandoned_after_an_hour);
+	ADD_SCENE(&t, a_restart_is_not_the_hosts_fault);
 	ADD_SCENE(&t, a_ledger_that_fails_delays_the_sealing);
 	ADD_SCENE(&t, sealing_is_finished_at_the_next_start);
 	ADD_SCENE(&t, a_full_disk_is_waited_out);
