@@ -31,6 +31,15 @@ struct interface {
 	bool used;
 };
 
+/* The last comment of such users: most packets are of few sockets. */
+#define COMMENTS 1024
+
+struct comment {
+	struct packets_users users;
+	uint32_t container;
+	char text[PACKETS_COMMENT_MAX]; /* "": free */
+};
+
 struct packets_file {
 	struct packets_file_config c;
 	struct packets_clock clock;
@@ -45,6 +54,7 @@ struct packets_file {
 	uint32_t n_interfaces, last_interface;
 	char (*containers)[PACKETS_CONTAINER_MAX];
 	uint32_t n_containers;
+	struct comment comments[COMMENTS];
 	uint8_t frame[PACKETS_BYTES_MAX + MORE_MAX];
 	uint8_t block[BLOCK_MAX];
 };
@@ -296,30 +306,40 @@ struct frame {
 	uint32_t caplen, len, snap; /* snap 0: all of it */
 };
 
+static const char *comment_of(struct packets_file *f, const struct packets_users *users,
+			      uint32_t container)
+{
+	struct comment *c = &f->comments[owner_slot(&users->last) % COMMENTS];
+
+	if (c->text[0] != '\0' && c->container == container &&
+	    memcmp(&c->users, users, sizeof(*users)) == 0)
+		return c->text;
+	c->users = *users;
+	c->container = container;
+	return packets_comment(users, f->containers[container], c->text);
+}
+
 static int write_packet(struct packets_file *f, const struct packets_head *h, uint32_t number,
 			uint32_t container, const struct frame *frame, struct error *e)
 {
 	struct interface *i = &f->interfaces[number];
 	struct writer w = writer_init(f->block, sizeof(f->block));
 	uint8_t custom[PACKETS_CUSTOM_LEN];
-	char comment[PACKETS_COMMENT_MAX];
 	bool cut = frame->snap != 0 && frame->snap < frame->caplen;
 
 	packets_custom(h, custom);
-	pcapng_packet(&w, &(struct pcapng_packet){
-				  .interface = number,
-				  .wall_ns = wall_of(f, h->boottime_ns),
-				  .data = frame->data,
-				  .caplen = cut ? frame->snap : frame->caplen,
-				  .len = frame->len,
-				  .direction = h->direction,
-				  .dropped = f->lost,
-				  .number = h->number,
-				  .queue = h->cpu,
-				  .comment = packets_comment(&h->users, f->containers[container],
-							     comment),
-				  .custom = custom,
-				  .custom_len = sizeof(custom) });
+	pcapng_packet(&w, &(struct pcapng_packet){ .interface = number,
+						   .wall_ns = wall_of(f, h->boottime_ns),
+						   .data = frame->data,
+						   .caplen = cut ? frame->snap : frame->caplen,
+						   .len = frame->len,
+						   .direction = h->direction,
+						   .dropped = f->lost,
+						   .number = h->number,
+						   .queue = h->cpu,
+						   .comment = comment_of(f, &h->users, container),
+						   .custom = custom,
+						   .custom_len = sizeof(custom) });
 	uint64_t before = output_bytes(f->c.o, f->capture);
 	int r = put(f, &w, e);
 
