@@ -251,7 +251,7 @@ else
 	@echo "system tests: none here yet"
 endif
 
-bench-build: all $(BENCHES) $(B)/tests/driver_acquire $(B)/tests/driver_odd
+bench-build: all $(BENCHES) $(B)/tests/driver_acquire $(B)/tests/driver_odd $(B)/tests/driver_recorder
 
 # Run in guests: no library of this machine.
 GUEST_PROGRAMS := $(B)/kernels/workload $(B)/kernels/planted
@@ -379,7 +379,7 @@ TEST_DEPS := libcmocka-dev gdb python3-pytest python3-pytest-timeout python3-grp
 	python3-cryptography python3-zstandard python3-yaml softhsm2 libengine-pkcs11-openssl libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc python3-boto3 ceph-mon ceph-osd radosgw ceph-common tshark tcpdump
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
 KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd python3-pytest python3-pytest-timeout python3-venv
-BENCH_DEPS := python3-yaml iproute2 ripgrep util-linux gdb
+BENCH_DEPS := python3-yaml iproute2 ripgrep util-linux gdb tshark tcpdump bpftool
 
 # Says nothing when all is there.
 apt = @missing=; for p in $(1); do \
