@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "agent/bootid.h"
 #include "agent/drain.h"
@@ -84,8 +85,14 @@ static int take_identity(const struct agent_config *c, struct sealer_config *s,
 	}
 	if (r == 0 && id.kind != IDENTITY_HOST)
 		r = error_set(e, -EINVAL, "tls.cert '%s' is not a host's certificate", c->tls_cert);
-	if (r < 0)
-		return error_wrap(e, r, "cannot tell which host this is");
+	if (r < 0) {
+		r = error_wrap(e, r, "cannot tell which host this is");
+		if (r == -ENOENT)
+			error_hint(e,
+				   "'exhibit-collector certs' makes certificates (certs --help), "
+				   "'make run' makes all that one machine needs");
+		return r;
+	}
 	(void)gethostname(host, sizeof(host) - 1);
 	take_name(&s->tenant, id.tenant);
 	take_name(&s->host_id, id.name);
@@ -447,6 +454,42 @@ static int take_signal(struct sense *s)
 	return 0;
 }
 
+/* Without the launcher no uplink and no acquirer starts any more, and the rights to become it are given up: all
+ * begins anew. */
+static int launcher_ended(struct sense *s, struct error *e)
+{
+	char why[48] = "its cause is not known", now[CLOCK_TEXT_MAX];
+	int status = 0;
+
+	/* Its socket is closed before it can be waited for: it is about to be gone. */
+	for (int i = 0; s->launcher > 0 && i < 100; i++) {
+		pid_t pid = waitpid(s->launcher, &status, WNOHANG);
+
+		if (pid == s->launcher) {
+			s->launcher = 0;
+			if (WIFSIGNALED(status))
+				(void)snprintf(why, sizeof(why), "killed by signal %d",
+					       WTERMSIG(status));
+			else
+				(void)snprintf(why, sizeof(why), "exit status %d",
+					       WEXITSTATUS(status));
+		}
+		if (pid != 0)
+			break;
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 10 * NSEC_PER_MSEC }, NULL);
+	}
+	(void)clock_format(clock_wall_ns(), now);
+	(void)error_set(
+		e, -EPIPE,
+		"the launcher of the uplink ended: %s; the agent ends, too, and a gap begins at %s",
+		why, now);
+	error_hint(
+		e,
+		"the supervisor (systemd, make run) starts it again: the gap ends then, and is told; "
+		"see the lines before for what killed it, or the kernel's log");
+	return -EPIPE;
+}
+
 static int loop(struct sense *s, struct error *e)
 {
 	struct pollfd fds[] = { { .fd = s->signals, .events = POLLIN },
@@ -470,7 +513,7 @@ static int loop(struct sense *s, struct error *e)
 			else
 				orders_ended(s->orders, report.token, report.status);
 		if (r < 0)
-			return error_set(e, r, "the launcher of the uplink ended");
+			return launcher_ended(s, e);
 	}
 }
 

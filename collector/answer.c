@@ -109,6 +109,7 @@ static int add_row(struct answer *a, const struct answer_row *from)
 	row->depth = from->depth;
 	row->focus = from->focus;
 	row->exited_ns = from->exited_ns;
+	row->ended_unwatched = from->ended_unwatched;
 	if (!copy(a, from->event, from->event_len, &row->event) ||
 	    !copy(a, from->process, from->process ? from->process_len : 0, &row->process))
 		return -ENOMEM;
@@ -171,7 +172,9 @@ int answer_completeness(const struct completeness *c, const struct missing_list 
 	exhibit__v1__completeness__init(out);
 	storage->rows = calloc(missing->n + 1, sizeof(*storage->rows));
 	storage->pointers = calloc(missing->n + 1, sizeof(*storage->pointers));
-	if (!storage->rows || !storage->pointers)
+	storage->later = calloc(c->n_later + 1, sizeof(*storage->later));
+	storage->later_pointers = calloc(c->n_later + 1, sizeof(*storage->later_pointers));
+	if (!storage->rows || !storage->pointers || !storage->later || !storage->later_pointers)
 		return -ENOMEM;
 	for (size_t i = 0; i < missing->n; i++) {
 		const struct missing *m = &missing->items[i];
@@ -190,6 +193,18 @@ int answer_completeness(const struct completeness *c, const struct missing_list 
 		row->to_ns = m->to_ns;
 		storage->pointers[i] = row;
 	}
+	for (size_t i = 0; i < c->n_later; i++) {
+		Exhibit__V1__RecordBegin *row = &storage->later[i];
+
+		exhibit__v1__record_begin__init(row);
+		row->host_id = borrowed(c->later[i].host_id.b, c->later[i].host_id.len);
+		row->host_name = borrowed(c->later[i].host_name.b, c->later[i].host_name.len);
+		row->since_ns = c->later[i].since_ns;
+		storage->later_pointers[i] = row;
+	}
+	out->later = storage->later_pointers;
+	out->n_later = c->n_later;
+	out->later_total = c->later_total;
 	out->hosts = c->hosts;
 	out->since_ns = c->since_ns;
 	out->until_ns = c->until_ns;
@@ -203,6 +218,8 @@ void answer_missing_release(struct answer_missing *m)
 {
 	free(m->rows);
 	free(m->pointers);
+	free(m->later);
+	free(m->later_pointers);
 }
 
 int answer_complete(struct answer *a, const struct completeness *c,

@@ -34,6 +34,7 @@ struct answer_row {
 	uint32_t depth;
 	bool focus;
 	int64_t exited_ns;
+	bool ended_unwatched;
 };
 
 /* Sends when a message is full. 0, or what the sink said. */
@@ -48,6 +49,8 @@ MUST_CHECK int answer_complete(struct answer *a, const struct completeness *c,
 struct answer_missing {
 	Exhibit__V1__Incomplete *rows;
 	Exhibit__V1__Incomplete **pointers;
+	Exhibit__V1__RecordBegin *later;
+	Exhibit__V1__RecordBegin **later_pointers;
 };
 MUST_CHECK int answer_completeness(const struct completeness *c, const struct missing_list *missing,
 				   struct answer_missing *storage, Exhibit__V1__Completeness *out);

@@ -128,9 +128,11 @@ static void say_behind(const struct completeness_question *q, const struct host_
 		return;
 	m->from_ns = reached_ns;
 	m->to_ns = q->until_ns < q->now_ns ? q->until_ns : q->now_ns;
-	(void)snprintf(m->reason, sizeof(m->reason), "%s: its %s lane is known only up to %s",
+	(void)snprintf(m->reason, sizeof(m->reason), "%s: its %s lane is known only up to %s%s",
 		       host->connected ? "the host is behind" : "the host is not connected",
-		       lane_name(lane), missing_time(reached_ns, at));
+		       lane_name(lane), missing_time(reached_ns, at),
+		       reached_ns <= q->since_ns ? "; nothing of the time asked for is known yet" :
+						   "");
 }
 
 static void say_never(const struct host_info *host, struct missing_list *l)
@@ -174,7 +176,8 @@ static int64_t check_lane(const struct completeness_question *q, const struct ho
 		if (q->streams[i].lane == lane)
 			check_stream(q, host, &q->streams[i], current, l);
 	reached = current ? current->watermark_wall_ns : 0;
-	live = host->connected && end == q->now_ns && reached + COMPLETENESS_LAG_NS >= q->now_ns;
+	live = host->connected && end == q->now_ns && reached > q->since_ns &&
+	       reached + COMPLETENESS_LAG_NS >= q->now_ns;
 	if (!current || (reached < end && !live))
 		say_behind(q, host, lane, reached, l);
 	return reached < end ? reached : end;
@@ -301,15 +304,39 @@ static void check_removed(const struct completeness_question *q, struct missing_
 		       missing_time(r->last_wall_ns, to));
 }
 
+/* Noted while the earliest beginning is not known yet: at worst one is kept that turns out to be it. */
+static void note_begin(const struct completeness_question *q, const struct host_info *host,
+		       int64_t begins_ns, struct completeness *ret)
+{
+	if (begins_ns == INT64_MAX || begins_ns <= q->since_ns)
+		return;
+	ret->later_total++;
+	if (ret->n_later < LATER_MAX)
+		ret->later[ret->n_later++] =
+			(struct record_begin){ host->host_id, host->host_name, begins_ns };
+}
+
+/* Those that begin where the answer does are not later than it. */
+static void drop_earliest(struct completeness *ret)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < ret->n_later; i++)
+		if (ret->later[i].since_ns > ret->since_ns)
+			ret->later[kept++] = ret->later[i];
+	ret->later_total -= ret->n_later - kept;
+	ret->n_later = kept;
+}
+
 void completeness_compute(const struct completeness_question *q, struct completeness *ret,
 			  struct missing_list *missing)
 {
 	int64_t earliest = INT64_MAX;
 	size_t hint = 0;
 
-	*ret = (struct completeness){ .since_ns = q->since_ns,
-				      .until_ns = q->until_ns < q->now_ns ? q->until_ns :
-									    q->now_ns };
+	memset(ret, 0, sizeof(*ret));
+	ret->since_ns = q->since_ns;
+	ret->until_ns = q->until_ns < q->now_ns ? q->until_ns : q->now_ns;
 	check_removed(q, missing);
 	for (size_t i = 0; i < q->n_hosts; i++) {
 		const struct host_info *host = &q->hosts[i];
@@ -323,6 +350,8 @@ void completeness_compute(const struct completeness_question *q, struct complete
 			continue;
 		if (begins < earliest)
 			earliest = begins;
+		if (q->since_ns > 0)
+			note_begin(q, host, begins, ret);
 		ret->hosts++;
 		if (own.n_streams)
 			reached = check_host(&own, host, missing);
@@ -334,4 +363,5 @@ void completeness_compute(const struct completeness_question *q, struct complete
 	/* Of the time before any record no answer is complete; "from the beginning" says so by itself. */
 	if (q->since_ns > 0 && earliest != INT64_MAX && earliest > q->since_ns)
 		ret->since_ns = earliest;
+	drop_earliest(ret);
 }

@@ -51,10 +51,23 @@ struct completeness_question {
 				 * is no part of it; not cut: INT64_MIN */
 };
 
+#define LATER_MAX 20 /* more are counted */
+
+/* A host whose record begins within the time asked for. */
+struct record_begin {
+	struct batch_name host_id, host_name;
+	int64_t since_ns;
+};
+
 struct completeness {
 	uint64_t hosts;
 	int64_t since_ns; /* as asked, or where the first of these hosts' records begins, if that is later */
 	int64_t until_ns; /* complete up to here on all hosts */
+	/* Of these hosts nothing is known from since_ns to their own beginning. Those that begin last may not
+	 * fit. */
+	size_t n_later;
+	uint64_t later_total;
+	struct record_begin later[LATER_MAX];
 };
 
 /* Adds to missing what streams, watermarks and removals tell. Streams of one host stand in the order in which

@@ -13,13 +13,23 @@
 #define CLASSES 16 /* of batch_dropped.counts */
 #define TOMBSTONE_WHERE UINT32_MAX /* beside GAP_*: dropped from the journal after sealing */
 
-/* Gaps of one host, place and class, summed. */
+#define SPANS_MAX 8 /* told one by one of each hole; more are told as one */
+
+/* Gaps that overlap or touch: several CPUs tell of one loss. */
+struct gap_span {
+	bool unknown; /* one of them does not know how many */
+	uint64_t count;
+	int64_t from_ns, to_ns;
+};
+
+/* Gaps of one host, place and class. */
 struct hole {
 	struct batch_name host_id, host_name;
 	uint32_t where, class;
-	bool unknown; /* one of them does not know how many */
-	uint64_t count, gaps;
-	int64_t from_ns, to_ns;
+	struct gap_span sum;
+	uint64_t gaps; /* as they were told */
+	size_t n_spans; /* above SPANS_MAX: too many to tell */
+	struct gap_span spans[SPANS_MAX];
 	char reason[96];
 };
 
@@ -48,8 +58,7 @@ static struct hole *hole_of(struct holes *h, const struct batch_name *host_id, u
 	h->items[h->n] = (struct hole){ .host_id = *host_id,
 					.where = where,
 					.class = class,
-					.from_ns = INT64_MAX,
-					.to_ns = INT64_MIN };
+					.sum = { .from_ns = INT64_MAX, .to_ns = INT64_MIN } };
 	return &h->items[h->n++];
 }
 
@@ -60,12 +69,41 @@ static bool relevant(const struct holes *h, uint32_t class, int64_t from_ns, int
 	return asked && to_ns >= h->q->since_ns && from_ns < h->q->until_ns;
 }
 
+static void add_span(struct gap_span *to, const struct gap_span *s)
+{
+	to->unknown |= s->unknown;
+	if (__builtin_add_overflow(to->count, s->count, &to->count))
+		to->count = UINT64_MAX;
+	to->from_ns = s->from_ns < to->from_ns ? s->from_ns : to->from_ns;
+	to->to_ns = s->to_ns > to->to_ns ? s->to_ns : to->to_ns;
+}
+
+/* Whatever the new one touches becomes one with it. */
+static void place_span(struct hole *hole, struct gap_span s)
+{
+	size_t kept = 0;
+
+	if (hole->n_spans > SPANS_MAX)
+		return;
+	for (size_t i = 0; i < hole->n_spans; i++) {
+		const struct gap_span *other = &hole->spans[i];
+
+		if (other->from_ns <= s.to_ns && other->to_ns >= s.from_ns)
+			add_span(&s, other);
+		else
+			hole->spans[kept++] = *other;
+	}
+	if (kept < SPANS_MAX)
+		hole->spans[kept] = s;
+	hole->n_spans = kept + 1;
+}
+
 static struct hole *note(struct holes *h, const struct batch_name *host_id, uint32_t where,
-			 uint32_t class, int64_t from_ns, int64_t to_ns)
+			 uint32_t class, const struct gap_span *s)
 {
 	struct hole *hole;
 
-	if (!relevant(h, class, from_ns, to_ns))
+	if (!relevant(h, class, s->from_ns, s->to_ns))
 		return NULL;
 	hole = hole_of(h, host_id, where, class);
 	if (!hole) {
@@ -73,8 +111,8 @@ static struct hole *note(struct holes *h, const struct batch_name *host_id, uint
 		return NULL;
 	}
 	hole->gaps++;
-	hole->from_ns = from_ns < hole->from_ns ? from_ns : hole->from_ns;
-	hole->to_ns = to_ns > hole->to_ns ? to_ns : hole->to_ns;
+	add_span(&hole->sum, s);
+	place_span(hole, *s);
 	return hole;
 }
 
@@ -97,23 +135,20 @@ static int note_gap(void *ctx, const struct scan_row *row)
 	const Exhibit__V1__Event *event = row->subject.event;
 	const Exhibit__V1__Gap *gap =
 		event->detail_case == EXHIBIT__V1__EVENT__DETAIL_GAP ? event->gap : NULL;
-	int64_t from_ns = row->time_ns, to_ns = row->time_ns;
+	struct gap_span s = { .from_ns = row->time_ns, .to_ns = row->time_ns };
 	struct hole *hole;
 
 	if (!gap)
 		return 0;
 	if (gap->from_ns)
-		from_ns = (int64_t)((uint64_t)w->ref->offset_ns + gap->from_ns);
+		s.from_ns = (int64_t)((uint64_t)w->ref->offset_ns + gap->from_ns);
 	if (gap->to_ns)
-		to_ns = (int64_t)((uint64_t)w->ref->offset_ns + gap->to_ns);
-	hole = note(w->holes, &w->ref->host_id, (uint32_t)gap->where, (uint32_t)gap->class_,
-		    from_ns, to_ns);
+		s.to_ns = (int64_t)((uint64_t)w->ref->offset_ns + gap->to_ns);
+	s.unknown = gap->has_count_case != EXHIBIT__V1__GAP__HAS_COUNT_COUNT;
+	s.count = s.unknown ? 0 : gap->count;
+	hole = note(w->holes, &w->ref->host_id, (uint32_t)gap->where, (uint32_t)gap->class_, &s);
 	if (!hole)
 		return 0;
-	if (gap->has_count_case != EXHIBIT__V1__GAP__HAS_COUNT_COUNT)
-		hole->unknown = true;
-	else if (__builtin_add_overflow(hole->count, gap->count, &hole->count))
-		hole->count = UINT64_MAX;
 	copy_text(hole->reason, sizeof(hole->reason), gap->reason.data, gap->reason.len);
 	hole->host_name.len = (uint8_t)row->subject.context->host_name.len;
 	if (hole->host_name.len)
@@ -125,19 +160,20 @@ static int note_gap(void *ctx, const struct scan_row *row)
 static void note_dropped(struct holes *h, const struct store_ref *ref,
 			 const struct batch_tombstone *t, const struct batch_dropped *d)
 {
-	int64_t from_ns = (int64_t)((uint64_t)t->offset_ns + d->first_boottime_ns);
-	int64_t to_ns = (int64_t)((uint64_t)t->offset_ns + d->last_boottime_ns);
+	struct gap_span s = {
+		.from_ns = (int64_t)((uint64_t)t->offset_ns + d->first_boottime_ns),
+		.to_ns = (int64_t)((uint64_t)t->offset_ns + d->last_boottime_ns),
+	};
 
 	for (uint32_t class = 0; class < CLASSES; class ++) {
 		struct hole *hole;
 
 		if (!d->counts[class])
 			continue;
-		hole = note(h, &ref->host_id, TOMBSTONE_WHERE, class, from_ns, to_ns);
+		s.count = d->counts[class];
+		hole = note(h, &ref->host_id, TOMBSTONE_WHERE, class, &s);
 		if (!hole)
 			continue;
-		if (__builtin_add_overflow(hole->count, d->counts[class], &hole->count))
-			hole->count = UINT64_MAX;
 		copy_text(hole->reason, sizeof(hole->reason), t->reason,
 			  t->reason ? strlen(t->reason) : 0);
 	}
@@ -198,28 +234,51 @@ static const char *phrase_of(uint32_t where)
 	return "in a place that this collector does not know";
 }
 
-/* "12 exec events lost in the kernel's ring, ... to ... (reason)" */
-static void tell(const struct hole *hole, struct missing_list *missing)
+/* "12 exec events lost in the kernel's ring, ... to ... (reason)"; gaps above 1: "..., in 5 gaps between ... and
+ * ... (reason of the last)" */
+static void tell_span(const struct hole *hole, const struct gap_span *s, uint64_t gaps,
+		      struct missing_list *missing)
 {
 	struct missing *m = missing_add(missing, &hole->host_id, &hole->host_name);
 	char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX], count[32] = "an unknown number of";
 	const char *class = hole->class == CLASS_UNKNOWN ? "" : class_name(hole->class);
 	bool reason = hole->reason[0] && hole->where != GAP_AGENT_DOWN;
+	char many[40] = "";
 
 	if (!m)
 		return;
 	m->class = hole->class;
-	m->has_count = !hole->unknown;
-	m->count = hole->count;
-	m->from_ns = hole->from_ns;
-	m->to_ns = hole->to_ns;
-	if (!hole->unknown)
-		(void)snprintf(count, sizeof(count), "%" PRIu64, hole->count);
-	(void)snprintf(m->reason, sizeof(m->reason), "%s %s%sevent%s lost %s, %s to %s%s%s%s",
-		       count, class, *class ? " " : "",
-		       !hole->unknown && hole->count == 1 ? "" : "s", phrase_of(hole->where),
-		       missing_time(hole->from_ns, from), missing_time(hole->to_ns, to),
-		       reason ? " (" : "", reason ? hole->reason : "", reason ? ")" : "");
+	m->has_count = !s->unknown;
+	m->count = s->count;
+	m->from_ns = s->from_ns;
+	m->to_ns = s->to_ns;
+	if (!s->unknown)
+		(void)snprintf(count, sizeof(count), "%" PRIu64, s->count);
+	if (gaps > 1)
+		(void)snprintf(many, sizeof(many), "in %" PRIu64 " gaps between ", gaps);
+	(void)snprintf(m->reason, sizeof(m->reason), "%s %s%sevent%s lost %s, %s%s %s %s%s%s%s",
+		       count, class, *class ? " " : "", !s->unknown && s->count == 1 ? "" : "s",
+		       phrase_of(hole->where), many, missing_time(s->from_ns, from),
+		       gaps > 1 ? "and" : "to", missing_time(s->to_ns, to), reason ? " (" : "",
+		       reason ? hole->reason : "", reason ? ")" : "");
+}
+
+static int by_begin(const void *a, const void *b)
+{
+	const struct gap_span *x = a, *y = b;
+
+	return x->from_ns < y->from_ns ? -1 : x->from_ns > y->from_ns;
+}
+
+static void tell(struct hole *hole, struct missing_list *missing)
+{
+	if (hole->n_spans > SPANS_MAX) {
+		tell_span(hole, &hole->sum, hole->gaps, missing);
+		return;
+	}
+	qsort(hole->spans, hole->n_spans, sizeof(hole->spans[0]), by_begin);
+	for (size_t i = 0; i < hole->n_spans; i++)
+		tell_span(hole, &hole->spans[i], 1, missing);
 }
 
 static int compile_gaps(struct filter **ret, struct error *e)

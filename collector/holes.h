@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What agents themselves say is missing in a span of time: gap events and tombstones, summed per host, place
- * and class. */
+/* What agents themselves say is missing in a span of time: gap events and tombstones, per host, place
+ * and class: each stretch of them by itself, or, where they are many, their sum. */
 #ifndef COLLECTOR_HOLES_H
 #define COLLECTOR_HOLES_H
 

@@ -254,7 +254,7 @@ int hosts_register(struct hosts *h, const struct authorities *a, const void *rec
 	return 0;
 }
 
-void hosts_stored(struct hosts *h, const void *record, size_t len)
+void hosts_stored(struct hosts *h, const void *record, size_t len, int64_t received_ns)
 {
 	struct host_info info;
 	struct key key;
@@ -268,6 +268,9 @@ void hosts_stored(struct hosts *h, const void *record, size_t len)
 
 	if (known != NULL)
 		known->stored = true;
+	if (known != NULL &&
+	    (host->info.first_seen_ns == 0 || received_ns < host->info.first_seen_ns))
+		host->info.first_seen_ns = received_ns;
 	(void)pthread_mutex_unlock(&h->lock);
 }
 
@@ -382,8 +385,6 @@ void hosts_seen(struct hosts *h, const struct batch_name *tenant, const struct b
 	struct host *it = find(h, tenant, host, &at);
 
 	if (it != NULL) {
-		if (it->info.first_seen_ns == 0)
-			it->info.first_seen_ns = now_ns;
 		it->info.last_seen_ns = now_ns;
 		if (name != NULL && name->len > 0)
 			it->info.host_name = *name;

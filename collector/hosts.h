@@ -19,7 +19,7 @@ struct host_info {
 	bool connected; /* an Events stream is open now */
 	char version[HOST_VERSION_MAX]; /* of the agent, from its hello; empty: not known */
 	char kernel[HOST_KERNEL_MAX]; /* uname release, from agent_start; empty: not known */
-	int64_t first_seen_ns; /* Unix time; 0: never */
+	int64_t first_seen_ns; /* Unix time when its first record was stored; 0: none is */
 	int64_t last_seen_ns; /* newest batch, tombstone or idle message */
 };
 
@@ -41,8 +41,8 @@ MUST_CHECK int hosts_register(struct hosts *h, const struct authorities *a, cons
  * another error: no room for it. */
 MUST_CHECK int hosts_unreadable(struct hosts *h, const struct batch_name *tenant,
 				const struct batch_name *host_id, struct error *e);
-/* A record that was registered is durable now: it is not new any more. */
-void hosts_stored(struct hosts *h, const void *record, size_t len);
+/* A record that was registered is durable now, received at that time: it is not new any more. */
+void hosts_stored(struct hosts *h, const void *record, size_t len, int64_t received_ns);
 /* Every DIR/NAME.record; each new one is handed to store (which may be NULL). A bad file is logged and
  * skipped. Returns how many files were read, or a negative errno. */
 MUST_CHECK int hosts_load_dir(struct hosts *h, const struct authorities *a, const char *dir,

@@ -59,7 +59,7 @@ static void stored(struct writer_item *w, int result, const struct error *why, v
 	bool batch = !w->idle && w->item.kind == STORE_BATCH;
 
 	if (kept && !w->idle && w->item.kind == STORE_HOST_RECORD) {
-		hosts_stored(hosts, w->data, w->item.len);
+		hosts_stored(hosts, w->data, w->item.len, w->item.received_ns);
 	} else if (kept && !w->idle) {
 		if (w->item.result == STORE_CONFLICT)
 			alarm_conflict(c->ingest, w);

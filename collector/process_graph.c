@@ -138,6 +138,7 @@ int graph_see(struct graph *g, const struct sighting *s, struct kept_row ***ret_
 		p->exited_ns = s->time_ns;
 		p->exited_boottime_ns = s->boottime_ns;
 	}
+	p->watched |= s->watched;
 	if (s->has_parent && (!image->has_parent || intro)) {
 		image->has_parent = true;
 		image->parent = s->parent;
@@ -209,7 +210,8 @@ static bool alive(const struct walk *w, const struct graph_process *p)
 {
 	if (w->at_ns == INT64_MAX)
 		return true;
-	return p->begin_ns <= w->at_ns && (!p->exited_ns || p->exited_ns > w->at_ns);
+	return p->begin_ns <= w->at_ns && !p->ended_unwatched &&
+	       (!p->exited_ns || p->exited_ns > w->at_ns);
 }
 
 static int by_begin(const void *a, const void *b, void *ctx)

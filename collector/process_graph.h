@@ -19,6 +19,7 @@ struct sighting {
 	int64_t time_ns; /* Unix time */
 	int64_t start_ns; /* of the process, Unix time */
 	uint64_t boottime_ns; /* of the event */
+	bool watched; /* told by the newest run of the agent */
 };
 
 struct graph_image {
@@ -37,6 +38,8 @@ struct graph_process {
 	int64_t begin_ns;
 	int64_t exited_ns; /* 0: not known */
 	uint64_t exited_boottime_ns; /* UINT64_MAX: not known */
+	bool watched; /* something of it was told by the newest run of the agent */
+	bool ended_unwatched; /* set by the owner: the newest run did not find it alive; no exit is known */
 	bool descend; /* its children belong to the tree */
 	bool asked; /* its other images were asked for */
 };

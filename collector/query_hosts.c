@@ -92,6 +92,18 @@ static void add_stream(Exhibit__V1__HostRow *row, const struct store_stream *s, 
 		*until = s->watermark_wall_ns;
 }
 
+/* A lane that nothing came of is as far behind as can be: no number says it. */
+static void set_lag(Exhibit__V1__HostRow *row, int64_t now_ns)
+{
+	int64_t until = row->critical_until_ns < row->bulk_until_ns ? row->critical_until_ns :
+								      row->bulk_until_ns;
+
+	if (!until)
+		return;
+	row->has_lag_case = EXHIBIT__V1__HOST_ROW__HAS_LAG_LAG_NS;
+	row->lag_ns = until < now_ns ? (uint64_t)(now_ns - until) : 0;
+}
+
 /* What gaps count; tombstones are counted in the streams. */
 static int count_gap(void *ctx, const struct scan_row *row)
 {
@@ -174,6 +186,10 @@ static int send_host(struct query_scope *s, const struct host_info *h,
 	for (size_t i = 0; i < n_streams; i++)
 		if (same_name(&streams[i].host_id, &h->host_id))
 			add_stream(&row, &streams[i], &newest_ns);
+	/* A collector that was started again has not heard of everyone yet. */
+	if (newest_ns > row.last_seen_ns)
+		row.last_seen_ns = newest_ns;
+	set_lag(&row, s->now_ns);
 	if (row.gaps) {
 		int r = count_lost(s, gaps, &h->host_id, &row.lost, e);
 
@@ -318,7 +334,7 @@ int query_status(const struct query *q, const Exhibit__V1__StatusRequest *m, str
 	Exhibit__V1__StoreStatus status = EXHIBIT__V1__STORE_STATUS__INIT;
 	struct store_totals totals;
 	struct period period = { 0 };
-	int r = scope_init(&s, q, NULL, 0, e);
+	int r = scope_init(&s, q, m->hosts, m->n_hosts, e);
 
 	if (r == 0)
 		r = period_of(&s, m->since_ns, m->until_ns, &period, e);

@@ -10,14 +10,21 @@
 #include "collector/query_scope.h"
 #include "collector/refs.h"
 #include "collector/tokens.h"
+#include "collector/watch_run.h"
 #include "proto/actions.h"
 #include "proto/base/writer.h"
 
 #define ANCESTORS_MAX 1024
+#define ATTACH_NS                                                                                  \
+	(60 * (int64_t)NSEC_PER_SEC) /* between the hooks' attaching and the agent's word of it */
+#define CUT_PROCESSES "it has more than 10000 processes"
+#define CUT_BATCHES "it lies in more than 20000 batches"
+#define CUT_DEPTH "it is deeper than 256 generations"
 #define ROOT_PID_MAX 2 /* init and kthreadd: nobody made them */
 #define ROUNDS_MAX 256
 #define ROUND_TOKENS_MAX 1024 /* in one question to the index */
 #define TREE_BATCHES_MAX 20000 /* read for one tree */
+#define STOCK_BATCHES_MAX 4096 /* and so many more to see who outlived the agent's last stop */
 
 /* By the host's own clock since boot, which nobody sets. */
 struct span {
@@ -34,7 +41,9 @@ struct tree {
 	uint32_t pid; /* asked for by pid: 0 once the focus is known */
 	bool found; /* the focus is in the graph; else nobody is recorded, which is an answer, too */
 	bool asked_image; /* the focus is one image, by its entity id */
-	bool cut;
+	const char *cut; /* by what bound; NULL: whole */
+	uint64_t batches_max;
+	struct watch_run run;
 	int64_t at_ns; /* INT64_MAX: now */
 	int64_t oldest_ns; /* beginning of the oldest process shown */
 	bool rooted; /* the ancestry reached a process without a parent */
@@ -141,9 +150,10 @@ static int see_row(void *ctx, const struct scan_row *row)
 	if (!sighting_of(w->ref, row, &s) ||
 	    !wanted(w->tree, &(struct scan_keys){ s.id, s.parent, s.has_parent }))
 		return 0;
+	s.watched = w->tree->run.known && watch_run_told(&w->tree->run, w->ref);
 	r = graph_see(w->tree->graph, &s, &slot);
 	if (r == -ENOSPC) {
-		w->tree->cut = true;
+		w->tree->cut = CUT_PROCESSES;
 		return 0;
 	}
 	if (r < 0 || !slot)
@@ -183,8 +193,8 @@ static int read_batches(struct tree *t, const struct store_ref *refs, size_t n, 
 
 		if (refs[i].kind != STORE_BATCH || !in_reach(t, &refs[i]) || !in_life(t, &refs[i]))
 			continue;
-		if (t->scope.reading.batches >= TREE_BATCHES_MAX) {
-			t->cut = true;
+		if (t->scope.reading.batches >= t->batches_max) {
+			t->cut = CUT_BATCHES;
 			return 0;
 		}
 		scan_set_want(t->scope.reading.scan, want);
@@ -463,8 +473,69 @@ static int descend(struct tree *t, struct error *e)
 		if (r < 0)
 			return r;
 	}
-	t->cut = true;
+	if (!t->cut)
+		t->cut = CUT_DEPTH;
 	return 0;
+}
+
+/* ---- who ended while nobody watched ------------------------------------------------------------------- */
+
+static bool ended_unwatched(const struct tree *t, const struct graph_process *p)
+{
+	if (!t->run.known || p->watched || p->exited_ns || p->begin_ns > t->run.start_ns)
+		return false;
+	return true;
+}
+
+/* What the newest run of the agent told until its stock was whole is read for this, bound or no bound of the tree:
+ * a process that it names lived on. One that an exit or a later exec names did so, too. */
+static int settle(struct tree *t, struct error *e)
+{
+	const uint64_t actions[] = { action_token(ACTION_EXEC), action_token(ACTION_FORK),
+				     action_token(ACTION_PROCESS), action_token(ACTION_EXIT) };
+	const struct store_group group = { actions, ARRAY_LEN(actions) };
+	AUTO(free_ptr) struct store_ref *refs = NULL;
+	struct store_question q;
+	size_t n = 0;
+	int r;
+
+	if (!t->run.known)
+		return 0;
+	q = scope_question(&t->scope, t->run.start_ns - ATTACH_NS, t->run.stock_end_ns + 1);
+	q.hosts = &t->host;
+	q.n_hosts = 1;
+	q.groups = &group;
+	q.n_groups = 1;
+	q.max = STOCK_BATCHES_MAX;
+	r = store_find(t->scope.reading.store, &q, &refs, &n, e);
+	if (r == -E2BIG) {
+		/* Nothing is concluded from a stock that was not read. */
+		t->run.known = false;
+		if (e)
+			*e = (struct error){ 0 };
+		return 0;
+	}
+	t->batches_max = t->scope.reading.batches + STOCK_BATCHES_MAX;
+	r = r < 0 ? r : read_batches(t, refs, n, e);
+	for (size_t i = 0; r == 0 && i < graph_size(t->graph); i++) {
+		struct graph_process *p = graph_at(t->graph, i);
+
+		p->ended_unwatched = ended_unwatched(t, p);
+	}
+	return r;
+}
+
+/* As of a time only who lived then is found. */
+static int settle_focus(struct tree *t, struct error *e)
+{
+	int r;
+
+	if (t->at_ns == INT64_MAX || t->asked_image)
+		return 0;
+	r = settle(t, e);
+	t->found = !graph_find(t->graph, &t->focus)->ended_unwatched;
+	t->batches_max = TREE_BATCHES_MAX;
+	return r;
 }
 
 /* ---- the answer --------------------------------------------------------------------------------------------- */
@@ -473,7 +544,10 @@ static int emit(void *ctx, const struct graph_process *p, const struct graph_ima
 		uint32_t depth, bool focus)
 {
 	struct tree *t = ctx;
-	struct answer_row out = { .depth = depth, .focus = focus, .exited_ns = p->exited_ns };
+	struct answer_row out = { .depth = depth,
+				  .focus = focus,
+				  .exited_ns = p->exited_ns,
+				  .ended_unwatched = p->ended_unwatched };
 
 	if (p->begin_ns < t->oldest_ns)
 		t->oldest_ns = p->begin_ns;
@@ -523,6 +597,7 @@ static int begin(struct tree *t, const struct query *query, const Exhibit__V1__T
 	t->asked_image = m->entity_id.len > 0;
 	t->at_ns = m->at_ns ? m->at_ns : INT64_MAX;
 	t->oldest_ns = INT64_MAX;
+	t->batches_max = TREE_BATCHES_MAX;
 	t->graph = graph_new();
 	if (!t->graph)
 		return error_set(e, -ENOMEM, "cannot answer: out of memory");
@@ -554,14 +629,15 @@ static int complete(struct tree *t, struct error *e)
 		if (m)
 			(void)snprintf(
 				m->reason, sizeof(m->reason),
-				"the tree has more than %d processes or lies in more than %d batches; it is cut",
-				GRAPH_PROCESSES_MAX, TREE_BATCHES_MAX);
+				"the tree is cut, as %s: what is below some of these processes is not shown; "
+				"ask for the tree of one of them",
+				t->cut);
 	}
 	if (t->has_host)
 		scope_only(&t->scope, &t->host);
 	r = scope_complete(&t->scope, since(t), t->at_ns == INT64_MAX ? INT64_MAX : t->at_ns + 1,
 			   classes, &c, e);
-	return r < 0 ? r : answer_complete(t->answer, &c, &t->scope.missing, t->cut);
+	return r < 0 ? r : answer_complete(t->answer, &c, &t->scope.missing, false);
 }
 
 static int run(struct tree *t, const struct query *query, const Exhibit__V1__TreeQuery *m,
@@ -571,12 +647,18 @@ static int run(struct tree *t, const struct query *query, const Exhibit__V1__Tre
 
 	if (r == 0)
 		r = m->entity_id.len ? find_entity(t, e) : find_pid(t, e);
+	if (r == 0 && t->found && t->has_host)
+		r = watch_run_find(&t->scope, &t->host, t->at_ns, &t->run, e);
+	if (r == 0 && t->found)
+		r = settle_focus(t, e);
 	if (r == 0 && t->found)
 		r = find_one(t, &t->focus, e); /* its other images */
 	if (r == 0 && t->found)
 		r = climb(t, e);
 	if (r == 0 && t->found)
 		r = descend(t, e);
+	if (r == 0 && t->found)
+		r = settle(t, e);
 	if (r == 0 && t->found)
 		r = graph_walk(t->graph, &t->focus, t->at_ns, emit, t);
 	return r < 0 ? r : complete(t, e);

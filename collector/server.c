@@ -116,7 +116,7 @@ static void recorded(struct writer_item *w, int result, const struct error *why,
 	if (result < 0)
 		log_failure(LOG_LEVEL_ERROR, "a host record cannot be stored", why);
 	else if (w->item.result != STORE_REFUSED)
-		hosts_stored(s->hosts, w->data, w->item.len);
+		hosts_stored(s->hosts, w->data, w->item.len, w->item.received_ns);
 	writer_item_free(w);
 }
 
@@ -158,8 +158,8 @@ static int host_from_store(struct server *s, const struct store_host *stored, st
 		r = hosts_register(s->hosts, NULL, stored->record, stored->record_len, &new,
 				   &tenant, &host, e);
 		if (r == 0) {
-			hosts_stored(s->hosts, stored->record, stored->record_len);
-			hosts_seen(s->hosts, &tenant, &host, stored->received_ns, NULL);
+			hosts_stored(s->hosts, stored->record, stored->record_len,
+				     stored->first_received_ns);
 		}
 		return r;
 	}
@@ -336,12 +336,23 @@ static int open_methods(struct server *s, struct error *e)
 	return r;
 }
 
+/* A collector that was just installed has none. */
+static int load_papers(struct server *s, struct error *e)
+{
+	int r = authorities_load(s->c->tls_fleet_ca, s->c->tls_order_ca, &s->authorities, e);
+
+	if (r == -ENOENT)
+		error_hint(e, "'exhibit-collector certs' makes authorities and certificates (certs "
+			      "--help), 'make run' makes all that one machine needs");
+	return r;
+}
+
 static int open_parts(struct server *s, struct error *e)
 {
 	const struct collector_config *c = s->c;
 	struct store_config store;
 	uint8_t public[SEAL_PUBLIC_LEN];
-	int r = authorities_load(c->tls_fleet_ca, c->tls_order_ca, &s->authorities, e);
+	int r = load_papers(s, e);
 
 	if (r == 0)
 		r = certs_sealing_key(c->ledger_key, public, e);

@@ -406,6 +406,16 @@ int store_streams(struct store *s, const struct batch_name *tenant,
 	return 0;
 }
 
+static int64_t first_received(const struct stream_host *h)
+{
+	int64_t first = h->records[0].received_ns;
+
+	for (uint32_t i = 1; i < h->n_records; i++)
+		if (h->records[i].received_ns < first)
+			first = h->records[i].received_ns;
+	return first;
+}
+
 static bool gather_hosts(void *ctx, struct stream_host *h)
 {
 	struct gather *g = ctx;
@@ -429,7 +439,7 @@ static bool gather_hosts(void *ctx, struct stream_host *h)
 	*to = (struct store_host){ .tenant = h->tenant,
 				   .host_id = h->host_id,
 				   .record_len = newest->len,
-				   .received_ns = newest->received_ns,
+				   .first_received_ns = first_received(h),
 				   .record = malloc(newest->len + 1) };
 	g->no_memory = !to->record;
 	if (!to->record)

@@ -198,7 +198,7 @@ struct store_host {
 	struct batch_name tenant, host_id;
 	uint8_t *record; /* SignedHostRecord, malloc'ed */
 	size_t record_len;
-	int64_t received_ns;
+	int64_t first_received_ns; /* the first record of the host, of any key */
 };
 MUST_CHECK int store_hosts(struct store *s, struct store_host **ret, size_t *ret_n,
 			   struct error *e);

@@ -227,6 +227,8 @@ static const struct field fields[] = {
 	PLAIN("exhibit.order.manifest", VALUE_TEXT, PART_ORDER, field_get_hex,
 	      AT(OrderInfo, manifest_sha256)),
 	PLAIN("exhibit.tree.depth", VALUE_NUMBER, PART_ROW, field_get_u32, AT(Row, depth)),
+	PLAIN("exhibit.tree.ended_unwatched", VALUE_BOOL, PART_ROW, field_get_truth,
+	      AT(Row, ended_unwatched)),
 	PLAIN("exhibit.tree.focus", VALUE_BOOL, PART_ROW, field_get_truth, AT(Row, focus)),
 };
 

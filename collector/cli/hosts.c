@@ -12,13 +12,35 @@ struct hosts {
 	struct table *table;
 };
 
-static const char *const headers[] = { "HOST",           "ID",         "STATE",  "VERSION",
-				       "CRITICAL UNTIL", "BULK UNTIL", "EVENTS", "GAPS",
-				       "LOST",           "CONFLICTS",  NULL };
+static const char *const headers[] = { "HOST",           "ID",         "STATE",     "VERSION",
+				       "CRITICAL UNTIL", "BULK UNTIL", "LAG",       "EVENTS",
+				       "GAPS",           "LOST",       "CONFLICTS", NULL };
+
+#define LAG_LATE_NS (60 * NSEC_PER_SEC) /* from here on it is no longer what sealing takes */
 
 static void add_bytes(struct table *t, enum color color, const ProtobufCBinaryData *b)
 {
 	table_add_bytes(t, color, b->data, b->len);
+}
+
+/* "3 s", "14 min": one number is enough to see who is behind. */
+static void add_lag(struct table *t, const Exhibit__V1__HostRow *h)
+{
+	static const struct {
+		uint64_t seconds;
+		const char *name;
+	} units[] = { { 86400, "d" }, { 3600, "h" }, { 60, "min" }, { 1, "s" } };
+	uint64_t seconds = h->lag_ns / NSEC_PER_SEC;
+	size_t i = 0;
+
+	if (h->has_lag_case != EXHIBIT__V1__HOST_ROW__HAS_LAG_LAG_NS) {
+		table_add(t, COLOR_NONE, "-");
+		return;
+	}
+	while (i + 1 < ARRAY_LEN(units) && seconds < 2 * units[i].seconds)
+		i++;
+	table_add(t, h->lag_ns > LAG_LATE_NS ? COLOR_RED : COLOR_NONE, "%" PRIu64 " %s",
+		  seconds / units[i].seconds, units[i].name);
 }
 
 static void add_row(struct table *t, const Exhibit__V1__HostRow *h)
@@ -34,6 +56,7 @@ static void add_row(struct table *t, const Exhibit__V1__HostRow *h)
 	add_bytes(t, COLOR_NONE, &h->version);
 	table_add(t, COLOR_NONE, "%s", outcome_time(h->critical_until_ns, 0, critical));
 	table_add(t, COLOR_NONE, "%s", outcome_time(h->bulk_until_ns, 0, bulk));
+	add_lag(t, h);
 	table_add(t, COLOR_NONE, "%" PRIu64, h->events);
 	table_add(t, h->gaps ? COLOR_YELLOW : COLOR_NONE, "%" PRIu64, h->gaps);
 	table_add(t, h->lost ? COLOR_RED : COLOR_NONE, "%" PRIu64, h->lost);
@@ -70,6 +93,8 @@ static void write_json(const struct screen *s, const Exhibit__V1__HostRow *h)
 	time_field(&j, "last_seen", h->last_seen_ns);
 	time_field(&j, "critical_until", h->critical_until_ns);
 	time_field(&j, "bulk_until", h->bulk_until_ns);
+	if (h->has_lag_case == EXHIBIT__V1__HOST_ROW__HAS_LAG_LAG_NS)
+		json_u64(&j, "lag_ns", h->lag_ns);
 	json_u64(&j, "events", h->events);
 	json_u64(&j, "gaps", h->gaps);
 	json_u64(&j, "lost", h->lost);
@@ -79,21 +104,9 @@ static void write_json(const struct screen *s, const Exhibit__V1__HostRow *h)
 	json_line(&j);
 }
 
-static bool asked_about(const struct args *a, const Exhibit__V1__HostRow *h)
-{
-	for (size_t i = 0; i < a->n_hosts; i++) {
-		const ProtobufCBinaryData *n = &a->hosts[i];
-
-		if ((n->len == h->host_id.len && memcmp(n->data, h->host_id.data, n->len) == 0) ||
-		    (n->len == h->host_name.len && memcmp(n->data, h->host_name.data, n->len) == 0))
-			return true;
-	}
-	return a->n_hosts == 0;
-}
-
 static void take_host(struct hosts *c, const Exhibit__V1__HostRow *h, struct outcome *o)
 {
-	if (!replies_seen_between(c->args, h->last_seen_ns) || !asked_about(c->args, h))
+	if (!replies_seen_between(c->args, h->last_seen_ns))
 		return;
 	if (c->args->limit && o->rows >= c->args->limit) {
 		if (o->rows++ == c->args->limit)
@@ -260,6 +273,7 @@ int verb_hosts(const struct args *a)
 int verb_status(const struct args *a)
 {
 	Exhibit__V1__StatusRequest m = EXHIBIT__V1__STATUS_REQUEST__INIT;
+	ProtobufCBinaryData names[ARGS_HOSTS_MAX];
 	struct hosts c = { .args = a };
 	struct replies r = { .args = a,
 			     .path = "/exhibit.v1.Query/Status",
@@ -267,6 +281,9 @@ int verb_status(const struct args *a)
 			     .reply = &exhibit__v1__status_reply__descriptor,
 			     .take = take_status_reply };
 
+	memcpy(names, a->hosts, sizeof(names));
+	m.hosts = names;
+	m.n_hosts = a->n_hosts;
 	m.since_ns = a->since_ns;
 	m.until_ns = a->until_ns;
 	return run(&r, &c);

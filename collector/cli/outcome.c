@@ -8,6 +8,7 @@
 #include "proto/base/clock.h"
 
 #define MISSING_SHOWN 20
+#define LATER_SHOWN 5
 
 const char *outcome_time(int64_t wall_ns, int digits, char *buf)
 {
@@ -30,6 +31,26 @@ static void say_missing(const struct screen *s, const Exhibit__V1__Incomplete *m
 	}
 	(void)screen_cell(s, m->reason.data, m->reason.len, SIZE_MAX, false, COLOR_NONE);
 	(void)fputc('\n', s->out);
+}
+
+/* Known of a part of the time alone: no loss, but no proof of its absence from before either. */
+static void say_later(const Exhibit__V1__Completeness *c)
+{
+	const struct screen s = { .out = stderr };
+	char since[CLOCK_TEXT_MAX];
+
+	for (size_t i = 0; i < c->n_later && i < LATER_SHOWN; i++) {
+		const Exhibit__V1__RecordBegin *b = c->later[i];
+		const ProtobufCBinaryData *name = b->host_name.len ? &b->host_name : &b->host_id;
+
+		(void)fputs("  ", s.out);
+		(void)screen_cell(&s, name->data, name->len, SIZE_MAX, false, COLOR_NONE);
+		(void)fprintf(s.out, ": recorded only from %s on\n",
+			      outcome_time(b->since_ns, 0, since));
+	}
+	if (c->later_total > LATER_SHOWN)
+		(void)fprintf(s.out, "  and %" PRIu64 " more hosts recorded only from later on\n",
+			      c->later_total - LATER_SHOWN);
 }
 
 void outcome_completeness(struct outcome *o, const Exhibit__V1__Completeness *c)
@@ -58,6 +79,7 @@ void outcome_completeness(struct outcome *o, const Exhibit__V1__Completeness *c)
 			(void)fprintf(stderr, "  and %" PRIu64 " more\n",
 				      c->missing_total - MISSING_SHOWN);
 	}
+	say_later(c);
 	if (c->cut)
 		(void)fprintf(stderr,
 			      "cut by --limit: only the newest %" PRIu64

@@ -39,6 +39,8 @@ static void show(const struct screen *s, struct row_view *v)
 		used += screen_text(s, outcome_time(v->row->exited_ns, 0, time), SIZE_MAX, false,
 				    COLOR_DIM);
 	}
+	if (v->row->ended_unwatched)
+		used += screen_text(s, " ended while not watched", SIZE_MAX, false, COLOR_DIM);
 	(void)fputc(' ', s->out);
 	what = row_view_what(v, &len);
 	if (what)

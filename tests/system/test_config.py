@@ -109,6 +109,8 @@ def test_collector_without_one_of_its_files(key, lab, tmp_path):
     assert collector.spawn().process.wait(30) == 2
     assert str(tmp_path / "nowhere" / "file") in collector.log
     assert len(collector.log.splitlines()) == 1, collector.log
+    if key == "tls.fleet-ca":
+        assert "exhibit-collector certs" in collector.log and "make run" in collector.log
 
 
 def test_key_of_another_certificate(lab, site):
@@ -154,6 +156,10 @@ def agent_refuses(lab, *words, **options):
 @pytest.mark.parametrize("key", ["tls__cert", "tls__fleet_ca", "tls__order_ca", "seal__key", "seal__host_record"])
 def test_agent_without_one_of_its_files(key, need_bpf, lab, tmp_path):
     agent_refuses(lab, str(tmp_path / "nowhere"), **{key: tmp_path / "nowhere"})
+
+
+def test_agent_without_certificates_says_who_makes_them(need_bpf, lab, tmp_path):
+    agent_refuses(lab, "exhibit-collector certs", "make run", tls__fleet_ca=tmp_path / "nowhere")
 
 
 def test_two_agents_on_one_journal(need_bpf, lab):

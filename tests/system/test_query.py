@@ -213,6 +213,40 @@ def test_hosts_and_status(story):
     rows = story.ask("status").rows
     assert field(rows[0], "exhibit.collector.batches") == 2
     assert field(rows[1], "host.id") == story.name
+    # Nothing comes of this host by itself: it lags from the first second on.
+    assert 0 < field(rows[1], "exhibit.lag_ns") < 600 * 10**9
+    assert b" LAG " in story.terminal("status")[1]
+
+
+def test_status_is_of_the_hosts_asked_for(story):
+    other = story.lab.host()
+    with story.lab.client(other, story.collector) as client:
+        client.put(other.execs(1, b"there"))
+    until(lambda: not field(story.cli.run("hosts", "--host", other.identity.host_id).rows[0], "exhibit.connected"),
+          what="the other host to be away")
+    answer = story.cli.run("status", "--host", "nosuch")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == "exhibit: no host is called 'nosuch'; 'exhibit hosts' lists ids and names\n"
+    mine, its = story.ask("status"), story.cli.run("status", "--host", other.identity.host_id)
+    assert len(mine.rows) == len(its.rows) == 2
+    assert other.identity.host_id not in mine.err and other.identity.host_id in its.err
+
+
+def test_first_seen_stays(story):
+    first = field(story.ask("hosts").rows[0], "exhibit.first_seen")
+    story.client.close()
+    story.collector.stop()
+    story.collector.start()
+    assert field(story.ask("hosts").rows[0], "exhibit.first_seen") == first
+    story.client = story.lab.client(story.host, story.collector)
+    until(lambda: field(story.ask("hosts").rows[0], "exhibit.connected"), what="the host to be back")
+    assert field(story.ask("hosts").rows[0], "exhibit.first_seen") == first
+
+
+def test_later_than_what_is_known_is_3(story):
+    answer = story.ask("events", "--since", "0s")
+    assert (answer.code, answer.out) == (3, "")
+    assert re.search(r"its critical lane is known only up to \S+Z; nothing of the time asked for is known yet", answer.err)
 
 
 def test_coverage(story):
@@ -242,6 +276,8 @@ def test_a_tail_shows_what_arrives(story):
             if shown:
                 break
         assert shown and b"live-" in shown[0]
+        # The other lane is known from then on, too.
+        story.client.put(story.host.creates(1, b"/live/%d"))
     finally:
         tail.send_signal(signal.SIGINT)
         _, said = tail.communicate(timeout=20)
@@ -295,7 +331,7 @@ def test_a_listing_beside_a_gap_is_3(story):
         assert re.search(told, answer.err, re.M), answer.err
         assert story.ask(verb, "--since", "2h").code == 3
     soon = story.ask("hosts", "--since", "0s")
-    assert soon.code in (0, 1), soon.err
+    assert soon.code == 3 and "nothing of the time asked for is known yet" in soon.err and not re.search(told, soon.err, re.M)
     before = story.ask("hosts", "--until", "2h")
     assert before.code == 1, before.err
     assert re.fullmatch(r"complete for 0 hosts, \S+ to \S+Z; no host was recorded then\n", before.err), before.err

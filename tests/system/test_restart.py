@@ -4,6 +4,7 @@ nothing is missing."""
 import calendar
 import os
 import random
+import re
 import signal
 import time
 
@@ -184,3 +185,12 @@ def test_stop_delivers_the_last_batch(need_bpf, lab):
     assert agent.stop() == 0
     assert markers(cli, "last") == {"last-words": 1}
     assert cli.events("--action", "agent_stop")
+
+
+def test_the_launcher_killed(need_bpf, lab):
+    """The agent ends and says why, and from when on nothing is watched."""
+    agent = lab.agent(lab.collector())
+    os.kill(agent.launcher(), signal.SIGKILL)
+    agent.process.wait(30)
+    assert re.search(r"the launcher of the uplink ended: killed by signal 9; the agent ends, too, and a gap begins at 2\d{3}-",
+                     agent.log), agent.tail()

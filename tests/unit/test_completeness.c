@@ -61,6 +61,7 @@ static const struct row {
 	struct store_removed removed;
 	int64_t shown_since;
 	int64_t complete_since; /* wanted; 0: as asked */
+	uint64_t later; /* wanted: hosts that begin within the time, of host a at most */
 } rows[] = {
 	{ .name = "enrolled and never heard of",
 	  .hosts = { HOST("a", false, 0) },
@@ -412,7 +413,31 @@ static const struct row {
 	  .lanes = BOTH,
 	  .counted = 2,
 	  .complete_until = SEC(999),
-	  .complete_since = SEC(10) },
+	  .complete_since = SEC(10),
+	  .later = 1 },
+	{ .name = "one of two records that begins within the time asked for",
+	  .hosts = { HOST("a", true, 600), HOST("b", true, 10) },
+	  .n_hosts = 2,
+	  .streams = { LANES("a", 600, 999), LANES("b", 10, 999) },
+	  .n_streams = 4,
+	  .since = SEC(100),
+	  .until = OPEN,
+	  .lanes = BOTH,
+	  .counted = 2,
+	  .complete_until = SEC(999),
+	  .later = 1 },
+	{ .name = "asked about later than what is known",
+	  .hosts = { HOST("a", true, 10) },
+	  .n_hosts = 1,
+	  .streams = { LANES("a", 10, 997) },
+	  .n_streams = 2,
+	  .since = SEC(999),
+	  .until = OPEN,
+	  .lanes = BOTH,
+	  .counted = 1,
+	  .missing = 2,
+	  .complete_until = SEC(997),
+	  .reason = "nothing of the time asked for is known yet" },
 	{ .name = "a record that begins after the time asked for",
 	  .hosts = { HOST("a", true, 600) },
 	  .n_hosts = 1,
@@ -502,6 +527,12 @@ static void run_row(void **state)
 	assert_int_equal(missing.total, row->missing);
 	assert_true(c.until_ns == row->complete_until);
 	assert_true(c.since_ns == (row->complete_since ? row->complete_since : row->since));
+	assert_int_equal(c.later_total, row->later);
+	assert_int_equal(c.n_later, row->later);
+	if (row->later) {
+		assert_memory_equal(c.later[0].host_id.b, "a", 1);
+		assert_true(c.later[0].since_ns == SEC(600));
+	}
 	if (row->reason && !strstr(missing.items[0].reason, row->reason))
 		fail_msg("%s", missing.items[0].reason);
 	for (size_t i = 0; i < missing.n; i++)

@@ -55,12 +55,18 @@ static int take_coverage(void *ctx, uint8_t *data, size_t len)
 	return 0;
 }
 
+static int64_t lag; /* of the last host of a status; -1: none */
+
 static int take_status(void *ctx, uint8_t *data, size_t len)
 {
 	struct world *w = ctx;
 	Exhibit__V1__StatusReply *m = exhibit__v1__status_reply__unpack(NULL, len, data);
 
 	assert_non_null(m);
+	if (m->kind_case == EXHIBIT__V1__STATUS_REPLY__KIND_HOST)
+		lag = m->host->has_lag_case == EXHIBIT__V1__HOST_ROW__HAS_LAG_LAG_NS ?
+			      (int64_t)m->host->lag_ns :
+			      -1;
 	if (m->kind_case == EXHIBIT__V1__STATUS_REPLY__KIND_COMPLETENESS)
 		keep(w, m->completeness);
 	else
@@ -96,8 +102,8 @@ static int list(struct world *w, const struct ask *a, struct error *e)
 
 	w->n_out = 0;
 	w->complete = false;
-	hosts.hosts = coverage.hosts = &name;
-	hosts.n_hosts = coverage.n_hosts = a->host != NULL;
+	hosts.hosts = coverage.hosts = status.hosts = &name;
+	hosts.n_hosts = coverage.n_hosts = status.n_hosts = a->host != NULL;
 	hosts.since_ns = coverage.since_ns = status.since_ns = a->since_ns;
 	hosts.until_ns = coverage.until_ns = status.until_ns = a->until_ns;
 	switch (a->listing) {
@@ -253,6 +259,96 @@ static void more_gaps_than_are_read_are_told(void **state)
 	forget_last(w);
 }
 
+/* Another host's fault is none of the answer's. */
+static void only_the_host_asked_for(void **state)
+{
+	struct world *w = *state;
+
+	w->hosts.items[0].connected = false;
+	for (enum listing l = 0; l < LISTINGS; l++) {
+		struct ask nobody = { l, "nosuch", .now = now };
+		struct error e = { 0 };
+
+		expect(w, (struct ask){ l, "b", .now = now }, untold(l, 1), NULL);
+		assert_int_equal(w->n_out, l == STATUS_LISTING ? 2 : 1);
+		assert_int_equal(list(w, &nobody, &e), -ENOENT);
+		assert_string_equal(e.text, "no host is called 'nosuch'");
+	}
+	w->hosts.items[0].connected = true;
+}
+
+/* The lane that is further behind counts. */
+static void lag_is_of_the_slower_lane(void **state)
+{
+	struct world *w = *state;
+	struct error e = { 0 };
+	struct ask a = { STATUS_LISTING, "c", .now = now };
+
+	for (size_t i = 0; i < w->store->n_streams; i++)
+		w->store->streams[i].watermark_wall_ns =
+			now() - (w->store->streams[i].lane == BATCH_LANE_BULK ? 70 : 7);
+	assert_int_equal(list(w, &a, &e), 0);
+	assert_int_equal(lag, 70);
+	set_watermarks(w, now() + 5);
+	assert_int_equal(list(w, &a, &e), 0);
+	assert_int_equal(lag, 0);
+	set_watermarks(w, 0);
+	assert_int_equal(list(w, &a, &e), 0);
+	assert_int_equal(lag, -1);
+	set_watermarks(w, now());
+}
+
+static void add_stop(struct world *w, uint64_t number, uint64_t from_ns, uint64_t to_ns)
+{
+	Exhibit__V1__Event e = EXHIBIT__V1__EVENT__INIT;
+	Exhibit__V1__Gap gap = EXHIBIT__V1__GAP__INIT;
+
+	gap.where = EXHIBIT__V1__GAP_WHERE__GAP_AGENT_DOWN;
+	gap.from_ns = from_ns;
+	gap.to_ns = to_ns;
+	e.action = EXHIBIT__V1__ACTION__ACTION_GAP;
+	e.boottime_ns = to_ns;
+	e.detail_case = EXHIBIT__V1__EVENT__DETAIL_GAP;
+	e.gap = &gap;
+	fake_begin(w->builder, "a", 0, BATCH_LANE_CRITICAL, number, 1000 + number);
+	fake_event(w->builder, &e);
+	fake_end(w->builder, w->store);
+}
+
+/* Between two stops something is known: they are no one stretch. */
+static void gaps_apart_are_told_apart(void **state)
+{
+	struct world *w = *state;
+	size_t stops = 0;
+
+	add_stop(w, 9 + stops++, NSEC_PER_MSEC, 2 * NSEC_PER_MSEC);
+	add_stop(w, 9 + stops++, 5 * NSEC_PER_MSEC, 6 * NSEC_PER_MSEC);
+	/* Touches the one before: one stretch. */
+	add_stop(w, 9 + stops++, 6 * NSEC_PER_MSEC, 7 * NSEC_PER_MSEC);
+	set_watermarks(w, three_days_later());
+	for (size_t i = 0; i < 2; i++) {
+		expect(w,
+		       (struct ask){ HOSTS_LISTING, "a", three_days_later() - 4 * DAY_NS, 0,
+				     three_days_later },
+		       2,
+		       i ? "lost while the agent was not running, 1970-01-01T00:00:01.005Z to "
+			   "1970-01-01T00:00:01.007Z" :
+			   "lost while the agent was not running, 1970-01-01T00:00:01.001Z to "
+			   "1970-01-01T00:00:01.002Z");
+	}
+	for (uint64_t at = 10; at < 30; at += 2)
+		add_stop(w, 9 + stops++, at * NSEC_PER_MSEC, (at + 1) * NSEC_PER_MSEC);
+	expect(w,
+	       (struct ask){ HOSTS_LISTING, "a", three_days_later() - 4 * DAY_NS, 0,
+			     three_days_later },
+	       1,
+	       "lost while the agent was not running, in 13 gaps between "
+	       "1970-01-01T00:00:01.001Z and 1970-01-01T00:00:01.029Z");
+	set_watermarks(w, now());
+	while (stops--)
+		forget_last(w);
+}
+
 static void a_time_that_ends_before_it_begins(void **state)
 {
 	struct world *w = *state;
@@ -286,6 +382,9 @@ int main(void)
 		cmocka_unit_test(a_host_that_fell_silent_is_told),
 		cmocka_unit_test(a_host_without_coverage_is_told),
 		cmocka_unit_test(more_gaps_than_are_read_are_told),
+		cmocka_unit_test(gaps_apart_are_told_apart),
+		cmocka_unit_test(only_the_host_asked_for),
+		cmocka_unit_test(lag_is_of_the_slower_lane),
 	};
 
 	return cmocka_run_group_tests_name("query_hosts", tests, setup_seen, teardown);

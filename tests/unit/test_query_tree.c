@@ -14,6 +14,7 @@ struct line {
 	uint64_t exec_id;
 	bool focus;
 	int64_t exited_ns;
+	bool unwatched;
 };
 
 struct world {
@@ -132,8 +133,9 @@ static int take(void *ctx, uint8_t *data, size_t len)
 				NULL, row->process.len, row->process.data);
 
 			assert_true(w->n < ARRAY_LEN(w->lines));
-			w->lines[w->n++] = (struct line){ row->depth, p->key->pid, p->key->exec_id,
-							  row->focus, row->exited_ns };
+			w->lines[w->n++] = (struct line){ row->depth,      p->key->pid,
+							  p->key->exec_id, row->focus,
+							  row->exited_ns,  row->ended_unwatched };
 			exhibit__v1__process__free_unpacked(p, NULL);
 		}
 	}
@@ -394,6 +396,63 @@ static void a_key_said_twice_is_found(void **state)
 	assert_int_equal(teardown(&world), 0);
 }
 
+/* The agent stopped after 70 and came back at 100: init and bash are listed at 101, sleep (50) is not. 60:99 was
+ * forked while the hooks were being attached, before the agent said that it started: it is not listed, as its
+ * fork is told. */
+static void who_ended_while_nobody_watched(void **state)
+{
+	static const struct told again[] = {
+		{ 99, ACTION_FORK, 60, 99, 3, 10, 5, 3, "bash" },
+		{ 101, ACTION_PROCESS, 1, 1, 1, 0, 0, 0, "init" },
+		{ 101, ACTION_PROCESS, 10, 5, 3, 1, 1, 1, "bash" },
+	};
+	static const struct line now_lines[] = {
+		{ 0, 1, 1, true, 0, false },          { 1, 10, 3, false, 0, false },
+		{ 2, 30, 4, false, GONE(25), false }, { 2, 30, 4, false, GONE(60), false },
+		{ 3, 50, 5, false, 0, true },         { 2, 60, 3, false, 0, false },
+	};
+	static const struct line later_lines[] = {
+		{ 0, 1, 1, true, 0, false },
+		{ 1, 10, 3, false, 0, false },
+		{ 2, 60, 3, false, 0, false },
+	};
+	Exhibit__V1__Event start = EXHIBIT__V1__EVENT__INIT;
+	void *world = NULL;
+	struct world *w;
+
+	(void)state;
+	assert_int_equal(setup(&world), 0);
+	w = world;
+	start.action = EXHIBIT__V1__ACTION__ACTION_AGENT_START;
+	start.class_ = EXHIBIT__V1__CLASS__CLASS_AGENT;
+	start.boottime_ns = 100;
+	fake_begin(w->builder, "a", 1, BATCH_LANE_CRITICAL, 20, 20);
+	fake_event(w->builder, &start);
+	tell(w->builder, &again[0]);
+	fake_end(w->builder, w->store);
+	/* Before the stock is told nothing is concluded. */
+	assert_int_equal(ask(w, "", "a", 50, 100, NULL), 0);
+	assert_int_equal(w->n, 4);
+	assert_false(w->lines[3].unwatched);
+	fake_begin(w->builder, "a", 1, BATCH_LANE_CRITICAL, 21, 22);
+	tell(w->builder, &again[1]);
+	tell(w->builder, &again[2]);
+	fake_end(w->builder, w->store);
+	assert_int_equal(ask(w, "", "a", 1, 0, NULL), 0);
+	assert_int_equal(w->n, ARRAY_LEN(now_lines));
+	assert_memory_equal(w->lines, now_lines, sizeof(now_lines));
+	assert_int_equal(ask(w, "", "a", 1, 110, NULL), 0);
+	assert_int_equal(w->n, ARRAY_LEN(later_lines));
+	assert_memory_equal(w->lines, later_lines, sizeof(later_lines));
+	/* Not then; before the stop it ran. */
+	assert_int_equal(ask(w, "", "a", 50, 110, NULL), 0);
+	assert_int_equal(w->n, 0);
+	assert_int_equal(ask(w, "", "a", 50, 80, NULL), 0);
+	assert_int_equal(w->n, 4);
+	assert_false(w->lines[3].unwatched);
+	assert_int_equal(teardown(&world), 0);
+}
+
 /* A host that says two processes are each other's parents ends the walk, not the collector. */
 static void a_circle_ends(void **state)
 {
@@ -422,7 +481,7 @@ static void a_circle_ends(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 6];
+	struct CMUnitTest tests[ARRAY_LEN(rows) + 7];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
@@ -435,5 +494,7 @@ int main(void)
 	tests[ARRAY_LEN(rows) + 4] =
 		(struct CMUnitTest)cmocka_unit_test(others_with_the_pid_cost_nothing);
 	tests[ARRAY_LEN(rows) + 5] = (struct CMUnitTest)cmocka_unit_test(a_key_said_twice_is_found);
+	tests[ARRAY_LEN(rows) + 6] =
+		(struct CMUnitTest)cmocka_unit_test(who_ended_while_nobody_watched);
 	return cmocka_run_group_tests_name("query_tree", tests, NULL, NULL);
 }
