@@ -281,7 +281,7 @@ static const struct flag flags[] = {
 	OPTION("pid", "PID", VERB_TREE, set_pid, pid,
 	       "the process, with --host, when its entity id is not known"),
 	OPTION("limit", "N", VERBS_QUERY | VERB_ORDERS | VERB_EXHIBITS, set_limit, limit,
-	       "at most N rows, the newest (events: 1000 if not given); 0: all"),
+	       "at most N rows, the newest (events: 1000 if not given); 0: all; tail: the newest N, then follow"),
 	FILTER("action", "NAME", "event.action", NULL, EXHIBIT__V1__FILTER_OP__FILTER_EQUALS,
 	       "event.action: exec, connect, modify, ...; repeated: either"),
 	FILTER("process", "NAME", "process.name", NULL, BY_VALUE,
@@ -395,6 +395,8 @@ static const char *const tail_examples[] = {
 	"what root starts, on every host",
 	"exhibit tail --since 10m --host web-1",
 	"the last ten minutes of one host, and then what follows",
+	"exhibit tail --limit 20",
+	"the newest 20, and then what follows: --limit bounds the beginning, never what follows",
 	NULL,
 };
 static const char *const events_examples[] = {
