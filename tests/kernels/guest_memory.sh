@@ -26,8 +26,8 @@ main() {
 	done
 	sleep 1
 	cut -d ' ' -f 1 /proc/modules | sort >/out/modules
-	ls /proc | grep -x '[0-9]*' | while read -r pid; do
-		echo "$pid $(cat "/proc/$pid/comm" 2>/dev/null)"
+	for process in /proc/[0-9]*; do
+		echo "${process#/proc/} $(cat "$process/comm" 2>/dev/null)"
 	done >/out/processes
 	cp /proc/iomem /out/iomem
 	# A host as if it had no kcore.

@@ -23,7 +23,7 @@ static void finds_homes(void **state)
 		{ "a:x:1:1::/home/..:/bin/sh", NULL },
 		{ "a:x:1:1::/home/..a:/bin/sh", "/home/..a" },
 		{ "root:x:0:0:root:/root:/bin/bash", "/root" },
-		{ "a:x:1:1::/home/a//:", "/home/a" },
+		{ "a:x:1:1::/srv/a//:", "/srv/a" },
 	};
 
 	(void)state;
