@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -194,3 +195,28 @@ def test_the_launcher_killed(need_bpf, lab):
     agent.process.wait(30)
     assert re.search(r"the launcher of the uplink ended: killed by signal 9; the agent ends, too, and a gap begins at 2\d{3}-",
                      agent.log), agent.tail()
+
+
+def test_who_ended_while_the_agent_was_down_does_not_run(need_bpf, lab):
+    """Nobody saw it end: the stock that the agent takes when it comes back does not list it."""
+    collector = lab.collector()
+    agent, cli = lab.agent(collector), lab.cli(collector)
+    ends, stays = (subprocess.Popen(["sleep", "600"]) for _ in range(2))
+    try:
+        def tree(*words):
+            answer = cli.run("tree", "--host", agent.host.host_id, "--pid", str(os.getpid()), *words)
+            return {field(row, "process.pid"): row for row in answer.rows}
+        until(lambda: {ends.pid, stays.pid} <= set(tree()), 30, "both processes in the tree")
+        agent.kill()
+        ends.kill()
+        ends.wait(10)
+        agent.start()
+        until(lambda: field(tree().get(ends.pid, {}), "exhibit.tree.ended_unwatched"), 30, "its end to be known")
+        all_of_them, now = tree(), tree("--at", "0s")
+        assert not field(all_of_them[ends.pid], "process.end")
+        assert not field(all_of_them[stays.pid], "exhibit.tree.ended_unwatched")
+        assert stays.pid in now and ends.pid not in now
+    finally:
+        for process in (ends, stays):
+            process.kill()
+            process.wait(10)

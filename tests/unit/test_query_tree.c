@@ -21,9 +21,10 @@ struct world {
 	struct store *store;
 	struct hosts hosts;
 	struct fake_builder *builder;
-	struct line lines[64];
+	struct line lines[512];
 	size_t n;
 	uint64_t missing;
+	bool cut;
 	char reason[256];
 };
 
@@ -141,6 +142,7 @@ static int take(void *ctx, uint8_t *data, size_t len)
 	}
 	if (a->completeness) {
 		w->missing = a->completeness->missing_total;
+		w->cut = a->completeness->cut;
 		if (a->completeness->n_missing)
 			(void)snprintf(w->reason, sizeof(w->reason), "%.*s",
 				       (int)a->completeness->missing[0]->reason.len,
@@ -453,6 +455,36 @@ static void who_ended_while_nobody_watched(void **state)
 	assert_int_equal(teardown(&world), 0);
 }
 
+/* Its own bound is not the asker's limit, and says which it is. */
+static void a_tree_that_is_too_deep_is_cut(void **state)
+{
+	void *world = NULL;
+	struct world *w;
+
+	(void)state;
+	assert_int_equal(setup(&world), 0);
+	w = world;
+	fake_begin(w->builder, "a", 1, BATCH_LANE_CRITICAL, 100, 100);
+	for (uint32_t i = 0; i < 300; i++) {
+		struct told child = { 100 + i, ACTION_FORK, 1001 + i, 100 + i, 3, 10, 5, 3, "deep" };
+
+		if (i) {
+			child.parent_pid = 1000 + i;
+			child.parent_start = 99 + i;
+		}
+
+		tell(w->builder, &child);
+	}
+	fake_end(w->builder, w->store);
+	assert_int_equal(ask(w, "", "a", 1001, 0, NULL), 0);
+	assert_in_range(w->n, 200, 300);
+	assert_false(w->cut);
+	assert_int_equal(w->missing, 1);
+	if (!strstr(w->reason, "the tree is cut, as it is deeper than 256 generations"))
+		fail_msg("%s", w->reason);
+	assert_int_equal(teardown(&world), 0);
+}
+
 /* A host that says two processes are each other's parents ends the walk, not the collector. */
 static void a_circle_ends(void **state)
 {
@@ -481,7 +513,7 @@ static void a_circle_ends(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 7];
+	struct CMUnitTest tests[ARRAY_LEN(rows) + 8];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
@@ -496,5 +528,7 @@ int main(void)
 	tests[ARRAY_LEN(rows) + 5] = (struct CMUnitTest)cmocka_unit_test(a_key_said_twice_is_found);
 	tests[ARRAY_LEN(rows) + 6] =
 		(struct CMUnitTest)cmocka_unit_test(who_ended_while_nobody_watched);
+	tests[ARRAY_LEN(rows) + 7] =
+		(struct CMUnitTest)cmocka_unit_test(a_tree_that_is_too_deep_is_cut);
 	return cmocka_run_group_tests_name("query_tree", tests, NULL, NULL);
 }
