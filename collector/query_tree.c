@@ -19,7 +19,7 @@
 	(60 * (int64_t)NSEC_PER_SEC) /* between the hooks' attaching and the agent's word of it */
 #define CUT_PROCESSES "it has more than 10000 processes"
 #define CUT_BATCHES "it lies in more than 20000 batches"
-#define CUT_DEPTH "it is deeper than 256 generations"
+#define CUT_DEPTH "it has too many generations"
 #define ROOT_PID_MAX 2 /* init and kthreadd: nobody made them */
 #define ROUNDS_MAX 256
 #define ROUND_TOKENS_MAX 1024 /* in one question to the index */
