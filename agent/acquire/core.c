@@ -58,10 +58,25 @@ static int open_targets(struct core_job *j, bool hold, struct error *e)
 	return r == 0 && hold ? watchdog_start(j->r->freeze_max_ms, &j->watchdog, e) : r;
 }
 
+/* Which of its images a process runs, /proc does not tell. */
+static int tell_image(struct core_job *j, struct output *o, struct error *e)
+{
+	const Exhibit__V1__ProcessTarget *wanted = j->r->order->process;
+
+	if (j->freezer != NULL || wanted == NULL || wanted->exec_id == 0)
+		return 0;
+	return output_warn(
+		o, false, e,
+		"boot and start time are those that the order names; whether process %d has started another program since is not checked",
+		(int)j->targets[0].pid);
+}
+
 static int take(struct core_job *j, struct core_facts *f, bool hold, struct error *e)
 {
-	int r = core_take_known(j, f, e);
+	int r = tell_image(j, f->o, e);
 
+	if (r == 0)
+		r = core_take_known(j, f, e);
 	if (r == 0)
 		r = hold ? core_hold_prepare(j, e) : 0;
 	if (r == 0)

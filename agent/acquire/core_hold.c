@@ -185,7 +185,7 @@ static void stop_threads(struct core_job *j, size_t from)
 
 	for (size_t i = from; i < j->n; i++)
 		if (!j->targets[i].changed &&
-		    core_threads_ask(&j->targets[i].threads, j->targets[i].dir, &e) < 0)
+		    core_threads_ask(&j->targets[i].threads, j->targets[i].group, &e) < 0)
 			drop(j, &j->targets[i], &e);
 	uint64_t until = clock_monotonic_ns() + STOP_NS;
 
@@ -195,7 +195,7 @@ static void stop_threads(struct core_job *j, size_t from)
 
 		if (t->changed)
 			continue;
-		int r = core_threads_wait(&t->threads, t->dir, until, &e);
+		int r = core_threads_wait(&t->threads, t->group, until, &e);
 
 		if (r == -ETIMEDOUT)
 			tell(j, true, "%s: it lacks their registers, and they may have gone on",
@@ -211,7 +211,12 @@ static void read_registers(struct core_job *j)
 		struct core_threads *t = &j->targets[i].threads;
 		size_t traced = core_threads_in(t, THREAD_TRACED);
 
-		core_threads_registers(t);
+		size_t without = core_threads_registers(t);
+
+		if (without > 0)
+			tell(j, true,
+			     "the registers of %zu threads of process %d are lacking: it is no 64-bit process, or they ended",
+			     without, (int)t->pid);
 		if (traced > 0)
 			tell(j, true,
 			     "%zu threads of process %d are traced by another program: their registers are lacking%s",

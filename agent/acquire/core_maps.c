@@ -54,7 +54,7 @@ static bool parse_line(struct reader r, struct core_map *ret)
 	proc_blanks(&r);
 	m.name_len = r.left;
 	m.name = reader_bytes(&r, r.left);
-	m.vdso = m.name_len == 6 && memcmp(m.name, "[vdso]", 6) == 0;
+	m.vdso = m.name != NULL && m.name_len == 6 && memcmp(m.name, "[vdso]", 6) == 0;
 	m.device = m.start >> 63 != 0; /* [vsyscall]: the kernel's half */
 	*ret = m;
 	return !r.bad && m.start < m.end;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/acquire/core_target.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -92,6 +93,38 @@ static void read_args(struct core_target *t)
 			t->id.args[i] = ' ';
 }
 
+static void close_dir(DIR **dir)
+{
+	if (*dir != NULL)
+		(void)closedir(*dir);
+}
+
+/* The main thread may end before the others: memory and files are to be seen through these. */
+static int open_living(struct core_target *t, struct error *e)
+{
+	AUTO(close_dir) DIR *tasks = core_threads_list(t->group);
+	pid_t tid;
+
+	while (tasks != NULL && (tid = core_threads_next(tasks)) != 0) {
+		char name[32];
+		AUTO(free_ptr) uint8_t *maps = NULL;
+		size_t len = 0;
+
+		(void)snprintf(name, sizeof(name), "task/%d", (int)tid);
+		AUTO(close_fd) int fd = openat(t->group, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd < 0 ||
+		    files_read_at(fd, "maps", CORE_MAPS_TEXT_MAX, &maps, &len, NULL) < 0 ||
+		    len == 0)
+			continue;
+		(void)close(t->dir);
+		t->dir = take_fd(&fd);
+		return 0;
+	}
+	return error_set(e, -EINVAL, "process %d has ended and waits for its parent (zombie)",
+			 (int)t->pid);
+}
+
 static int open_process(struct core_target *t, struct error *e)
 {
 	t->pidfd = pidfd_open(t->pid, 0);
@@ -102,11 +135,7 @@ static int open_process(struct core_target *t, struct error *e)
 
 	if (r < 0)
 		return r;
-	if (t->id.state == 'Z' || t->id.state == 'X')
-		return error_set(e, -EINVAL,
-				 "process %d has ended and waits for its parent (zombie)",
-				 (int)t->pid);
-	return 0;
+	return t->id.state == 'Z' || t->id.state == 'X' ? open_living(t, e) : 0;
 }
 
 static int open_memory(struct core_target *t, struct error *e)
@@ -125,10 +154,11 @@ int core_target_open(const char *proc, pid_t pid, struct core_target *ret, struc
 	char path[PATH_MAX];
 
 	*ret = (struct core_target){
-		.pid = pid, .dir = -1, .pidfd = -1, .mem = -1, .pagemap = -1, .exe = -1
+		.pid = pid, .group = -1, .dir = -1, .pidfd = -1, .mem = -1, .pagemap = -1, .exe = -1
 	};
 	(void)snprintf(path, sizeof(path), "%s/%d", proc, (int)pid);
-	ret->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ret->group = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	ret->dir = ret->group < 0 ? -1 : fcntl(ret->group, F_DUPFD_CLOEXEC, 0);
 	int r = ret->dir < 0 ? error_set(e, -ESRCH, "there is no process %d", (int)pid) :
 			       open_process(ret, e);
 
@@ -152,12 +182,13 @@ int core_target_open(const char *proc, pid_t pid, struct core_target *ret, struc
 
 void core_target_close(struct core_target *t)
 {
+	close_fd(&t->group);
 	close_fd(&t->dir);
 	close_fd(&t->pidfd);
 	close_fd(&t->mem);
 	close_fd(&t->pagemap);
 	close_fd(&t->exe);
-	t->dir = t->pidfd = t->mem = t->pagemap = t->exe = -1;
+	t->group = t->dir = t->pidfd = t->mem = t->pagemap = t->exe = -1;
 	core_maps_release(&t->known);
 	core_maps_release(&t->maps);
 	core_threads_release(&t->threads);
@@ -214,7 +245,7 @@ int core_target_prepare(struct core_target *t, uint64_t *ret_bytes, struct error
 				  (int)t->pid);
 	core_maps_mark(&t->known, (const char *)smaps, len);
 	*ret_bytes = core_copy_measure(&s, &t->index);
-	return core_threads_init(&t->threads, t->pid, core_threads_count(t->dir), e);
+	return core_threads_init(&t->threads, t->pid, core_threads_count(t->group), e);
 }
 
 static bool same_boot(const char *proc, const ProtobufCBinaryData *wanted)

@@ -14,7 +14,9 @@
 
 struct core_target {
 	pid_t pid;
-	int dir, pidfd, mem, pagemap;
+	int group; /* PROC/PID */
+	int dir; /* the same, or of a thread that lives when the main one has ended */
+	int pidfd, mem, pagemap;
 	int exe; /* -1: cannot be opened */
 	uint64_t start_ticks;
 	struct core_identity id;

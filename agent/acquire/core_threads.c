@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/files.h"
 
 #define ROOM_MORE 64
 #define POLL_US 50
@@ -60,7 +62,7 @@ static void close_dir(DIR **dir)
 		(void)closedir(*dir);
 }
 
-static DIR *open_tasks(int dir)
+DIR *core_threads_list(int dir)
 {
 	int fd = openat(dir, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *tasks = fd < 0 ? NULL : fdopendir(fd);
@@ -70,8 +72,7 @@ static DIR *open_tasks(int dir)
 	return tasks;
 }
 
-/* The next thread; 0: no more. */
-static pid_t next_task(DIR *tasks)
+pid_t core_threads_next(DIR *tasks)
 {
 	const struct dirent *entry;
 
@@ -83,10 +84,10 @@ static pid_t next_task(DIR *tasks)
 
 size_t core_threads_count(int dir)
 {
-	AUTO(close_dir) DIR *tasks = open_tasks(dir);
+	AUTO(close_dir) DIR *tasks = core_threads_list(dir);
 	size_t n = 0;
 
-	while (tasks != NULL && next_task(tasks) != 0)
+	while (tasks != NULL && core_threads_next(tasks) != 0)
 		n++;
 	return n;
 }
@@ -99,10 +100,23 @@ static bool known(const struct core_threads *t, pid_t tid)
 	return false;
 }
 
-static void seize(struct core_thread *thread)
+/* EPERM says either: it has a tracer, or it has ended. */
+static bool has_tracer(int dir, pid_t tid)
+{
+	char name[48];
+	AUTO(free_ptr) uint8_t *text = NULL;
+	size_t len = 0;
+
+	(void)snprintf(name, sizeof(name), "task/%d/status", (int)tid);
+	return files_read_at(dir, name, KiB(64), &text, &len, NULL) == 0 &&
+	       strstr((const char *)text, "\nTracerPid:\t0\n") == NULL;
+}
+
+static void seize(struct core_thread *thread, int dir)
 {
 	if (ptrace(PTRACE_SEIZE, thread->tid, NULL, NULL) < 0) {
-		thread->state = errno == EPERM ? THREAD_TRACED : THREAD_GONE;
+		thread->state = errno == EPERM && has_tracer(dir, thread->tid) ? THREAD_TRACED :
+										 THREAD_GONE;
 		return;
 	}
 	thread->state = THREAD_RUNNING;
@@ -112,20 +126,20 @@ static void seize(struct core_thread *thread)
 /* How many were new; negative: the process is gone, or has too many. */
 static int ask_new(struct core_threads *t, int dir, struct error *e)
 {
-	AUTO(close_dir) DIR *tasks = open_tasks(dir);
+	AUTO(close_dir) DIR *tasks = core_threads_list(dir);
 	int asked = 0;
 	pid_t tid;
 
 	if (tasks == NULL)
 		return error_set(e, -ESRCH, "process %d has ended", (int)t->pid);
-	while ((tid = next_task(tasks)) != 0) {
+	while ((tid = core_threads_next(tasks)) != 0) {
 		if (known(t, tid))
 			continue;
 		if (t->n == t->room)
 			return error_set(e, -E2BIG, "process %d makes threads too fast: %zu",
 					 (int)t->pid, t->n);
 		t->all[t->n] = (struct core_thread){ .tid = tid };
-		seize(&t->all[t->n++]);
+		seize(&t->all[t->n++], dir);
 		asked++;
 	}
 	return asked;
@@ -221,8 +235,10 @@ static void get_more(struct core_threads *t, struct core_thread *thread)
 	}
 }
 
-void core_threads_registers(struct core_threads *t)
+size_t core_threads_registers(struct core_threads *t)
 {
+	size_t without = 0;
+
 	for (size_t i = 0; i < t->n; i++) {
 		struct core_thread *thread = &t->all[i];
 
@@ -238,7 +254,9 @@ void core_threads_registers(struct core_threads *t)
 			     &thread->blocked);
 		if (thread->has_registers)
 			get_more(t, thread);
+		without += !thread->has_registers;
 	}
+	return without;
 }
 
 void core_threads_go(struct core_threads *t)

@@ -6,6 +6,7 @@
 #ifndef ACQUIRE_CORE_THREADS_H
 #define ACQUIRE_CORE_THREADS_H
 
+#include <dirent.h>
 #include <sys/procfs.h>
 #include <sys/types.h>
 
@@ -52,6 +53,9 @@ struct core_threads {
 /* Room for n threads and some more, written to so that nothing is allocated while the target is held. */
 MUST_CHECK int core_threads_init(struct core_threads *t, pid_t pid, size_t n, struct error *e);
 void core_threads_release(struct core_threads *t); /* the memory alone */
+/* The threads of PROC/PID/task, ended ones too; NULL: it is gone. 0: no more. */
+DIR *core_threads_list(int dir);
+pid_t core_threads_next(DIR *tasks);
 /* How many threads PROC/PID/task has; dir: of PROC/PID. */
 size_t core_threads_count(int dir);
 
@@ -59,8 +63,8 @@ size_t core_threads_count(int dir);
 MUST_CHECK int core_threads_ask(struct core_threads *t, int dir, struct error *e);
 /* Wait until all have, at most until a monotonic time. 0: they have; -ETIMEDOUT: some have not. */
 int core_threads_wait(struct core_threads *t, int dir, uint64_t until_ns, struct error *e);
-/* Of all that are stopped. */
-void core_threads_registers(struct core_threads *t);
+/* Of all that are stopped. Returns of how many of these they could not be read. */
+size_t core_threads_registers(struct core_threads *t);
 /* Let go. Those that never stopped go on when the calling thread ends. */
 void core_threads_go(struct core_threads *t);
 size_t core_threads_in(const struct core_threads *t, enum thread_state state);

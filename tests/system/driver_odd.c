@@ -2,10 +2,11 @@
 /* A process with every odd kind of memory that memory.md names, each with a marker of its own, and several threads.
  * Prints one line for each: NAME ADDRESS BYTES, or NAME - when this kernel has none; then "ready", and sleeps.
  *
- * driver_odd DIR [fork|idle|touch MiB [PART]|beat MiB]
+ * driver_odd DIR [fork|idle|touch MiB [PART]|beat MiB|orphans]
  * fork: a child shares the memory, untouched. touch: writes a counter into each page of so many MiB, and then over
  * and over into the first 1/PART of them, from the first page to the last: a copy of one instant shows one step at
- * most. beat: looks at the clock all the time, and prints the longest gap since it was last asked by SIGUSR1. */
+ * most. beat: looks at the clock all the time, and prints the longest gap since it was last asked by SIGUSR1.
+ * orphans: the main thread ends, the others go on. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
@@ -209,6 +210,8 @@ static __attribute__((noinline)) void run(const char *mode, const char *mib, con
 	else
 		(void)printf("ready\n");
 	(void)fflush(stdout);
+	if (strcmp(mode, "orphans") == 0)
+		pthread_exit(NULL);
 	(void)sleeper("odd-main");
 	asm volatile("" ::: "memory");
 }

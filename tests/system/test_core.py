@@ -265,6 +265,16 @@ def test_stopped_stays_stopped(odd, tmp_path):
     assert "in main (" in gdb(ODD, tmp_path / f"out/core.{it.pid}.elf", "bt")
 
 
+def test_a_process_whose_main_thread_has_ended(odd, tmp_path):
+    it = odd("orphans")
+    until(lambda: status(it.pid, "State")[0] == "Z", 10, "the main thread has ended")
+    acquire("core", tmp_path / "out", f"pid={it.pid}")
+    core = Core(tmp_path / f"out/core.{it.pid}.elf")
+    assert core.read(it.at["none"][0], 12) == b"MARK none 00"
+    assert len([n for n in core.notes() if n[:2] == ("CORE", 1)]) == 3
+    assert (tmp_path / f"out/exe.{it.pid}").read_bytes() == ODD.read_bytes()
+
+
 @pytest.mark.parametrize("pid, says", [(2, "one of the kernel's"), (2 ** 22 + 5, "there is no process"),
                                        (0, "names no process"), (None, "is this agent, or started it")])
 def test_refuses(tmp_path, pid, says):

@@ -30,6 +30,8 @@ static const struct bad_row {
 	{ "descending", "2000-3000 r-xp 0 8:1 5 /x\n1000-2000 r-xp 0 8:1 5 /x\n" },
 	{ "overlap", "1000-3000 r-xp 0 8:1 5 /x\n2000-4000 r-xp 0 8:1 5 /x\n" },
 	{ "cut", "1000-2000 r-" },
+	{ "bad before a name as long as the vdso's", "1000-2000 r-xp 0 8:1 x[vdso]\n" },
+	{ "no inode, six bytes left", "1000-2000 r-xp 0 8:1 [vdso]\n" },
 };
 
 static void refuses(void **state)
