@@ -20,7 +20,8 @@ BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpf
 MAKEFLAGS += --no-builtin-rules
 
 # Goals that must work before a compiler is installed; what they need built they ask a second make for.
-FRONT := help deps test-deps lint-deps bench-deps kernel-deps kernels run test test-full asan fuzz coverage bench lint format clean
+FRONT := help deps test-deps lint-deps bench-deps validation-deps kernel-deps kernels run test test-full asan fuzz coverage \
+	bench validation lint format clean
 BUILDING := $(filter-out $(FRONT),$(or $(MAKECMDGOALS),all))
 
 # ---- what there is -------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/obj/tests/bench/synthetic.o $(ARCHIV
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(link) $(LIBS_ALL)
 
-.PHONY: unit unit-build fuzz-build fuzz-replay fuzz-run system system-build bench-build
+.PHONY: unit unit-build fuzz-build fuzz-replay fuzz-run system system-build bench-build validation-build
 unit-build: $(UNIT_BINARIES)
 unit: unit-build
 	@tests/unit/run.sh $(UNIT_BINARIES)
@@ -253,6 +254,13 @@ endif
 
 bench-build: all $(BENCHES) $(B)/tests/driver_acquire $(B)/tests/driver_odd $(B)/tests/driver_recorder
 
+# What is dumped while it counts (tests/validation/README.md).
+$(B)/validation/counters: tests/validation/counters.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -pthread -o $@ $<
+
+validation-build: system-build $(B)/validation/counters
+
 # Run in guests: no library of this machine.
 GUEST_PROGRAMS := $(B)/kernels/workload $(B)/kernels/planted
 $(GUEST_PROGRAMS): $(B)/kernels/%: tests/kernels/%.c
@@ -272,7 +280,7 @@ $(B)/obj/collector/derive.o: collector/volatility/exhibit_la57.py
 
 # ---- what people type ----------------------------------------------------------------------------
 
-.PHONY: help run test test-full asan fuzz coverage bench lint lint-text lint-format lint-tidy format clean install deps test-deps lint-deps bench-deps kernel-deps kernels
+.PHONY: help run test test-full asan fuzz coverage bench validation lint lint-text lint-format lint-tidy format clean install deps test-deps lint-deps validation-deps bench-deps kernel-deps kernels
 help:
 	@sed -n 's/^#: //p' Makefile
 
@@ -288,6 +296,7 @@ help:
 #: make fuzz         libFuzzer, SECONDS_EACH=20 per target; finds go to build/fuzz/found
 #: make coverage     line coverage of the unit tests
 #: make bench        one table of costs, sizes and speeds beside their aims, in ten minutes (EXHIBIT_FULL=1: 5 million events)
+#: make validation   acquisitions tried by CFTT-style assertions; report in build/validation (KINDS="disk core": only these)
 #: make lint         clang-format, clang-tidy, SPDX lines, shellcheck
 #: make format       clang-format in place
 #: make install      DESTDIR= PREFIX=/usr: binaries, man pages, completion
@@ -332,6 +341,10 @@ coverage:
 bench: deps bench-deps
 	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B) bench-build
 	@EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) tests/bench/run $(BENCH)
+
+validation: deps test-deps validation-deps
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B) validation-build
+	@EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) tests/validation/run $(KINDS)
 
 OURS_C = $(wildcard bpf/*.[ch] proto/*.[ch] proto/base/*.[ch] agent/*.[ch] agent/*/*.[ch] \
 	collector/*.[ch] collector/*/*.[ch] tests/*/*.[ch])
@@ -379,6 +392,7 @@ TEST_DEPS := libcmocka-dev gdb python3-pytest python3-pytest-timeout python3-grp
 	python3-cryptography python3-zstandard python3-yaml softhsm2 libengine-pkcs11-openssl libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc python3-boto3 ceph-mon ceph-osd radosgw ceph-common tshark tcpdump
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
 KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd python3-pytest python3-pytest-timeout python3-venv
+VALIDATION_DEPS := strace util-linux iproute2 python3-venv
 BENCH_DEPS := python3-yaml iproute2 ripgrep util-linux gdb tshark tcpdump bpftool
 
 # Says nothing when all is there.
@@ -402,6 +416,8 @@ lint-deps: deps
 	$(call apt,$(LINT_DEPS))
 bench-deps: deps
 	$(call apt,$(BENCH_DEPS))
+validation-deps: deps
+	$(call apt,$(VALIDATION_DEPS))
 kernel-deps: deps
 	$(call apt,$(KERNEL_DEPS))
 

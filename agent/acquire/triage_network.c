@@ -320,8 +320,10 @@ int triage_network(struct triage *t, struct error *e)
 	AUTO(free_ptr) uint32_t *pids = NULL;
 	AUTO(free_ptr) struct owner *owners = calloc(OWNERS_MAX, sizeof(*owners));
 	struct network n = { .t = t, .owners = owners };
-	int r = owners == NULL ? error_set(e, -ENOMEM, "cannot list sockets: out of memory") :
-				 triage_pids(t, &pids, &n.n_pids, e);
+
+	if (owners == NULL)
+		return error_set(e, -ENOMEM, "cannot list sockets: out of memory");
+	int r = triage_pids(t, &pids, &n.n_pids, e);
 
 	if (r < 0)
 		return r;

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Physical memory: pages of our own that we know, on this machine; whole images in guests, judged by Volatility 3
+(tests/kernels), which takes minutes: with EXHIBIT_FULL=1, or where EXHIBIT_GUESTS names kernels."""
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+
+from report import Skip, case
+from tools import BUILD, FULL, OUT, TOP
+
+booted = {}
+
+
+@case("memory", "MEMORY-01", "CFTT AM-08 (by analogy)", "pages are read as they are (BPF route)", "each of our own pages equals what we wrote")
+def pages(trials):
+    done = subprocess.run([BUILD / "tests/driver_physical", "256" if FULL else "16"], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == 1 and "cannot load the BPF program" in done.stderr:
+        raise Skip(done.stderr.strip())
+    said = json.loads(done.stdout)
+    trials.add(said["pages"], said["pages"] - said["equal"], "pages differ")
+    return f"{said['pages']} pages of 4,096 bytes"
+
+
+def boot():
+    """Each guest once: name of a test and what it said, in all of them."""
+    guests = os.environ.get("EXHIBIT_GUESTS", "5.10-four 6.1-four 6.1-five 6.12-four newest-four newest-bpf" if FULL else "")
+    if not guests:
+        raise Skip("boots guests for minutes: EXHIBIT_FULL=1, or EXHIBIT_GUESTS=6.1-four")
+    where = OUT / "guests.xml"
+    if booted.get("guests") != guests:
+        where.unlink(missing_ok=True)
+        done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--timeout=1200", f"--junitxml={where}",
+                               "tests/kernels/test_memory.py", "-k", f"({' or '.join(guests.split())}) and not refuses"], cwd=TOP,
+                              env={**os.environ, "EXHIBIT_BUILD": str(BUILD)}, capture_output=True, text=True, timeout=7200, check=False)
+        if not where.exists():
+            raise AssertionError(done.stdout[-1000:] + done.stderr[-1000:])
+        booted["guests"] = guests
+    return guests, list(xml.parse(where).iter("testcase"))
+
+
+def guest_cases(trials, words):
+    guests, tests = boot()
+    skipped = set()
+    for one in tests:
+        if not any(word in one.get("name") for word in words):
+            continue
+        if one.find("skipped") is not None:
+            skipped.add(one.find("skipped").get("message"))
+            continue
+        bad = [child for child in one if child.tag in ("failure", "error")]
+        trials.check(not bad, f"{one.get('name')}: {bad[0].get('message') if bad else ''}")
+    if trials.n == 0 and skipped:
+        raise Skip("; ".join(sorted(skipped)))
+    return f"guests: {guests}"
+
+
+@case("memory", "MEMORY-02", "CFTT AM-06, AM-09 (by analogy)", "image and gaps together are all RAM of the machine",
+      "ranges of the image and of the gap list cover /proc/iomem's System RAM, byte for byte; every chunk has a time")
+def covers(trials):
+    return guest_cases(trials, ["all_memory", "every_chunk", "paging"])
+
+
+@case("memory", "MEMORY-03", "Voemel and Freiling 2012: correctness", "an independent tool finds in the image what was planted",
+      "Volatility 3 shows processes, arguments, environment, history, modules, sockets, files, code")
+def correct(trials):
+    return guest_cases(trials, ["processes", "arguments", "modules", "sockets", "memory_of_the_process"])
