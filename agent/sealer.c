@@ -156,8 +156,7 @@ static void continue_chain(const struct sealer *s, enum batch_lane lane, struct 
 	h->previous = tail.hash;
 }
 
-static void fill_header(struct sealer *s, const struct batch_closed *b,
-			struct batch_header *h)
+static void fill_header(struct sealer *s, const struct batch_closed *b, struct batch_header *h)
 {
 	*h = (struct batch_header){
 		.tenant = s->c.tenant,

@@ -68,7 +68,7 @@ static int take_identity(const struct agent_config *c, struct sealer_config *s,
 {
 	AUTO(authorities_free_ptr) struct authorities *a = NULL;
 	AUTO(free_ptr) uint8_t *pem = NULL;
-	struct identity id;
+	struct identity id = { 0 };
 	char host[BATCH_NAME_MAX] = "";
 	size_t len;
 	int r = authorities_load(c->tls_fleet_ca, c->tls_order_ca, &a, e);

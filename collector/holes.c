@@ -183,7 +183,7 @@ static int note_tombstone(struct holes *h, struct reading *r, const struct store
 			  struct error *e)
 {
 	AUTO(free_ptr) uint8_t *bytes = NULL;
-	struct batch_tombstone t;
+	struct batch_tombstone t = { 0 };
 	struct error why = { 0 };
 	struct missing *m;
 	size_t len;

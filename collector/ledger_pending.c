@@ -270,9 +270,9 @@ static int take_leaf(struct leaves *all, const struct record *record, const char
 	if (record->index < all->first)
 		return 0; /* in the checkpoint already */
 	if (record->index > all->first + all->n)
-		return error_set(e, -EBADMSG, "'%s' goes on with leaf %llu, leaf %llu is nowhere",
-				 name, (unsigned long long)record->index,
-				 (unsigned long long)(all->first + all->n));
+		return error_set(e, -EBADMSG,
+				 "'%s' goes on with leaf %llu, leaf %" PRIu64 " is nowhere", name,
+				 (unsigned long long)record->index, all->first + all->n);
 	leaf = malloc(sizeof(*leaf) + record->len);
 	if (!leaf || leaves_reserve(all, 1) < 0) {
 		free(leaf);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The half of ledger_tiles.h that reads. */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "collector/ledger_tiles.h"
@@ -150,11 +151,12 @@ static int check_entries(const struct tiles_edge *t, struct error *e)
 		if (tlog_leaf_hash(entry, len, &hash) < 0)
 			return error_set(e, -ENOMEM, "cannot hash a leaf: %m");
 		if (memcmp(hash.b, t->hashes[0][i].b, SEAL_HASH_LEN) != 0)
-			return error_set(e, -EBADMSG,
-					 "'%s' and the tile of its hashes disagree on leaf %llu",
-					 tlog_tile_path(TLOG_ENTRIES, t->size / TLOG_TILE_WIDTH,
-							width, path),
-					 (unsigned long long)(t->size - width + i));
+			return error_set(
+				e, -EBADMSG,
+				"'%s' and the tile of its hashes disagree on leaf %" PRIu64,
+				tlog_tile_path(TLOG_ENTRIES, t->size / TLOG_TILE_WIDTH, width,
+					       path),
+				t->size - width + i);
 	}
 	return 0;
 }

@@ -372,7 +372,8 @@ struct synthetic *synthetic_new(const struct synthetic_config *c)
 	(void)entity_format(&id, s->entity);
 	s->raw = c->shared ? c->shared->raw : malloc(BATCH_RAW_MAX);
 	s->sealer = c->shared ? c->shared->sealer : NULL;
-	if (s->raw == NULL || (s->sealer == NULL && batch_sealer_new(s->key, &s->sealer, NULL) < 0)) {
+	if (s->raw == NULL ||
+	    (s->sealer == NULL && batch_sealer_new(s->key, &s->sealer, NULL) < 0)) {
 		synthetic_free(s);
 		return NULL;
 	}

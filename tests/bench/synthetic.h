@@ -23,7 +23,8 @@ struct synthetic_config {
 	uint64_t seed;
 	int64_t begin_wall_ns;
 	uint64_t step_ns;
-	struct synthetic *shared; /* whose buffers and sealer are used, for many hosts of one thread; NULL: own */
+	struct synthetic *
+		shared; /* whose buffers and sealer are used, for many hosts of one thread; NULL: own */
 };
 
 struct synthetic *synthetic_new(const struct synthetic_config *c); /* NULL: out of memory */

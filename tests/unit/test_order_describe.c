@@ -38,7 +38,7 @@ static void packets(struct order_kit *t)
 static void files(struct order_kit *t)
 {
 	orders_kind(t, KIND(FILES));
-	t->paths[1] = orders_text("/root/*");
+	t->paths[1] = orders_text("/srv/*");
 	t->files.n_paths = 2;
 	t->files.deleted = true;
 }
@@ -105,7 +105,7 @@ static const struct row {
 	{ "packets",
 	  packets,
 	  { "port 53", "eth7", "61 s", "62 s", "97 bytes", "4026531840", "the whole host" } },
-	{ "files", files, { "/etc/passwd", "/root/*", "deleted" } },
+	{ "files", files, { "/etc/passwd", "/srv/*", "deleted" } },
 	{ "disk", disk, { "/dev/sda1" } },
 	{ "arrest", arrest, { "/tmp/miner", "5 times", "KILLED" } },
 	{ "arrest by prefix",
