@@ -24,9 +24,7 @@ struct recorder {
 	struct packets_users_links users;
 	struct bpf_link *links[LINKS];
 	struct packets_recorder state;
-	const void *head, *base; /* mapped */
-	size_t base_bytes;
-	struct recorder_slots slots;
+	const void *head; /* mapped */
 	bool limited; /* without the two tracepoints */
 };
 
@@ -69,18 +67,34 @@ static uint32_t map_id(const struct bpf_map *map)
 	return bpf_obj_get_info_by_fd(bpf_map__fd(map), &info, &len) == 0 ? info.id : 0;
 }
 
-static int map_memory(struct recorder *r, struct error *e)
+static int map_head(struct recorder *r, struct error *e)
+{
+	void *head = mmap(NULL, (size_t)getpagesize(), PROT_READ, MAP_SHARED,
+			  bpf_map__fd(r->object->maps.exh_recorder), 0);
+
+	if (head == MAP_FAILED)
+		return error_set(e, -errno, "cannot map the recorder: %m");
+	r->head = head;
+	return 0;
+}
+
+/* Boottime of the oldest packet; 0: none. The slots are mapped for this look alone: a mapping of them is resident
+ * at once and whole, and they are most of what the agent would seem to take. */
+static uint64_t oldest(const struct recorder *r)
 {
 	size_t page = (size_t)getpagesize();
+	size_t bytes = ((size_t)r->state.slots * r->state.slot_bytes + page - 1) / page * page;
+	void *base = mmap(NULL, bytes, PROT_READ, MAP_SHARED,
+			  bpf_map__fd(r->object->maps.exh_rec_slots), 0);
+	struct recorder_slots slots;
+	uint64_t since_ns = 0;
 
-	r->base_bytes = ((size_t)r->state.slots * r->state.slot_bytes + page - 1) / page * page;
-	r->base = mmap(NULL, r->base_bytes, PROT_READ, MAP_SHARED,
-		       bpf_map__fd(r->object->maps.exh_rec_slots), 0);
-	r->head = mmap(NULL, page, PROT_READ, MAP_SHARED, bpf_map__fd(r->object->maps.exh_recorder),
-		       0);
-	if (r->base == MAP_FAILED || r->head == MAP_FAILED)
-		return error_set(e, -errno, "cannot map the recorder: %m");
-	return recorder_slots_init(&r->state, r->head, r->base, &r->slots, e);
+	if (base == MAP_FAILED)
+		return 0;
+	if (recorder_slots_init(&r->state, r->head, base, &slots, NULL) == 0)
+		since_ns = recorder_slots_since(&slots);
+	(void)munmap(base, bytes);
+	return since_ns;
 }
 
 /* Whoever wants to read it learns from this what it is and whose. */
@@ -158,7 +172,7 @@ int recorder_open(const struct recorder_config *c, struct recorder **ret, struct
 	if (result == 0)
 		result = load(r, e);
 	if (result == 0)
-		result = map_memory(r, e);
+		result = map_head(r, e);
 	if (result == 0)
 		result = tell_state(r, e);
 	if (result == 0)
@@ -177,9 +191,7 @@ void recorder_close(struct recorder *r)
 	for (size_t i = 0; i < LINKS; i++)
 		(void)bpf_link__destroy(r->links[i]);
 	packets_users_detach(&r->users);
-	if (r->base != NULL && r->base != MAP_FAILED)
-		(void)munmap((void *)(uintptr_t)r->base, r->base_bytes);
-	if (r->head != NULL && r->head != MAP_FAILED)
+	if (r->head != NULL)
 		(void)munmap((void *)(uintptr_t)r->head, (size_t)getpagesize());
 	recorder_bpf__destroy(r->object);
 	free(r);
@@ -187,7 +199,7 @@ void recorder_close(struct recorder *r)
 
 void recorder_coverage(const struct recorder *r, uint64_t now_ns, struct coverage *c)
 {
-	uint64_t since_ns = recorder_slots_since(&r->slots);
+	uint64_t since_ns = oldest(r);
 	uint64_t span_ns = since_ns == 0 || since_ns > now_ns ? 0 : now_ns - since_ns;
 	struct coverage_row *row = coverage_row(c, CLASS_AGENT, RECORDER_WHAT);
 
