@@ -51,6 +51,24 @@ def test_the_time_between_two_journals_is_told(lab):
     began_again(lab, b"\1" * 16, b"\1" * 16, "two journals of one boot")
 
 
+def test_a_host_that_joins_later_is_named(lab):
+    """It is known from a later time on than the others: no fault, but the line must not claim more."""
+    collector = lab.collector()
+    first, second = lab.host(), lab.host()
+    client = lab.client(first, collector)
+    both_lanes(first, client, b"first")
+    time.sleep(0.05)
+    asked = time.time_ns()
+    both_lanes(second, lab.client(second, collector), b"second")
+    both_lanes(first, client, b"again")
+    answer = lab.cli(collector).run("events", "--since", rfc3339(asked))
+    assert answer.code == 0, answer.err
+    lines = answer.err.splitlines()
+    assert re.fullmatch(r"complete for 2 hosts, \S+Z to \S+Z", lines[0]), answer.err
+    assert re.fullmatch(rf"  {second.identity.host_id}: recorded only from 2\S+Z on", lines[1]), answer.err
+    assert len(lines) == 2, answer.err
+
+
 def test_an_unknown_action_is_shown_and_counted(lab):
     collector, host = lab.collector(), lab.host()
     cli = lab.cli(collector)
