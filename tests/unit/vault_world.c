@@ -176,22 +176,29 @@ char *vault_world_manifest(const struct vault_world *w, const char *items, const
 	FILE *out = open_memstream(&text, &len);
 	uint32_t item;
 	uint64_t bytes;
-	int n;
 
 	assert_non_null(out);
 	(void)fprintf(out, "{\"exhibit_id\":\"%s\",\"order_id\":\"%s\",\"items\":[",
 		      vault_id_text(w->begin.exhibit_id, id),
 		      vault_id_text(w->begin.order_id, order));
-	while (sscanf(items, "%" SCNu32 " %128[^ ] %" SCNu64 "%n", &item, name, &bytes, &n) == 3) {
+	while (*items) {
 		struct seal_hash h;
+		char *end = NULL;
+		size_t n;
 
+		item = (uint32_t)strtoul(items, &end, 10);
+		items = end + strspn(end, " ");
+		n = strcspn(items, " ");
+		assert_true(n > 0 && n < sizeof(name));
+		memcpy(name, items, n);
+		name[n] = '\0';
+		bytes = strtoull(items + n, &end, 10);
 		vault_world_hash(item, bytes, &h);
 		vault_hex(h.b, SEAL_HASH_LEN, hash);
 		(void)fprintf(out, "%s{\"name\":\"%s\",\"bytes\":%" PRIu64 ",\"sha256\":\"%s\"}",
 			      comma, name, bytes, hash);
 		comma = ",";
-		items += n;
-		items += strspn(items, ", ");
+		items = end + strspn(end, ", ");
 	}
 	(void)fprintf(out, "]%s}", extra);
 	assert_int_equal(fclose(out), 0);
