@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (text == NULL)
 		return 0;
-	memcpy(text, data, half);
+	if (half > 0) /* libFuzzer may give NULL for nothing */
+		memcpy(text, data, half);
 	text[half] = '\0';
 	if (core_maps_parse(text, half, &m, NULL) == 0) {
 		core_maps_mark(&m, (const char *)data + half, size - half);
