@@ -83,6 +83,7 @@ static void refuses(void **state)
 	assert_int_equal(tar_finish(w.t, NULL, &w.e), 0);
 	AUTO(free_ptr) uint8_t *data = close_world(&w, &len);
 
+	assert_non_null(data);
 	assert_int_equal(len, 1024);
 }
 
