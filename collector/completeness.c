@@ -144,15 +144,20 @@ static void say_never(const struct host_info *host, struct missing_list *l)
 			       "the host is enrolled and has never sent anything");
 }
 
-/* Where the host's record begins: what it journaled before the collector knew it counts, too. INT64_MAX: it
- * has none. */
+/* Where the host's record begins: what it journaled before the collector knew it counts, too. In its first second
+ * a lane is known up to a moment before its first event: it was watched then already. INT64_MAX: it has none. */
 static int64_t record_begins(const struct completeness_question *q)
 {
 	int64_t begins = INT64_MAX;
 
-	for (size_t i = 0; i < q->n_streams; i++)
-		if (q->streams[i].first_wall_ns < begins)
-			begins = q->streams[i].first_wall_ns;
+	for (size_t i = 0; i < q->n_streams; i++) {
+		const struct store_stream *s = &q->streams[i];
+
+		if (s->first_wall_ns < begins)
+			begins = s->first_wall_ns;
+		if (s->watermark_wall_ns > 0 && s->watermark_wall_ns < begins)
+			begins = s->watermark_wall_ns;
+	}
 	return begins;
 }
 
@@ -328,6 +333,17 @@ static void drop_earliest(struct completeness *ret)
 	ret->n_later = kept;
 }
 
+/* Of the time before any record no answer is complete; "from the beginning" says so by itself. A record that
+ * begins only after what was asked for leaves none of it, which is a time of no length and none that runs
+ * backwards. */
+static void begin_with(struct completeness *ret, int64_t earliest_ns)
+{
+	if (earliest_ns > ret->until_ns)
+		earliest_ns = ret->until_ns;
+	if (earliest_ns > ret->since_ns)
+		ret->since_ns = earliest_ns;
+}
+
 void completeness_compute(const struct completeness_question *q, struct completeness *ret,
 			  struct missing_list *missing)
 {
@@ -360,8 +376,7 @@ void completeness_compute(const struct completeness_question *q, struct complete
 		if (reached < ret->until_ns)
 			ret->until_ns = reached;
 	}
-	/* Of the time before any record no answer is complete; "from the beginning" says so by itself. */
-	if (q->since_ns > 0 && earliest != INT64_MAX && earliest > q->since_ns)
-		ret->since_ns = earliest;
+	if (q->since_ns > 0 && earliest != INT64_MAX)
+		begin_with(ret, earliest);
 	drop_earliest(ret);
 }

@@ -61,7 +61,9 @@ struct record_begin {
 
 struct completeness {
 	uint64_t hosts;
-	int64_t since_ns; /* as asked, or where the first of these hosts' records begins, if that is later */
+	/* As asked, or where the first of these hosts' records begins, if that is later; never after until_ns
+	 * unless something is missing. */
+	int64_t since_ns;
 	int64_t until_ns; /* complete up to here on all hosts */
 	/* Of these hosts nothing is known from since_ns to their own beginning. Those that begin last may not
 	 * fit. */

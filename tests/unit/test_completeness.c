@@ -61,7 +61,9 @@ static const struct row {
 	struct store_removed removed;
 	int64_t shown_since;
 	int64_t complete_since; /* wanted; 0: as asked */
-	uint64_t later; /* wanted: hosts that begin within the time, of host a at most */
+	uint64_t later; /* wanted: hosts that begin within the time, one at most */
+	const char *later_host; /* wanted; NULL: "a" */
+	int64_t later_since; /* wanted; 0: second 600 */
 } rows[] = {
 	{ .name = "enrolled and never heard of",
 	  .hosts = { HOST("a", false, 0) },
@@ -426,6 +428,55 @@ static const struct row {
 	  .counted = 2,
 	  .complete_until = SEC(999),
 	  .later = 1 },
+	{ .name = "the first second: a lane is known less far than to its first event",
+	  .hosts = { HOST("a", true, 997) },
+	  .n_hosts = 1,
+	  .streams = { STREAM("a", BATCH_LANE_CRITICAL, 997, 996),
+		       STREAM("a", BATCH_LANE_BULK, 998, 995) },
+	  .n_streams = 2,
+	  .since = SEC(2),
+	  .until = OPEN,
+	  .lanes = BOTH,
+	  .counted = 1,
+	  .complete_until = SEC(995),
+	  .complete_since = SEC(995) },
+	{ .name = "one host's first second beside another's hours",
+	  .hosts = { HOST("a", true, 600), HOST("b", true, 997) },
+	  .n_hosts = 2,
+	  .streams = { LANES("a", 600, 999), LANES("b", 996, 995) },
+	  .n_streams = 4,
+	  .since = SEC(600),
+	  .until = OPEN,
+	  .lanes = BOTH,
+	  .counted = 2,
+	  .complete_until = SEC(995),
+	  .later = 1,
+	  .later_host = "b",
+	  .later_since = SEC(995) },
+	{ .name = "known for long, recorded anew only after the time asked for",
+	  .hosts = { HOST("a", true, 10) },
+	  .n_hosts = 1,
+	  .streams = { LANES("a", 600, 999) },
+	  .n_streams = 2,
+	  .since = SEC(100),
+	  .until = SEC(500),
+	  .lanes = BOTH,
+	  .counted = 1,
+	  .complete_until = SEC(500),
+	  .complete_since = SEC(500),
+	  .later = 1 },
+	{ .name = "known for long, nothing of it came",
+	  .hosts = { HOST("a", true, 10), HOST("b", true, 0) },
+	  .n_hosts = 2,
+	  .streams = { LANES("a", 600, 999) },
+	  .n_streams = 2,
+	  .since = SEC(100),
+	  .until = OPEN,
+	  .lanes = BOTH,
+	  .counted = 2,
+	  .missing = 1,
+	  .complete_until = 0,
+	  .later = 1 },
 	{ .name = "asked about later than what is known",
 	  .hosts = { HOST("a", true, 10) },
 	  .n_hosts = 1,
@@ -530,9 +581,13 @@ static void run_row(void **state)
 	assert_int_equal(c.later_total, row->later);
 	assert_int_equal(c.n_later, row->later);
 	if (row->later) {
-		assert_memory_equal(c.later[0].host_id.b, "a", 1);
-		assert_true(c.later[0].since_ns == SEC(600));
+		assert_memory_equal(c.later[0].host_id.b, row->later_host ? row->later_host : "a",
+				    1);
+		assert_true(c.later[0].since_ns ==
+			    (row->later_since ? row->later_since : SEC(600)));
 	}
+	if (!row->missing)
+		assert_true(c.since_ns <= c.until_ns);
 	if (row->reason && !strstr(missing.items[0].reason, row->reason))
 		fail_msg("%s", missing.items[0].reason);
 	for (size_t i = 0; i < missing.n; i++)
