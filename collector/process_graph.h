@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Processes of one boot, each with the images it ran one after the other, as events tell of them. A process
- * is a pid and a start time, so a pid that is used again is another process. Pure: fed by tree.c. */
+ * is a pid and a start time, so a pid that is used again is another process. Pure: fed by tree_find.c. */
 #ifndef COLLECTOR_PROCESS_GRAPH_H
 #define COLLECTOR_PROCESS_GRAPH_H
 
