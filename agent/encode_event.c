@@ -150,6 +150,9 @@ static void fill_order(const struct event *ev, Exhibit__V1__Event *m, struct enc
 	to->bytes = o->bytes;
 	to->manifest_sha256 = encode_bytes(o->manifest_sha256, ENCODE_REASON_MAX);
 	to->order_sha256 = encode_bytes(o->order_sha256, ENCODE_REASON_MAX);
+	to->actor = encode_bytes(o->actor, ENCODE_REASON_MAX);
+	to->certificate_sha256 = encode_bytes(o->certificate_sha256, ENCODE_REASON_MAX);
+	to->signed_ns = o->signed_ns;
 	m->detail_case = EXHIBIT__V1__EVENT__DETAIL_ORDER;
 	m->order = to;
 }

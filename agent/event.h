@@ -50,9 +50,10 @@ struct event_gap {
 
 struct event_order {
 	struct bytes order_id, reason, requester, case_id, exhibit_id, manifest_sha256,
-		order_sha256;
+		order_sha256, actor, certificate_sha256;
 	uint32_t kind, state; /* OrderKind, OrderState of order.proto */
 	uint64_t bytes;
+	int64_t signed_ns; /* Unix time; 0: not said */
 };
 
 struct event_exit {

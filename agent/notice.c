@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/notice.h"
 
-static struct bytes *const *texts_of(struct event_order *o, struct bytes *ret[static 8])
+#define TEXTS 9
+
+static struct bytes *const *texts_of(struct event_order *o, struct bytes *ret[static TEXTS + 1])
 {
 	ret[0] = &o->order_id;
 	ret[1] = &o->reason;
@@ -10,7 +12,9 @@ static struct bytes *const *texts_of(struct event_order *o, struct bytes *ret[st
 	ret[4] = &o->exhibit_id;
 	ret[5] = &o->manifest_sha256;
 	ret[6] = &o->order_sha256;
-	ret[7] = NULL;
+	ret[7] = &o->actor;
+	ret[8] = &o->certificate_sha256;
+	ret[TEXTS] = NULL;
 	return ret;
 }
 
@@ -18,7 +22,7 @@ struct notice *notice_new(const struct event_order *order, uint32_t action, uint
 			  uint64_t boottime_ns)
 {
 	struct event_order copy = *order;
-	struct bytes *texts[8];
+	struct bytes *texts[TEXTS + 1];
 	size_t sum = 0, at = 0;
 
 	for (struct bytes *const *t = texts_of(&copy, texts); *t != NULL; t++) {

@@ -16,6 +16,7 @@
 #define RUNS_MAX 32
 #define ATTEMPTS_MAX 1000 /* of one order that can be read again from its start */
 #define STEPS_MAX 256 /* orders whose newest step is remembered */
+#define RECENT_MAX 64 /* steps that are said again when a stream ends soon after */
 
 enum run_phase {
 	RUN_WAITING, /* for an uplink */
@@ -46,12 +47,28 @@ struct run {
 	struct seal_hash manifest_hash;
 	char upload_failure[512 + 1]; /* the collector took none of it any more */
 	uint64_t bytes, expected_bytes, told_ns, told_bytes;
+	uint64_t lasting_ns,
+		lasting_wait_ns; /* the last progress that lasts, and how long until the next */
 };
 
 struct orders_step {
 	uint8_t id[ORDER_ID_LEN];
 	uint8_t *packed; /* OrderStep */
 	size_t len;
+};
+
+/* A step that lasts, in the order in which they were said. */
+struct orders_recent {
+	uint64_t stream; /* how many had begun */
+	uint8_t *packed; /* OrderStep; NULL: none */
+	size_t len;
+};
+
+/* Whose signatures under an order an event has told of. */
+struct orders_told {
+	uint8_t id[ORDER_ID_LEN];
+	size_t n_approvers;
+	struct seal_hash approvers[ORDER_APPROVALS_MAX]; /* their certificates */
 };
 
 struct ended {
@@ -75,6 +92,11 @@ struct orders {
 	uint32_t next_token;
 	size_t n_steps, next_step;
 	struct orders_step steps[STEPS_MAX];
+	size_t next_recent;
+	struct orders_recent recent[RECENT_MAX];
+	uint64_t streams; /* of orders, that began */
+	size_t n_told, next_told;
+	struct orders_told told[STEPS_MAX];
 	bool has_previous;
 	struct seal_hash previous; /* the last manifest */
 	uint64_t alarms_from_ns, alarms; /* in this minute */
@@ -96,18 +118,24 @@ struct orders_said {
 	Exhibit__V1__OrderState state;
 	const char *reason; /* NULL: none */
 	uint32_t error; /* errno of a refusal or failure */
-	bool quiet; /* no event */
+	bool passing; /* for whoever watches only: no event, leaf or row */
 };
 /* A step of an order that counts, to the collector and as an event. */
 void orders_say(struct orders *o, const struct run *run, const struct orders_said *said);
+/* Who signed it, as far as that was verified: an event each, once. */
+void orders_say_signed(struct orders *o, const struct order_checked *order);
 /* Of one that does not: order: NULL when it could not be read. checked: its signatures were good. */
 void orders_refuse(struct orders *o, const Exhibit__V1__Order *order, const struct seal_hash *hash,
 		   bool checked, const struct error *why);
 /* Somebody tries what nobody entitled ordered. At most 60 events a minute; all are counted. */
 void orders_alarm(struct orders *o, const Exhibit__V1__Order *order, const struct seal_hash *hash,
 		  const char *sentence, uint32_t error);
+
+/* ---- orders_repeat.c */
+void orders_send_step(struct orders *o, const Exhibit__V1__OrderStep *step);
+/* The newest of this order. false: none is known. */
 bool orders_repeat_step(struct orders *o, const uint8_t id[static ORDER_ID_LEN]);
-void orders_repeat_steps(struct orders *o);
+void orders_repeat_steps(struct orders *o); /* a stream of orders begins */
 void orders_forget_steps(struct orders *o);
 
 /* ---- orders_runs.c */

@@ -15,6 +15,9 @@
 #define RECEIVE_MAX 256 /* messages of one acquirer, then others have their turn */
 #define DRAIN_MAX 1024 /* times RECEIVE_MAX, at its end */
 #define PROGRESS_NS (2 * NSEC_PER_SEC) /* to the collector */
+/* Of progress that lasts: twice as long each time, so that a day of it is some 150 events. */
+#define LASTING_MIN_NS (2 * NSEC_PER_SEC)
+#define LASTING_MAX_NS (600 * NSEC_PER_SEC)
 #define FINISH_NS (8 * NSEC_PER_SEC) /* acquirers that are told to stop */
 
 /* ---- starting ------------------------------------------------------------------------------------ */
@@ -91,6 +94,8 @@ static void start_run(struct orders *o, struct run *run)
 	run->link = o->links;
 	run->phase = RUN_ACQUIRING;
 	run->bytes = run->expected_bytes = 0;
+	run->lasting_ns = clock_monotonic_ns();
+	run->lasting_wait_ns = LASTING_MIN_NS;
 	r = run_save(o, run, &e);
 	if (r == 0)
 		r = run_new_manifest(o, run, &e);
@@ -226,6 +231,17 @@ void orders_process_ended(struct orders *o, uint32_t token, int status)
 	process_ended(o, token, status, true);
 }
 
+static bool is_lasting(struct run *run, uint64_t now)
+{
+	if (now - run->lasting_ns < run->lasting_wait_ns)
+		return false;
+	run->lasting_ns = now;
+	run->lasting_wait_ns *= 2;
+	if (run->lasting_wait_ns > LASTING_MAX_NS)
+		run->lasting_wait_ns = LASTING_MAX_NS;
+	return true;
+}
+
 void orders_tell_progress(struct orders *o)
 {
 	uint64_t now = clock_monotonic_ns();
@@ -240,7 +256,7 @@ void orders_tell_progress(struct orders *o)
 		run->told_bytes = run->bytes;
 		orders_say(o, run,
 			   &(struct orders_said){ .state = EXHIBIT__V1__ORDER_STATE__ORDER_PROGRESS,
-						  .quiet = true });
+						  .passing = !is_lasting(run, now) });
 	}
 }
 

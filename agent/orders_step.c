@@ -28,74 +28,6 @@ static struct bytes bytes_of(ProtobufCBinaryData b)
 	return (struct bytes){ .at = b.data, .len = b.len };
 }
 
-static void send_packed(struct orders *o, const uint8_t *packed, size_t len)
-{
-	struct mail *m = mail_new(LINK_STEP, packed, len, -1);
-
-	/* Full: it is repeated when the next stream of orders begins. */
-	if (m == NULL || !queue_try_push(o->c.mail->out, m))
-		mail_free(m);
-}
-
-/* One slot per order; the oldest is overwritten. */
-static struct orders_step *slot_for(struct orders *o, const uint8_t id[static ORDER_ID_LEN])
-{
-	for (size_t i = 0; i < o->n_steps; i++)
-		if (memcmp(o->steps[i].id, id, ORDER_ID_LEN) == 0)
-			return &o->steps[i];
-	struct orders_step *s = &o->steps[o->next_step];
-
-	o->next_step = (o->next_step + 1) % STEPS_MAX;
-	if (o->n_steps < STEPS_MAX)
-		o->n_steps++;
-	memcpy(s->id, id, ORDER_ID_LEN);
-	return s;
-}
-
-static void send_step(struct orders *o, const Exhibit__V1__OrderStep *step)
-{
-	size_t len = exhibit__v1__order_step__get_packed_size(step);
-	uint8_t *packed = malloc(len);
-
-	if (packed == NULL)
-		return;
-	(void)exhibit__v1__order_step__pack(step, packed);
-	send_packed(o, packed, len);
-	if (step->order_id.len != ORDER_ID_LEN ||
-	    step->state == EXHIBIT__V1__ORDER_STATE__ORDER_REFUSED) {
-		free(packed);
-		return;
-	}
-	struct orders_step *s = slot_for(o, step->order_id.data);
-
-	free(s->packed);
-	s->packed = packed;
-	s->len = len;
-}
-
-bool orders_repeat_step(struct orders *o, const uint8_t id[static ORDER_ID_LEN])
-{
-	for (size_t i = 0; i < o->n_steps; i++)
-		if (memcmp(o->steps[i].id, id, ORDER_ID_LEN) == 0) {
-			send_packed(o, o->steps[i].packed, o->steps[i].len);
-			return true;
-		}
-	return false;
-}
-
-void orders_repeat_steps(struct orders *o)
-{
-	for (size_t i = 0; i < o->n_steps; i++)
-		send_packed(o, o->steps[i].packed, o->steps[i].len);
-}
-
-void orders_forget_steps(struct orders *o)
-{
-	for (size_t i = 0; i < o->n_steps; i++)
-		free(o->steps[i].packed);
-	o->n_steps = 0;
-}
-
 static void say_event(struct orders *o, const struct event_order *ev, uint32_t action,
 		      uint32_t error)
 {
@@ -133,6 +65,7 @@ void orders_say(struct orders *o, const struct run *run, const struct orders_sai
 	begin_step(o, &step);
 	fill_order(&step, &ev, run->order.order);
 	step.state = said->state;
+	step.lasting = !said->passing;
 	step.reason = text_of(said->reason);
 	step.bytes_done = run->bytes;
 	step.bytes_total = run->expected_bytes;
@@ -143,10 +76,79 @@ void orders_say(struct orders *o, const struct run *run, const struct orders_sai
 	ev.exhibit_id = bytes_of(step.exhibit_id);
 	ev.manifest_sha256 = bytes_of(step.manifest_sha256);
 	ev.order_sha256 = (struct bytes){ run->order.hash.b, sizeof(run->order.hash.b) };
-	send_step(o, &step);
-	if (!said->quiet)
+	orders_send_step(o, &step);
+	if (!said->passing)
 		say_event(o, &ev, ACTION_ORDER, said->error);
 }
+
+/* ---- who signed ---------------------------------------------------------------------------------- */
+
+/* ret_new: nothing was told of this order before. */
+static struct orders_told *told_of(struct orders *o, const uint8_t id[static ORDER_ID_LEN],
+				   bool *ret_new)
+{
+	for (size_t i = 0; i < o->n_told; i++)
+		if (memcmp(o->told[i].id, id, ORDER_ID_LEN) == 0)
+			return &o->told[i];
+	struct orders_told *t = &o->told[o->next_told];
+
+	o->next_told = (o->next_told + 1) % STEPS_MAX;
+	if (o->n_told < STEPS_MAX)
+		o->n_told++;
+	*t = (struct orders_told){ 0 };
+	memcpy(t->id, id, ORDER_ID_LEN);
+	*ret_new = true;
+	return t;
+}
+
+static bool told_approver(struct orders_told *t, const struct seal_hash *certificate)
+{
+	for (size_t i = 0; i < t->n_approvers; i++)
+		if (memcmp(t->approvers[i].b, certificate->b, SEAL_HASH_LEN) == 0)
+			return true;
+	if (t->n_approvers < ORDER_APPROVALS_MAX)
+		t->approvers[t->n_approvers++] = *certificate;
+	return false;
+}
+
+static void say_signature(struct orders *o, const struct order_checked *order,
+			  Exhibit__V1__OrderState state, const struct identity *who,
+			  const struct seal_hash *certificate)
+{
+	Exhibit__V1__OrderStep unused;
+	struct event_order ev = { .state = (uint32_t)state };
+	char name[IDENTITY_SPIFFE_MAX];
+
+	begin_step(o, &unused);
+	fill_order(&unused, &ev, order->order);
+	ev.order_sha256 = (struct bytes){ order->hash.b, sizeof(order->hash.b) };
+	ev.actor = bytes_of(text_of(identity_spiffe(who, name)));
+	ev.certificate_sha256 = (struct bytes){ certificate->b, sizeof(certificate->b) };
+	if (state == EXHIBIT__V1__ORDER_STATE__ORDER_MADE) {
+		ev.reason = bytes_of(order->order->reason);
+		ev.signed_ns = order->order->made_ns;
+	}
+	say_event(o, &ev, ACTION_ORDER, 0);
+}
+
+void orders_say_signed(struct orders *o, const struct order_checked *order)
+{
+	bool new = false;
+
+	if (!order->requester_good || (o->nonces != NULL && nonces_known(o->nonces, order->id)))
+		return;
+	struct orders_told *t = told_of(o, order->id, &new);
+
+	if (new)
+		say_signature(o, order, EXHIBIT__V1__ORDER_STATE__ORDER_MADE, &order->requester,
+			      &order->requester_certificate);
+	for (size_t i = 0; i < order->n_approvers; i++)
+		if (!told_approver(t, &order->approver_certificates[i]))
+			say_signature(o, order, EXHIBIT__V1__ORDER_STATE__ORDER_APPROVED,
+				      &order->approvers[i], &order->approver_certificates[i]);
+}
+
+/* ---- refusals and alarms -------------------------------------------------------------------------- */
 
 void orders_refuse(struct orders *o, const Exhibit__V1__Order *order, const struct seal_hash *hash,
 		   bool checked, const struct error *why)
@@ -166,7 +168,7 @@ void orders_refuse(struct orders *o, const Exhibit__V1__Order *order, const stru
 		ev.requester = (struct bytes){ 0 }; /* nobody who may say so says so */
 	log_warn("an order was refused", KV_STR("error", sentence));
 	if (order != NULL)
-		send_step(o, &step);
+		orders_send_step(o, &step);
 	say_event(o, &ev, ACTION_ORDER, (uint32_t)-why->code);
 }
 

@@ -71,7 +71,8 @@ static Exhibit__V1__Order *order_in(const uint8_t *data, size_t len, struct seal
 	return order;
 }
 
-static void refuse_unchecked(struct orders *o, const uint8_t *data, size_t len,
+/* signed_well: by the requester at least. */
+static void refuse_unchecked(struct orders *o, const uint8_t *data, size_t len, bool signed_well,
 			     const struct error *why)
 {
 	struct seal_hash hash;
@@ -79,7 +80,7 @@ static void refuse_unchecked(struct orders *o, const uint8_t *data, size_t len,
 
 	if (is_tampering(why->code))
 		orders_alarm(o, order, &hash, why->text, (uint32_t)-why->code);
-	orders_refuse(o, order, &hash, false, why);
+	orders_refuse(o, order, &hash, signed_well, why);
 	if (order != NULL)
 		exhibit__v1__order__free_unpacked(order, NULL);
 }
@@ -136,10 +137,12 @@ void orders_take(struct orders *o, const uint8_t *data, size_t len)
 	struct order_context c = context_for(o, data, len);
 	struct order_checked order = { 0 };
 	struct error e = { 0 };
-	int r = order_check(&c, data, len, &order, &e);
+	int r = order_check_keep(&c, data, len, &order, &e);
 
+	orders_say_signed(o, &order);
 	if (r < 0) {
-		refuse_unchecked(o, data, len, &e);
+		refuse_unchecked(o, data, len, order.requester_good, &e);
+		order_checked_release(&order);
 		return;
 	}
 	/* The collector says again what it does not know to have arrived. */

@@ -9,6 +9,7 @@
 #define S(word) EXHIBIT__V1__ORDER_STATE__ORDER_##word
 #define BIT(word) (1U << (S(word)))
 #define REASON_MAX 1000
+#define AGAIN_MAX 1000 /* steps of one order on one host, then no new beginning is kept */
 /* What was sent may have begun on a host that is away now: its word is awaited for so long after the order's
  * end. */
 #define LATE_NS (15 * 60 * (int64_t)NSEC_PER_SEC)
@@ -44,6 +45,13 @@ static bool may_follow(Exhibit__V1__OrderState state, Exhibit__V1__OrderState be
 	return false;
 }
 
+/* An agent that was started again goes on, and says so: once. */
+static bool began_again(const Exhibit__V1__OrderStep *said, const struct target *t)
+{
+	return said->state == S(STARTED) && (t->state == S(STARTED) || t->state == S(PROGRESS)) &&
+	       said->wall_ns > t->said_ns && t->n_steps < AGAIN_MAX;
+}
+
 static bool may_say(Exhibit__V1__OrderState state)
 {
 	for (size_t i = 0; i < ARRAY_LEN(host_says); i++)
@@ -75,7 +83,7 @@ int orders_host_step(struct orders *o, const struct peer *p, const Exhibit__V1__
 	x = orders_find_open(o, &p->tenant, said->order_id.data);
 	t = x ? target_of(x, &p->host) : NULL;
 	/* Over, or never this host's: neither is worth a stream, hosts repeat what they are not sure of. */
-	if (!t || !may_follow(said->state, t->state)) {
+	if (!t || (!may_follow(said->state, t->state) && !began_again(said, t))) {
 		log_debug("a host's step changes nothing", KV_STR("host", p->who.name),
 			  KV_STR("state", order_state_name(said->state)));
 		return 0;
@@ -91,6 +99,8 @@ int orders_host_step(struct orders *o, const struct peer *p, const Exhibit__V1__
 	step.bytes_total = said->bytes_total;
 	step.exhibit_id = said->exhibit_id;
 	step.manifest_sha256 = said->manifest_sha256;
+	/* It is said again when a stream began anew. */
+	step.lasting = said->lasting && said->wall_ns > t->said_ns;
 	if (said->wall_ns > 0)
 		step.wall_ns = said->wall_ns;
 	r = orders_take_step(o, x, t, &step, e);

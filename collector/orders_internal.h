@@ -70,6 +70,8 @@ struct target {
 	struct batch_name host;
 	Exhibit__V1__OrderState state;
 	int64_t sent_ns; /* Unix time; 0: not since the collector started */
+	int64_t said_ns; /* the newest stored step's time, by its host's clock */
+	uint32_t n_steps; /* stored */
 };
 
 static inline bool orders_is_over(Exhibit__V1__OrderState state)

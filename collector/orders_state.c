@@ -6,6 +6,8 @@
 #include "collector/orders_internal.h"
 #include "proto/base/log.h"
 
+/* Of one order on one host. Ours makes some 150 a day; a hostile one shall not fill the ledger. */
+#define STEPS_MAX 1000
 #define S(word) EXHIBIT__V1__ORDER_STATE__ORDER_##word
 
 static bool all_over(const struct open_order *x)
@@ -156,6 +158,13 @@ Exhibit__V1__OrderStep orders_step_of(const struct orders *o, const struct open_
 	return step;
 }
 
+static void note_stored(struct target *t, const Exhibit__V1__OrderStep *step)
+{
+	t->state = step->state;
+	t->said_ns = step->wall_ns;
+	t->n_steps++;
+}
+
 /* A step of one host, from its own mouth or ours: leaf, store, memory, watchers. t NULL: of the order. */
 int orders_take_step(struct orders *o, struct open_order *x, struct target *t,
 		     Exhibit__V1__OrderStep *step, struct error *e)
@@ -164,7 +173,7 @@ int orders_take_step(struct orders *o, struct open_order *x, struct target *t,
 	size_t len;
 	int r;
 
-	if (step->state == S(PROGRESS)) {
+	if (step->state == S(PROGRESS) && (!step->lasting || t->n_steps >= STEPS_MAX)) {
 		t->state = S(PROGRESS);
 		orders_tell_watchers(o, x, step);
 		return 0;
@@ -179,6 +188,8 @@ int orders_take_step(struct orders *o, struct open_order *x, struct target *t,
 				      len, !all_over(x), e);
 		if (r < 0)
 			t->state = before;
+		else
+			note_stored(t, step);
 	}
 	if (r == 0)
 		orders_tell_watchers(o, x, step);
@@ -217,7 +228,7 @@ static int load_step(void *ctx, const uint8_t *data, size_t len)
 	for (size_t i = 0; i < x->n_targets; i++)
 		if (step->host_id.len == x->targets[i].host.len && step->host_id.len > 0 &&
 		    memcmp(step->host_id.data, x->targets[i].host.b, step->host_id.len) == 0)
-			x->targets[i].state = step->state;
+			note_stored(&x->targets[i], step);
 	exhibit__v1__order_step__free_unpacked(step, NULL);
 	return 0;
 }

@@ -76,9 +76,12 @@ struct order_checked {
 	Exhibit__V1__Order *order; /* owned */
 	uint8_t id[ORDER_ID_LEN];
 	struct seal_hash hash; /* of the order's bytes */
+	bool requester_good; /* the signature was verified */
 	struct identity requester;
+	struct seal_hash requester_certificate; /* SHA-256 of its DER */
 	size_t n_approvers;
 	struct identity approvers[ORDER_APPROVALS_MAX];
+	struct seal_hash approver_certificates[ORDER_APPROVALS_MAX];
 };
 
 /* The shape alone (for everything before a signature is looked at, and for fuzzing): kind and detail agree,
@@ -90,6 +93,10 @@ MUST_CHECK int order_parse(const void *data, size_t len, Exhibit__V1__Order **re
  * (not different people, the requester's own, without the role). Nonces are the caller's. */
 MUST_CHECK int order_check(const struct order_context *c, const void *data, size_t len,
 			   struct order_checked *ret, struct error *e);
+/* The same, but where it fails for its time or its approvals alone, ret holds what was verified before: the order,
+ * its requester, the approvals up to the one that failed. After all other errors it is empty. */
+MUST_CHECK int order_check_keep(const struct order_context *c, const void *data, size_t len,
+				struct order_checked *ret, struct error *e);
 /* One more approval over the same bytes. Errors as above. */
 MUST_CHECK int order_check_approval(const struct order_context *c, const void *order, size_t len,
 				    const Exhibit__V1__OrderSignature *approval,

@@ -156,6 +156,14 @@ static int check_different(const struct order_checked *o, const struct identity 
 	return 0;
 }
 
+static int hash_certificate(const Exhibit__V1__OrderSignature *s, struct seal_hash *ret,
+			    struct error *e)
+{
+	int r = seal_sha256(s->certificate.data, s->certificate.len, ret);
+
+	return r < 0 ? error_set(e, r, "cannot hash a certificate: %m") : 0;
+}
+
 static int check_approvals(const struct order_context *c, const Exhibit__V1__SignedOrder *s,
 			   struct order_checked *o, struct error *e)
 {
@@ -166,6 +174,9 @@ static int check_approvals(const struct order_context *c, const Exhibit__V1__Sig
 
 		if (r == 0)
 			r = check_different(o, who, e);
+		if (r == 0)
+			r = hash_certificate(s->approvals[i],
+					     &o->approver_certificates[o->n_approvers], e);
 		if (r < 0)
 			return r;
 		o->n_approvers++;
@@ -207,12 +218,21 @@ static int check_signed(const struct order_context *c, const Exhibit__V1__Signed
 	if (r == 0)
 		r = check_requester(c, o->order, s, &o->requester, e);
 	if (r == 0)
+		r = hash_certificate(s->requester, &o->requester_certificate, e);
+	o->requester_good = r == 0;
+	if (r == 0)
 		r = check_times(c, o->order, e);
 	return r == 0 ? check_approvals(c, s, o, e) : r;
 }
 
-int order_check(const struct order_context *c, const void *data, size_t len,
-		struct order_checked *ret, struct error *e)
+/* What is false, or is not meant for whoever checks, says nothing at all. */
+static bool worth_keeping(const struct order_checked *o, int r)
+{
+	return o->requester_good && (r == -EKEYEXPIRED || r == -EAGAIN || r == -EPERM);
+}
+
+int order_check_keep(const struct order_context *c, const void *data, size_t len,
+		     struct order_checked *ret, struct error *e)
 {
 	struct order_checked o = { 0 };
 	Exhibit__V1__SignedOrder *s = NULL;
@@ -225,10 +245,20 @@ int order_check(const struct order_context *c, const void *data, size_t len,
 		return error_set(e, -EBADMSG, "the signed order cannot be read");
 	r = check_signed(c, s, &o, e);
 	exhibit__v1__signed_order__free_unpacked(s, NULL);
-	if (r == 0)
+	if (r == 0 || worth_keeping(&o, r))
 		*ret = o;
 	else
 		order_checked_release(&o);
+	return r;
+}
+
+int order_check(const struct order_context *c, const void *data, size_t len,
+		struct order_checked *ret, struct error *e)
+{
+	int r = order_check_keep(c, data, len, ret, e);
+
+	if (r < 0)
+		order_checked_release(ret);
 	return r;
 }
 

@@ -253,6 +253,8 @@ def test_a_stolen_collector_runs_nothing(forge, shared):
     assert alarm.order.reason and alarm.error and not alarm.order.requester
     refused = [e for e in collector.order_events() if e.order.state == REFUSED]
     assert refused and refused[-1].order.reason
+    assert not [e for e in collector.order_events() if e.order.order_sha256 == hashlib.sha256(made.order).digest()
+                and e.order.state in (order_pb2.ORDER_MADE, order_pb2.ORDER_APPROVED)], "nobody signed that"
     assert not {STARTED, DONE} & {s.state for s in collector.steps if s.order_id and s.order_id in made.order}
     assert acquirers(shared.daemon) == [] and len(collector.uploads) == before
     assert "ALARM" in shared.daemon.log

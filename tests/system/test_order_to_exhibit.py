@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the command to the exhibit, with the real daemons: order, host, vault, ledger, events."""
 import hashlib
+import itertools
 import json
 import os
 import subprocess
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 import order_pb2
 import service_pb2
@@ -34,8 +37,8 @@ def loop(tmp_path):
 
 
 class Site:
-    def __init__(self, lab, **agent):
-        self.lab, self.collector = lab, lab.collector(vault__immutable="false")
+    def __init__(self, lab, collector=(), **agent):
+        self.lab, self.collector = lab, lab.collector(vault__immutable="false", **dict(collector))
         self.ann = person(lab.site, "ann-grab", "viewer,acquirer")
         self.bob = person(lab.site, "bob-grab", "approver")
         self.agent = lab.agent(self.collector, **agent)
@@ -91,8 +94,9 @@ def test_a_disk_is_grabbed_sealed_and_in_the_ledger(lab, need_bpf, loop):
     leaves = until(whole, 30, "the leaves")
     kinds = [service_pb2.LedgerKind.Name(e.kind) for e in leaves]
     assert kinds[0] == "LEDGER_ORDER" and "LEDGER_EXHIBIT" in kinds
-    # (Waiting: when the host's orders stream began later than its events'.)
-    assert [e.state for e in leaves if e.kind == service_pb2.LEDGER_STEP and e.state != order_pb2.ORDER_WAITING] == [
+    # (Waiting: when the host's orders stream began later than its events'. Progress: when it took long.)
+    passing = (order_pb2.ORDER_WAITING, order_pb2.ORDER_PROGRESS)
+    assert [e.state for e in leaves if e.kind == service_pb2.LEDGER_STEP and e.state not in passing] == [
         order_pb2.ORDER_SENT, order_pb2.ORDER_STARTED, order_pb2.ORDER_DONE]
     assert "LEDGER_FETCH" in kinds, "the CLI read the manifest"
     assert {(k, e.order_id.hex()) for k, e in zip(kinds, leaves) if k not in ("LEDGER_FETCH", "LEDGER_EXPORT")} == {
@@ -101,6 +105,60 @@ def test_a_disk_is_grabbed_sealed_and_in_the_ledger(lab, need_bpf, loop):
     sealed = next(e for e in leaves if e.kind == service_pb2.LEDGER_EXHIBIT)
     assert sealed.exhibit_id.hex() == exhibit
     assert sealed.object.hex() == field(row, "exhibit.order.manifest")
+
+
+def certificate_sha256(who):
+    return hashlib.sha256(x509.load_pem_x509_certificate(who.sign.cert.read_bytes()).public_bytes(
+        serialization.Encoding.DER)).hexdigest()
+
+
+def leaf_state(entry):
+    """The step that a leaf tells of."""
+    if entry.kind == service_pb2.LEDGER_STEP:
+        return order_pb2.OrderState.Name(entry.state).removeprefix("ORDER_").lower()
+    return {service_pb2.LEDGER_ORDER: "made", service_pb2.LEDGER_APPROVAL: "approved"}.get(entry.kind)
+
+
+def test_each_step_is_an_event_a_leaf_and_a_row(lab, need_bpf, loop):
+    """Made, approved, refused, started, progress, done: each of them in all three places, in the same order."""
+    device, _ = loop
+    both = {"orders__require_approvals": ["disk=1"]}
+    site = Site(lab, collector=both, orders__deny=["memory"], **both)
+
+    def grab(*words):
+        answer = site.cli.run("grab", *words, "--host", site.host, "--case", CASE, "--reason", "a test", "--json")
+        assert answer.code == 0, answer.err
+        return field(answer.rows[0], "exhibit.order.id")
+
+    def places(order, last, steps):
+        def over():
+            found = {"event": [field(e, "exhibit.order.state") for e in events(order)],
+                     "leaf": [leaf_state(e) for e in site.leaves() if e.order_id.hex() == order and leaf_state(e)],
+                     "row": [field(r, "exhibit.order.state") for r in site.cli.run("orders", order, "--json").rows]}
+            return found if all(last in states for states in found.values()) else None
+        found = until(over, 60, last)
+        # What only the collector does is no event of the host.
+        told = [[s for s in states if s not in ("waiting", "sent")] for states in found.values()]
+        assert told[0] == told[1] == told[2] and [s for s, _ in itertools.groupby(told[0])] == steps, found
+
+    def events(order):
+        return [e for e in site.cli.events("--action", "order") if field(e, "exhibit.order.id") == order]
+
+    order = grab("disk", "--device", device, "--rate", "1M")
+    assert site.cli_of(site.bob).run("approve", order, "--yes").code == 0
+    places(order, "done", ["made", "approved", "started", "progress", "done"])
+    made, approved = events(order)[:2]
+    assert field(made, "exhibit.order.actor") == spiffe("responder", "ann-grab")
+    assert field(made, "exhibit.order.certificate") == certificate_sha256(site.ann)
+    assert field(made, "exhibit.order.reason") == "a test"
+    assert field(made, "exhibit.order.signed") < field(made, "@timestamp")
+    assert field(approved, "exhibit.order.actor") == spiffe("responder", "bob-grab")
+    assert field(approved, "exhibit.order.certificate") == certificate_sha256(site.bob)
+    assert field(approved, "exhibit.order.signed") is None
+    places(grab("memory"), "refused", ["made", "refused"])
+    order = grab("disk", "--device", "/dev/nothing-here")
+    assert site.cli_of(site.bob).run("approve", order, "--yes").code == 0
+    places(order, "failed", ["made", "approved", "started", "failed"])
 
 
 def test_a_host_wants_more_than_the_collector(lab, need_bpf, loop):

@@ -368,6 +368,9 @@ static void order(void **state)
 			    .error = 13,
 			    .u.order = { .order_id = { (const uint8_t *)"id", 2 },
 					 .reason = { (const uint8_t *)"no", 2 },
+					 .actor = { (const uint8_t *)"who", 3 },
+					 .certificate_sha256 = { (const uint8_t *)"sum", 3 },
+					 .signed_ns = 8,
 					 .kind = 7,
 					 .state = 5,
 					 .bytes = 9 } };
@@ -382,6 +385,9 @@ static void order(void **state)
 	assert_int_equal(event_at(b, 0)->order->kind, EXHIBIT__V1__ORDER_KIND__ORDER_DISK);
 	assert_int_equal(event_at(b, 0)->order->state, EXHIBIT__V1__ORDER_STATE__ORDER_REFUSED);
 	assert_int_equal(event_at(b, 0)->order->bytes, 9);
+	assert_data(event_at(b, 0)->order->actor, "who");
+	assert_data(event_at(b, 0)->order->certificate_sha256, "sum");
+	assert_int_equal(event_at(b, 0)->order->signed_ns, 8);
 }
 
 static void agent_and_coverage(void **state)

@@ -169,6 +169,14 @@ static void as_order(struct world *w)
 	w->event.order = &w->order;
 }
 
+static void as_order_made(struct world *w)
+{
+	as_order(w);
+	w->order.actor = B("ann");
+	w->order.certificate_sha256 = B("\x02");
+	w->order.signed_ns = 1000000000;
+}
+
 static void as_tamper(struct world *w)
 {
 	as_order(w);
@@ -207,6 +215,9 @@ static const struct row {
 	{ "an order", as_order, .nobody = true,
 	  .want = "\"order\":{\"id\":\"01ff\",\"kind\":\"memory\",\"state\":\"refused\","
 		  "\"reason\":\"no\"}" },
+	{ "who signed an order", as_order_made,
+	  .want = "\"actor\":\"ann\",\"certificate\":\"02\","
+		  "\"signed\":\"1970-01-01T00:00:01.000000000Z\"" },
 	{ "a refused order failed", as_order, .want = "\"outcome\":\"failure\"" },
 	{ "tampering is an alert", as_tamper, .want = "\"kind\":\"alert\"" },
 	{ "time", as_exec, .want = "{\"@timestamp\":\"1970-01-01T00:00:03.000000000Z\"" },

@@ -8,6 +8,9 @@ static void test_copies(void **state)
 	uint8_t id[2] = { 1, 2 }, reason[2 * NOTICE_TEXT_MAX];
 	struct event_order o = { .order_id = { id, 2 },
 				 .reason = { reason, sizeof(reason) },
+				 .actor = { id, 1 },
+				 .certificate_sha256 = { id + 1, 1 },
+				 .signed_ns = 6,
 				 .kind = 3,
 				 .state = 4,
 				 .bytes = 5 };
@@ -29,6 +32,9 @@ static void test_copies(void **state)
 	assert_int_equal(n->order.reason.len, NOTICE_TEXT_MAX);
 	assert_int_equal(n->order.reason.at[NOTICE_TEXT_MAX - 1], 'x');
 	assert_int_equal(n->order.case_id.len, 0);
+	assert_int_equal(n->order.actor.at[0], 1);
+	assert_int_equal(n->order.certificate_sha256.at[0], 2);
+	assert_int_equal(n->order.signed_ns, 6);
 	notice_free(n);
 }
 
