@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "collector/s3_internal.h"
 #include "collector/s3_xml.h"
 #include "proto/base/clock.h"
 #include "proto/openssl_util.h"
@@ -15,20 +16,6 @@
 #define PIECE MiB(1)
 #define MD5_LEN 16
 #define CANARY_S 120
-#define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-struct s3 {
-	struct s3_http *http;
-	char *bucket;
-	uint64_t part_bytes;
-	struct s3_reply reply; /* of the last request */
-	char path[S3_KEY_MAX + 256];
-};
-
-/* The checksums of a request's body, as they are sent. */
-struct sums {
-	char sha256[65], md5_hex[33], md5_base64[32];
-};
 
 static const char *const modes[] = {
 	[S3_LOCK_GOVERNANCE] = "GOVERNANCE", [S3_LOCK_COMPLIANCE] = "COMPLIANCE"
@@ -59,7 +46,9 @@ int s3_new(const struct s3_config *c, struct s3 **ret, struct error *e)
 		return error_set(e, -ENOMEM, "cannot speak to S3: out of memory");
 	}
 	s->part_bytes = c->part_bytes != 0 ? c->part_bytes : S3_PART_BYTES;
-	r = s3_http_new(&c->http, &s->http, e);
+	s->run = c->run;
+	s->run_ctx = c->run_ctx;
+	r = c->run == NULL ? s3_http_new(&c->http, &s->http, e) : 0;
 	if (r < 0) {
 		s3_free(s);
 		return r;
@@ -79,13 +68,13 @@ void s3_free(struct s3 *s)
 
 /* ---- requests -------------------------------------------------------------------------------------------- */
 
-static void hex(const uint8_t *data, size_t len, char *out)
+void s3_hex(const uint8_t *data, size_t len, char *out)
 {
 	for (size_t i = 0; i < len; i++)
 		(void)snprintf(out + 2 * i, 3, "%02x", data[i]);
 }
 
-static int sum_body(const struct s3_body *b, struct sums *ret, struct error *e)
+int s3_sum_body(const struct s3_body *b, struct s3_sums *ret, struct error *e)
 {
 	AUTO(md_ctx_free_ptr) EVP_MD_CTX *sha = EVP_MD_CTX_new(), *md5 = EVP_MD_CTX_new();
 	AUTO(free_ptr) uint8_t *buffer = malloc(PIECE);
@@ -108,29 +97,29 @@ static int sum_body(const struct s3_body *b, struct sums *ret, struct error *e)
 	if (!good || EVP_DigestFinal_ex(sha, digest, NULL) != 1)
 		return error_set(e, -ENOMEM, "cannot hash what is to be sent to S3: %s",
 				 openssl_reason());
-	hex(digest, 32, ret->sha256);
+	s3_hex(digest, 32, ret->sha256);
 	if (EVP_DigestFinal_ex(md5, digest, NULL) != 1)
 		return error_set(e, -ENOMEM, "cannot hash what is to be sent to S3: %s",
 				 openssl_reason());
-	hex(digest, MD5_LEN, ret->md5_hex);
+	s3_hex(digest, MD5_LEN, ret->md5_hex);
 	(void)EVP_EncodeBlock((uint8_t *)ret->md5_base64, digest, MD5_LEN);
 	return 0;
 }
 
-static struct s3_call call_of(struct s3 *s, const char *method, const char *key)
+struct s3_call s3_call_of(struct s3 *s, const char *method, const char *key)
 {
-	(void)snprintf(s->path, sizeof(s->path), "/%s/%s", s->bucket, key);
+	(void)snprintf(s->path, sizeof(s->path), key != NULL ? "/%s/%s" : "/%s", s->bucket, key);
 	return (struct s3_call){ .method = method,
 				 .path = s->path,
-				 .payload_sha256 = EMPTY_SHA256 };
+				 .payload_sha256 = S3_EMPTY_SHA256 };
 }
 
-static void add_param(struct s3_call *c, const char *name, const char *value)
+void s3_add_param(struct s3_call *c, const char *name, const char *value)
 {
 	c->params[c->n_params++] = (struct s3_pair){ name, value };
 }
 
-static void add_header(struct s3_call *c, const char *name, const char *value)
+void s3_add_header(struct s3_call *c, const char *name, const char *value)
 {
 	c->headers[c->n_headers++] = (struct s3_pair){ name, value };
 }
@@ -160,26 +149,33 @@ static int judge(struct s3 *s, const struct s3_call *c, struct error *e)
 	return code;
 }
 
-static int run(struct s3 *s, struct s3_call *c, const struct s3_body *body, struct error *e)
+int s3_run_into(struct s3 *s, struct s3_call *c, const struct s3_body *body, int sink,
+		uint64_t sink_max, struct error *e)
 {
-	int r = s3_http_run(s->http, c, body, &s->reply, e);
+	int r = s->run != NULL ? s->run(s->run_ctx, c, body, sink, sink_max, &s->reply, e) :
+				 s3_http_run(s->http, c, body, sink, sink_max, &s->reply, e);
 
 	if (r == -ETIMEDOUT || r == -EHOSTUNREACH || r == -EIO)
 		return error_wrap(e, -EAGAIN, "S3 cannot be reached");
 	return r < 0 ? r : judge(s, c, e);
 }
 
-/* PUT with checksums that the server compares; what it says to have is compared here as well. */
-static int put_body(struct s3 *s, struct s3_call *c, const struct s3_body *body, struct sums *sums,
-		    struct error *e)
+int s3_run(struct s3 *s, struct s3_call *c, const struct s3_body *body, struct error *e)
 {
-	int r = sum_body(body, sums, e);
+	return s3_run_into(s, c, body, S3_NO_SINK, 0, e);
+}
+
+/* PUT with checksums that the server compares; what it says to have is compared here as well. */
+static int put_body(struct s3 *s, struct s3_call *c, const struct s3_body *body,
+		    struct s3_sums *sums, struct error *e)
+{
+	int r = s3_sum_body(body, sums, e);
 
 	if (r < 0)
 		return r;
 	c->payload_sha256 = sums->sha256;
-	add_header(c, "content-md5", sums->md5_base64);
-	r = run(s, c, body, e);
+	s3_add_header(c, "content-md5", sums->md5_base64);
+	r = s3_run(s, c, body, e);
 	if (r < 0)
 		return r;
 	if (strcmp(s->reply.etag, sums->md5_hex) != 0)
@@ -212,13 +208,13 @@ static bool lasts(const char *text, int64_t until_s)
 static int read_lock(struct s3 *s, const char *key, const char *version, const struct s3_lock *lock,
 		     struct error *e)
 {
-	struct s3_call c = call_of(s, "GET", key);
+	struct s3_call c = s3_call_of(s, "GET", key);
 	char mode[32] = "", until[64] = "";
 	int r;
 
-	add_param(&c, "retention", "");
-	add_param(&c, "versionId", version);
-	r = run(s, &c, NULL, e);
+	s3_add_param(&c, "retention", "");
+	s3_add_param(&c, "versionId", version);
+	r = s3_run(s, &c, NULL, e);
 	if (r < 0)
 		return r == -EAGAIN || r == -EACCES ?
 			       r :
@@ -234,33 +230,44 @@ static int read_lock(struct s3 *s, const char *key, const char *version, const s
 			 mode, until);
 }
 
+int s3_put_small(struct s3 *s, struct s3_call *c, const char *xml, struct error *e)
+{
+	struct s3_body body = { .data = xml, .len = strlen(xml) };
+	struct s3_sums sums;
+	int r = s3_sum_body(&body, &sums, e);
+
+	if (r < 0)
+		return r;
+	c->payload_sha256 = sums.sha256;
+	s3_add_header(c, "content-md5", sums.md5_base64);
+	return s3_run(s, c, &body, e);
+}
+
 /* Also after a PUT with lock headers: radosgw 16.2 ignores those of a multipart upload without a word. */
 static int set_lock(struct s3 *s, const char *key, const char *version, const struct s3_lock *lock,
 		    struct error *e)
 {
-	struct s3_call c = call_of(s, "PUT", key);
+	struct s3_call c = s3_call_of(s, "PUT", key);
 	char until[32], xml[512];
-	struct sums sums;
-	int n, r;
+	int r;
 
 	format_until(lock->until_s, until);
-	n = snprintf(xml, sizeof(xml),
-		     "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>%s</Mode>"
-		     "<RetainUntilDate>%s</RetainUntilDate></Retention>",
-		     modes[lock->mode], until);
-	struct s3_body body = { .data = xml, .len = (uint64_t)n };
-
-	r = sum_body(&body, &sums, e);
-	if (r < 0)
-		return r;
-	c.payload_sha256 = sums.sha256;
-	add_header(&c, "content-md5", sums.md5_base64);
-	add_param(&c, "retention", "");
-	add_param(&c, "versionId", version);
-	r = run(s, &c, &body, e);
+	(void)snprintf(xml, sizeof(xml),
+		       "<Retention xmlns=\"" S3_XMLNS "\"><Mode>%s</Mode>"
+		       "<RetainUntilDate>%s</RetainUntilDate></Retention>",
+		       modes[lock->mode], until);
+	s3_add_param(&c, "retention", "");
+	s3_add_param(&c, "versionId", version);
+	r = s3_put_small(s, &c, xml, e);
 	if (r == -EBADMSG || r == -ENOENT)
 		r = error_wrap(e, -ENOTSUP, "the lock cannot be set");
 	return r < 0 ? r : read_lock(s, key, version, lock, e);
+}
+
+int s3_extend(struct s3 *s, const char *key, const char *version, const struct s3_lock *lock,
+	      struct error *e)
+{
+	return set_lock(s, key, version, lock, e);
 }
 
 static int take_version(struct s3 *s, const char *key, char ret[static S3_WORD_MAX],
@@ -283,14 +290,14 @@ static int put_whole(struct s3 *s, const char *key, const struct s3_body *body,
 		     const struct s3_lock *lock, char ret_version[static S3_WORD_MAX],
 		     struct error *e)
 {
-	struct s3_call c = call_of(s, "PUT", key);
-	struct sums sums;
+	struct s3_call c = s3_call_of(s, "PUT", key);
+	struct s3_sums sums;
 	char until[32];
 	int r;
 
 	format_until(lock->until_s, until);
-	add_header(&c, "x-amz-object-lock-mode", modes[lock->mode]);
-	add_header(&c, "x-amz-object-lock-retain-until-date", until);
+	s3_add_header(&c, "x-amz-object-lock-mode", modes[lock->mode]);
+	s3_add_header(&c, "x-amz-object-lock-retain-until-date", until);
 	r = put_body(s, &c, body, &sums, e);
 	return r == 0 ? take_version(s, key, ret_version, e) : r;
 }
@@ -298,11 +305,11 @@ static int put_whole(struct s3 *s, const char *key, const struct s3_body *body,
 static int begin_parts(struct s3 *s, const char *key, char ret_id[static S3_WORD_MAX],
 		       struct error *e)
 {
-	struct s3_call c = call_of(s, "POST", key);
+	struct s3_call c = s3_call_of(s, "POST", key);
 	int r;
 
-	add_param(&c, "uploads", "");
-	r = run(s, &c, NULL, e);
+	s3_add_param(&c, "uploads", "");
+	r = s3_run(s, &c, NULL, e);
 	if (r == 0 && !s3_xml_text(s->reply.body, s->reply.len, "UploadId", ret_id, S3_WORD_MAX))
 		r = error_set(e, -EBADMSG, "S3 begins an upload of %s without an id", c.path);
 	return r;
@@ -310,23 +317,23 @@ static int begin_parts(struct s3 *s, const char *key, char ret_id[static S3_WORD
 
 static void abort_parts(struct s3 *s, const char *key, const char *id)
 {
-	struct s3_call c = call_of(s, "DELETE", key);
+	struct s3_call c = s3_call_of(s, "DELETE", key);
 
-	add_param(&c, "uploadId", id);
-	(void)!run(s, &c, NULL, NULL); /* what is left the bucket's lifecycle removes */
+	s3_add_param(&c, "uploadId", id);
+	(void)!s3_run(s, &c, NULL, NULL); /* what is left the bucket's lifecycle removes */
 }
 
 static int put_part(struct s3 *s, const char *key, const char *id, unsigned int number,
 		    const struct s3_body *body, FILE *list, struct error *e)
 {
-	struct s3_call c = call_of(s, "PUT", key);
-	struct sums sums;
+	struct s3_call c = s3_call_of(s, "PUT", key);
+	struct s3_sums sums;
 	char text[16];
 	int r;
 
 	(void)snprintf(text, sizeof(text), "%u", number);
-	add_param(&c, "partNumber", text);
-	add_param(&c, "uploadId", id);
+	s3_add_param(&c, "partNumber", text);
+	s3_add_param(&c, "uploadId", id);
 	r = put_body(s, &c, body, &sums, e);
 	if (r == 0)
 		(void)fprintf(list,
@@ -338,17 +345,17 @@ static int put_part(struct s3 *s, const char *key, const char *id, unsigned int 
 static int end_parts(struct s3 *s, const char *key, const char *id, const char *xml, size_t len,
 		     struct error *e)
 {
-	struct s3_call c = call_of(s, "POST", key);
+	struct s3_call c = s3_call_of(s, "POST", key);
 	struct s3_body body = { .data = xml, .len = len };
-	struct sums sums;
+	struct s3_sums sums;
 	char code[64];
-	int r = sum_body(&body, &sums, e);
+	int r = s3_sum_body(&body, &sums, e);
 
 	if (r < 0)
 		return r;
 	c.payload_sha256 = sums.sha256;
-	add_param(&c, "uploadId", id);
-	r = run(s, &c, &body, e);
+	s3_add_param(&c, "uploadId", id);
+	r = s3_run(s, &c, &body, e);
 	/* 200 may still carry an error: the answer begins before the work is done. */
 	if (r == 0 && s3_xml_text(s->reply.body, s->reply.len, "Code", code, sizeof(code)))
 		r = error_set(e, -EAGAIN, "S3 cannot put the parts of %s together: %s", c.path,
@@ -405,11 +412,11 @@ static int put_parts(struct s3 *s, const char *key, int fd, uint64_t size,
 int s3_verify(struct s3 *s, const char *key, const char *version, uint64_t size,
 	      const struct s3_lock *lock, struct error *e)
 {
-	struct s3_call c = call_of(s, "HEAD", key);
+	struct s3_call c = s3_call_of(s, "HEAD", key);
 	int r;
 
-	add_param(&c, "versionId", version);
-	r = run(s, &c, NULL, e);
+	s3_add_param(&c, "versionId", version);
+	r = s3_run(s, &c, NULL, e);
 	if (r < 0)
 		return r;
 	if (s->reply.content_length != size)
@@ -423,11 +430,11 @@ int s3_put(struct s3 *s, const char *key, int fd, uint64_t size, const char *sha
 	   const struct s3_lock *lock, char ret_version[static S3_WORD_MAX], struct error *e)
 {
 	struct s3_body body = { .fd = fd, .len = size };
-	struct sums sums;
+	struct s3_sums sums;
 	int r;
 
 	/* What is sent is what was sealed, or nothing is. */
-	r = sum_body(&body, &sums, e);
+	r = s3_sum_body(&body, &sums, e);
 	if (r == 0 && strcmp(sums.sha256, sha256) != 0)
 		r = error_set(e, -EBADMSG, "the bytes of '%s' are damaged on disk: run check", key);
 	if (r < 0)
@@ -455,10 +462,10 @@ int s3_prove_lock(struct s3 *s, const char *key, enum s3_lock_mode mode, struct 
 		r = set_lock(s, key, version, &lock, e);
 	if (r < 0)
 		return error_wrap(e, r, "Object Lock is not proven");
-	struct s3_call c = call_of(s, "DELETE", key);
+	struct s3_call c = s3_call_of(s, "DELETE", key);
 
-	add_param(&c, "versionId", version);
-	r = run(s, &c, NULL, &why);
+	s3_add_param(&c, "versionId", version);
+	r = s3_run(s, &c, NULL, &why);
 	if (r == -EACCES)
 		return 0;
 	if (r == 0)

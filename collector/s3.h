@@ -25,6 +25,10 @@ struct s3_config {
 	struct s3_http_config http;
 	const char *bucket; /* copied */
 	uint64_t part_bytes; /* 0: S3_PART_BYTES */
+	/* Instead of libcurl, for tests: as s3_http_run. NULL: libcurl. */
+	int (*run)(void *ctx, struct s3_call *call, const struct s3_body *body, int sink,
+		   uint64_t sink_max, struct s3_reply *reply, struct error *e);
+	void *run_ctx;
 };
 
 MUST_CHECK int s3_new(const struct s3_config *c, struct s3 **ret, struct error *e);
@@ -42,6 +46,26 @@ MUST_CHECK int s3_put(struct s3 *s, const char *key, int fd, uint64_t size, cons
 /* Is this version there, with this length and locked at least so? 0; -ENOENT; -ENOTSUP: not locked so. */
 MUST_CHECK int s3_verify(struct s3 *s, const char *key, const char *version, uint64_t size,
 			 const struct s3_lock *lock, struct error *e);
+/* Lock what is locked already for longer; read back. */
+MUST_CHECK int s3_extend(struct s3 *s, const char *key, const char *version,
+			 const struct s3_lock *lock, struct error *e);
+/* Legal hold on this version on or off; read back. -ENOTSUP: the server does not keep it. */
+MUST_CHECK int s3_hold(struct s3 *s, const char *key, const char *version, bool hold,
+		       struct error *e);
+/* This version (NULL: the newest) into fd, which is empty: its bytes have this SHA-256 (hex; NULL: not compared), and
+ * are at most max. ret_sha256: hex, of what came; may be NULL. -EBADMSG: other bytes. */
+MUST_CHECK int s3_get(struct s3 *s, const char *key, const char *version, int fd, uint64_t max,
+		      const char *sha256, char *ret_sha256, struct error *e);
+
+struct s3_version {
+	char key[S3_KEY_MAX + 1], version[S3_WORD_MAX];
+	uint64_t size;
+};
+/* Every version of every object whose key begins with prefix, by key, of one key the newest first. Markers of deletion
+ * are passed over: what they hide is still there. Stops at fn's error. */
+MUST_CHECK int s3_list(struct s3 *s, const char *prefix,
+		       int (*fn)(void *ctx, const struct s3_version *v, struct error *e), void *ctx,
+		       struct error *e);
 /* Put a canary, lock it for two minutes, try to delete the locked version: the server must refuse. -ENOTSUP with a
  * sentence when it ignores the lock. */
 MUST_CHECK int s3_prove_lock(struct s3 *s, const char *key, enum s3_lock_mode mode,

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "proto/base/clock.h"
+#include "proto/base/files.h"
 
 struct s3_http {
 	CURL *curl;
@@ -20,7 +21,10 @@ struct transfer {
 	const struct s3_body *body;
 	uint64_t sent;
 	struct s3_reply *reply;
-	bool too_long;
+	CURL *curl;
+	int sink; /* S3_NO_SINK: none */
+	uint64_t sink_left, limit;
+	bool too_long, unwritable;
 };
 
 /* ---- what curl calls ------------------------------------------------------------------------------------- */
@@ -55,11 +59,31 @@ static int on_seek(void *ctx, curl_off_t offset, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
+static size_t sink_write(struct transfer *t, const char *data, size_t len)
+{
+	struct error e = { 0 };
+
+	if (len > t->sink_left) {
+		t->too_long = true;
+		return 0;
+	}
+	t->sink_left -= len;
+	t->unwritable = files_write_all(t->sink, data, len, &e) < 0;
+	return t->unwritable ? 0 : len;
+}
+
 static size_t on_write(char *data, size_t size, size_t n, void *ctx)
 {
 	struct transfer *t = ctx;
 	size_t len = size * n;
+	long status = 0;
 
+	/* What a server says of an error is kept, not taken for the object. */
+	if (t->sink != S3_NO_SINK) {
+		(void)curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+		if (status == 200)
+			return sink_write(t, data, len);
+	}
 	if (len > S3_REPLY_MAX - t->reply->len) {
 		t->too_long = true;
 		return 0;
@@ -197,7 +221,12 @@ static int perform(struct s3_http *h, const struct s3_call *call, struct transfe
 	if (t->too_long)
 		return error_set(e, -EBADMSG, "'%s' answers %s %s with more than %llu bytes",
 				 h->endpoint, call->method, call->path,
-				 (unsigned long long)S3_REPLY_MAX);
+				 (unsigned long long)t->limit);
+	if (t->unwritable)
+		return error_set(e, -ENOSPC,
+				 "cannot keep what S3 sends of %s: the disk is full or "
+				 "cannot be written",
+				 call->path);
 	if (code != CURLE_OK)
 		return error_set(e, code_of(code), "%s %s%s: %s", call->method, h->endpoint,
 				 call->path, curl_easy_strerror(code));
@@ -208,11 +237,16 @@ static int perform(struct s3_http *h, const struct s3_call *call, struct transfe
 	return 0;
 }
 
-int s3_http_run(struct s3_http *h, struct s3_call *call, const struct s3_body *body,
-		struct s3_reply *reply, struct error *e)
+int s3_http_run(struct s3_http *h, struct s3_call *call, const struct s3_body *body, int sink,
+		uint64_t sink_max, struct s3_reply *reply, struct error *e)
 {
 	static const struct s3_body nothing = { .data = "" };
-	struct transfer t = { .body = body != NULL ? body : &nothing, .reply = reply };
+	struct transfer t = { .body = body != NULL ? body : &nothing,
+			      .reply = reply,
+			      .curl = h->curl,
+			      .sink = sink,
+			      .sink_left = sink_max,
+			      .limit = sink == S3_NO_SINK ? S3_REPLY_MAX : sink_max };
 	AUTO(free_ptr) struct s3_signed *s = calloc(1, sizeof(*s));
 	AUTO(free_ptr) char *url = NULL;
 	struct curl_slist *headers = NULL;

@@ -6,6 +6,7 @@
 #include "collector/s3_sign.h"
 
 #define S3_REPLY_MAX KiB(64) /* of a reply's body that is kept; more is an error */
+#define S3_NO_SINK (-1)
 
 /* Strings are copied. */
 struct s3_http_config {
@@ -36,9 +37,10 @@ struct s3_reply {
 
 MUST_CHECK int s3_http_new(const struct s3_http_config *c, struct s3_http **ret, struct error *e);
 void s3_http_free(struct s3_http *h); /* NULL allowed */
-/* Any status is a success here: ask reply->status. call->host is set by us. -EIO, -ETIMEDOUT, -EHOSTUNREACH,
- * -EBADMSG (TLS, a reply that is too long) with a sentence. */
+/* Any status is a success here: ask reply->status. call->host is set by us. sink: where the body of a reply with
+ * status 200 is written, at most sink_max bytes; S3_NO_SINK: it is kept. -EIO, -ETIMEDOUT, -EHOSTUNREACH, -EBADMSG
+ * (TLS, a reply that is too long), -ENOSPC (the sink) with a sentence. */
 MUST_CHECK int s3_http_run(struct s3_http *h, struct s3_call *call, const struct s3_body *body,
-			   struct s3_reply *reply, struct error *e);
+			   int sink, uint64_t sink_max, struct s3_reply *reply, struct error *e);
 
 #endif

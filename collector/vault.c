@@ -176,6 +176,7 @@ static int load_one(void *ctx, const char *name)
 	if (r != 0 || entry == NULL)
 		return r;
 	entry->archived = has_archive(folder);
+	entry->bucket_held = entry->archived && vault_hold_in_bucket(folder);
 	if (strcmp(l->sub, "incoming") == 0 &&
 	    entry->record.info->state != EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING)
 		entry->sealing = true; /* vault_tick goes on with it */

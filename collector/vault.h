@@ -159,7 +159,20 @@ MUST_CHECK int vault_archived(struct vault *v, const struct batch_name *tenant,
 /* The oldest sealed exhibit without archive.json. ret_info: unpacked, the caller's. false: none. */
 MUST_CHECK bool vault_unarchived(struct vault *v, struct batch_name *ret_tenant,
 				 Exhibit__V1__ExhibitInfo **ret_info);
-/* From now on retention removes nothing that is not archived. */
+/* How many sealed exhibits are not archived, and how many archived ones wait for S3 to take their legal hold. Any
+ * thread. */
+void vault_waiting(struct vault *v, uint64_t *ret_exhibits, uint64_t *ret_holds);
+/* Legal holds to S3: each archived exhibit whose objects do not have the hold that it has. Whatever the server refuses is
+ * noted with its exhibit and tried again by the next call; the first error is returned. stop: ends it when closed. The
+ * archive's thread. */
+struct bucket;
+struct queue;
+MUST_CHECK int vault_hold_waiting(struct vault *v, struct bucket *b, struct queue *stop,
+				  struct error *e);
+/* Wait, at most ms, until S3 has the hold of this exhibit or refused it. Any thread. */
+void vault_hold_settle(struct vault *v, const struct batch_name *tenant,
+		       const uint8_t id[static VAULT_ID_LEN], unsigned int ms);
+/* From now on retention removes nothing that is not archived, and holds go to S3 too. */
 void vault_keep_unarchived(struct vault *v);
 
 struct vault_totals {

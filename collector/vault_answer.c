@@ -36,6 +36,14 @@ static int pack(const Exhibit__V1__ExhibitInfo *info, struct vault_packed *ret)
 	return 0;
 }
 
+/* Whether S3 lacks the hold, or still has it. Under the lock. */
+static void say_pending(const struct vault *v, struct vault_entry *entry)
+{
+	Exhibit__V1__ExhibitInfo *info = entry->record.info;
+
+	info->hold_pending = atomic_load(&v->archives) && info->hold != entry->bucket_held;
+}
+
 void vault_packed_free(struct vault_packed *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -54,8 +62,10 @@ int vault_find(struct vault *v, const struct vault_question *q, struct vault_pac
 	all = calloc(v->n + 1, sizeof(*all));
 	r = all != NULL ? 0 : -ENOMEM;
 	for (size_t i = 0; r == 0 && i < v->n; i++)
-		if (matches(q, v->at[i]))
+		if (matches(q, v->at[i])) {
+			say_pending(v, v->at[i]);
 			r = pack(v->at[i]->record.info, &all[n++]);
+		}
 	(void)pthread_mutex_unlock(&v->lock);
 	if (r < 0) {
 		vault_packed_free(all, n);
@@ -84,8 +94,10 @@ int vault_get(struct vault *v, const struct batch_name *tenant,
 
 	(void)pthread_mutex_lock(&v->lock);
 	entry = vault_lookup(v, tenant, id);
-	if (entry != NULL)
+	if (entry != NULL) {
+		say_pending(v, entry);
 		copy = vault_info_copy(entry->record.info);
+	}
 	if (copy != NULL && entry->sealing)
 		copy->state = EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING;
 	(void)pthread_mutex_unlock(&v->lock);

@@ -21,20 +21,16 @@
 #define LOOK_MS 1000
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS 300000
-#define CONNECT_MS 10000
-#define STALL_MS 60000
-#define DAY_S 86400
-#define KEY_FILE_MAX KiB(4)
 
 struct vault_archive {
 	struct vault *vault;
-	struct s3 *s3;
-	char *bucket, *prefix;
-	enum s3_lock_mode mode;
-	uint64_t retain_days;
-	bool proven;
+	struct bucket *bucket;
+	void (*on_archived)(void *ctx);
+	void *ctx;
 	struct queue *stop; /* closed: end */
 	pthread_t thread;
+	pthread_mutex_t lock; /* of what follows */
+	char why[ERROR_TEXT_MAX]; /* of the last failure; empty: none */
 };
 
 /* ---- one exhibit ----------------------------------------------------------------------------------------- */
@@ -71,7 +67,7 @@ static int send_fd(const struct sending *s, const char *key, int fd, const char 
 
 	if (fstat(fd, &st) < 0)
 		return error_set(e, -errno, "cannot read what is to be archived: %m");
-	r = s3_put(s->a->s3, key, fd, (uint64_t)st.st_size, sha256, &s->lock, version, e);
+	r = s3_put(s->a->bucket->s3, key, fd, (uint64_t)st.st_size, sha256, &s->lock, version, e);
 	if (r == 0)
 		say_object(s, key, version, (uint64_t)st.st_size, sha256);
 	return r;
@@ -83,8 +79,8 @@ static int send_item(const struct sending *s, const Exhibit__V1__ItemInfo *item,
 
 	vault_hex(item->sha256.data, SEAL_HASH_LEN, hash);
 	vault_object_path(s->a->vault, s->tenant, item->sha256.data, path);
-	(void)snprintf(key, sizeof(key), "%s%.*s/sha256/%.2s/%s", s->a->prefix, s->tenant->len,
-		       (const char *)s->tenant->b, hash, hash);
+	(void)snprintf(key, sizeof(key), "%s%.*s/sha256/%.2s/%s", s->a->bucket->prefix,
+		       s->tenant->len, (const char *)s->tenant->b, hash, hash);
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
@@ -121,9 +117,9 @@ static int send_file(const struct sending *s, const char *leaf, struct error *e)
 	AUTO(close_fd) int fd = -1;
 
 	vault_tenant_path(s->a->vault, s->tenant, path, "exhibits", s->info->exhibit_id.data, leaf);
-	(void)snprintf(key, sizeof(key), "%s%.*s/exhibits/%s/%s", s->a->prefix, s->tenant->len,
-		       (const char *)s->tenant->b, vault_id_text(s->info->exhibit_id.data, id),
-		       leaf);
+	(void)snprintf(key, sizeof(key), "%s%.*s/exhibits/%s/%s", s->a->bucket->prefix,
+		       s->tenant->len, (const char *)s->tenant->b,
+		       vault_id_text(s->info->exhibit_id.data, id), leaf);
 	int r = hash_path(path, hash, &fd, e);
 
 	return r == 0 ? send_fd(s, key, fd, hash, e) : r;
@@ -150,19 +146,17 @@ static int archive_one(struct vault_archive *a, const struct batch_name *tenant,
 	AUTO(free_ptr) char *text = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
-	int64_t until = (info->sealed_ns / (int64_t)NSEC_PER_SEC) + (int64_t)a->retain_days * DAY_S;
-	int64_t soon = clock_wall_ns() / (int64_t)NSEC_PER_SEC + DAY_S;
 	int r;
 
 	if (out == NULL)
 		return error_set(e, -ENOMEM, "cannot archive an exhibit: out of memory");
 	struct json j = json_init(out);
-	/* A lock in the past is none: one that waited for so long is kept a day. */
-	struct sending s = { a, tenant, info, { a->mode, until > soon ? until : soon }, &j };
+	struct sending s = { a, tenant, info,
+			     bucket_lock(a->bucket, info->sealed_ns / (int64_t)NSEC_PER_SEC), &j };
 
 	json_open(&j, NULL, 0, '{');
 	json_u64(&j, "version", 1);
-	json_text(&j, "bucket", a->bucket);
+	json_text(&j, "bucket", a->bucket->name);
 	json_open(&j, "objects", 7, '[');
 	r = send_all(&s, e);
 	json_close(&j, ']');
@@ -175,22 +169,6 @@ static int archive_one(struct vault_archive *a, const struct batch_name *tenant,
 
 /* ---- the thread ------------------------------------------------------------------------------------------ */
 
-static int prove(struct vault_archive *a, struct error *e)
-{
-	char key[S3_KEY_MAX];
-	int r;
-
-	if (a->proven)
-		return 0;
-	(void)snprintf(key, sizeof(key), "%sexhibit-lock-canary", a->prefix);
-	r = s3_prove_lock(a->s3, key, a->mode, e);
-	a->proven = r == 0;
-	if (r == 0)
-		log_info("the bucket enforces Object Lock", KV_STR("bucket", a->bucket),
-			 KV_STR("mode", s3_lock_name(a->mode)));
-	return r;
-}
-
 /* All that wait, oldest first; the first failure ends it. */
 static int archive_waiting(struct vault_archive *a, struct error *e)
 {
@@ -200,16 +178,34 @@ static int archive_waiting(struct vault_archive *a, struct error *e)
 	int r = 0;
 
 	while (r == 0 && !queue_closed(a->stop) && vault_unarchived(a->vault, &tenant, &info)) {
-		r = prove(a, e);
+		r = bucket_prove(a->bucket, e);
 		if (r == 0)
 			r = archive_one(a, &tenant, info, e);
 		if (r == 0)
 			log_info("exhibit archived",
 				 KV_STR("exhibit", vault_id_text(info->exhibit_id.data, id)),
-				 KV_STR("bucket", a->bucket));
+				 KV_STR("bucket", a->bucket->name));
+		if (r == 0 && a->on_archived != NULL)
+			a->on_archived(a->ctx);
 		exhibit__v1__exhibit_info__free_unpacked(info, NULL);
 	}
 	return r;
+}
+
+static void note_failure(struct vault_archive *a, int r, const struct error *why)
+{
+	(void)pthread_mutex_lock(&a->lock);
+	(void)snprintf(a->why, sizeof(a->why), "%s", r < 0 ? why->text : "");
+	(void)pthread_mutex_unlock(&a->lock);
+}
+
+void vault_archive_status(struct vault_archive *a, struct vault_archive_status *ret)
+{
+	*ret = (struct vault_archive_status){ 0 };
+	vault_waiting(a->vault, &ret->waiting, &ret->holds_waiting);
+	(void)pthread_mutex_lock(&a->lock);
+	memcpy(ret->why, a->why, sizeof(ret->why));
+	(void)pthread_mutex_unlock(&a->lock);
 }
 
 static void *work(void *arg)
@@ -224,6 +220,10 @@ static void *work(void *arg)
 		if (r < 0)
 			log_failure(r == -EAGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
 				    "exhibits wait to be archived", &e);
+		else if ((r = vault_hold_waiting(a->vault, a->bucket, a->stop, &e)) < 0)
+			log_failure(r == -EAGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
+				    "legal holds wait to be set in S3", &e);
+		note_failure(a, r, &e);
 		backoff = r == 0                       ? BACKOFF_FIRST_MS :
 			  2 * backoff < BACKOFF_MAX_MS ? 2 * backoff :
 							 BACKOFF_MAX_MS;
@@ -234,67 +234,20 @@ static void *work(void *arg)
 
 /* ---- starting -------------------------------------------------------------------------------------------- */
 
-/* Two lines: access key, secret key. */
-static int read_key(const char *path, struct s3_credentials *ret, struct error *e)
-{
-	AUTO(free_ptr) uint8_t *data = NULL;
-	size_t len;
-	int n = 0;
-	int r = files_read(path, KEY_FILE_MAX, &data, &len, e);
-
-	if (r < 0)
-		return r;
-	if (sscanf((const char *)data, "%255s %255s %n", ret->access_key, ret->secret_key, &n) !=
-		    2 ||
-	    (size_t)n != len)
-		r = error_set(e, -EINVAL,
-			      "'%s' does not hold two lines, the access key and the secret key",
-			      path);
-	explicit_bzero(data, len);
-	return r;
-}
-
-static int open_s3(struct vault_archive *a, const struct vault_archive_config *c, struct error *e)
-{
-	struct s3_config s3 = { .bucket = c->bucket, .part_bytes = c->part_bytes };
-	int r;
-
-	if (!s3_lock_parse(c->lock_mode, &a->mode)) {
-		(void)error_set(e, -EINVAL, "'%s' is not a mode of Object Lock", c->lock_mode);
-		error_hint(e, "give vault.s3.lock-mode compliance or governance");
-		return -EINVAL;
-	}
-	if (c->bucket == NULL || c->bucket[0] == '\0')
-		return error_set(e, -EINVAL, "vault.s3.bucket is missing");
-	r = read_key(c->access_key_file, &s3.http.credentials, e);
-	if (r < 0)
-		return r;
-	(void)snprintf(s3.http.credentials.region, sizeof(s3.http.credentials.region), "%s",
-		       c->region);
-	s3.http.endpoint = c->endpoint;
-	s3.http.ca_file = c->ca_file;
-	s3.http.connect_ms = CONNECT_MS;
-	s3.http.stall_ms = c->stall_ms != 0 ? c->stall_ms : STALL_MS;
-	r = s3_new(&s3, &a->s3, e);
-	explicit_bzero(&s3.http.credentials, sizeof(s3.http.credentials));
-	return r;
-}
-
 static void archive_free(struct vault_archive *a)
 {
-	s3_free(a->s3);
+	bucket_close(a->bucket);
 	queue_free(a->stop);
-	free(a->bucket);
-	free(a->prefix);
+	(void)pthread_mutex_destroy(&a->lock);
 	free(a);
 }
 
 static int start(struct vault_archive *a, const struct vault_archive_config *c, struct error *e)
 {
-	int r = open_s3(a, c, e);
+	int r = bucket_open(&c->bucket, &a->bucket, e);
 
 	if (r == 0)
-		r = prove(a, e);
+		r = bucket_prove(a->bucket, e);
 	if (r == -EAGAIN) {
 		log_failure(LOG_LEVEL_WARN, "exhibits wait to be archived", e);
 		r = 0;
@@ -311,20 +264,17 @@ int vault_archive_start(const struct vault_archive_config *c, struct vault_archi
 			struct error *e)
 {
 	struct vault_archive *a = calloc(1, sizeof(*a));
-	const char *prefix = c->prefix != NULL ? c->prefix : "";
-	bool slash = prefix[0] != '\0' && prefix[strlen(prefix) - 1] != '/';
 	struct error why = { 0 };
 	int r;
 
 	if (a == NULL)
 		return error_set(e, -ENOMEM, "cannot archive exhibits: out of memory");
 	a->vault = c->vault;
-	a->retain_days = c->retain_days;
+	a->on_archived = c->on_archived;
+	a->ctx = c->ctx;
+	(void)pthread_mutex_init(&a->lock, NULL);
 	a->stop = queue_new(1);
-	a->bucket = strdup(c->bucket != NULL ? c->bucket : "");
-	if (asprintf(&a->prefix, "%s%s", prefix, slash ? "/" : "") < 0)
-		a->prefix = NULL;
-	if (a->stop == NULL || a->bucket == NULL || a->prefix == NULL)
+	if (a->stop == NULL)
 		r = error_set(&why, -ENOMEM, "out of memory");
 	else
 		r = start(a, c, &why);

@@ -20,6 +20,7 @@
 #define VAULT_FILE_CHUNKS "chunks.jsonl"
 #define VAULT_FILE_HOLD "hold.json"
 #define VAULT_FILE_ARCHIVE "archive.json"
+#define VAULT_FILE_HELD "held.json"
 #define VAULT_RECORD_MAX MiB(1)
 #define VAULT_OPEN_ITEMS_MAX 32
 #define VAULT_LINE_MAX 768 /* of chunks.jsonl */
@@ -31,6 +32,8 @@ struct vault_entry {
 	struct vault_record record; /* info is never NULL; changed under the lock */
 	bool busy; /* an upload, sealing or removal has it: nobody else touches its files */
 	bool archived; /* archive.json is there */
+	bool bucket_held; /* its objects in S3 are under legal hold (held.json) */
+	uint64_t hold_tries; /* at telling S3 of a hold, failed or not */
 	bool sealing; /* the record says sealed, the folder still lies in incoming/ */
 	int64_t touched_ns; /* when something of it arrived last */
 	struct vault_upload *kept; /* state of an upload between two calls; of whoever made it busy */
@@ -138,6 +141,10 @@ MUST_CHECK int vault_upload_load(struct vault_upload *u, struct error *e);
 MUST_CHECK int vault_seal_finish(struct vault *v, struct vault_entry *entry, struct error *e);
 /* Without manifest, by us. Frees u. */
 MUST_CHECK int vault_seal_incomplete(struct vault_upload *u, const char *reason, struct error *e);
+
+/* ---- vault_hold.c ---- */
+/* What held.json of a folder says; false: no, or there is none. */
+bool vault_hold_in_bucket(const char *folder);
 
 /* ---- vault_remove.c ---- */
 MUST_CHECK int vault_remove_due(struct vault *v, struct error *e);

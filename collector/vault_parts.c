@@ -63,20 +63,25 @@ static int open_vault(const struct collector_config *c, struct ledger *ledger, s
 				  ret, e);
 }
 
+struct bucket_config vault_parts_bucket(const struct collector_config *c)
+{
+	return (struct bucket_config){ .endpoint = c->s3_endpoint,
+				       .name = c->s3_bucket,
+				       .region = c->s3_region,
+				       .prefix = c->s3_prefix,
+				       .access_key_file = c->s3_access_key_file,
+				       .ca_file = c->s3_ca_file,
+				       .lock_mode = c->s3_lock_mode,
+				       .retain_days = c->s3_retain_days };
+}
+
 static int start_archive(const struct collector_config *c, struct vault_parts *p, struct error *e)
 {
 	if (c->s3_endpoint[0] == '\0')
 		return 0;
 	return vault_archive_start(
 		&(struct vault_archive_config){ .vault = p->vault,
-						.endpoint = c->s3_endpoint,
-						.bucket = c->s3_bucket,
-						.region = c->s3_region,
-						.prefix = c->s3_prefix,
-						.access_key_file = c->s3_access_key_file,
-						.ca_file = c->s3_ca_file,
-						.lock_mode = c->s3_lock_mode,
-						.retain_days = c->s3_retain_days },
+						.bucket = vault_parts_bucket(c) },
 		&p->archive, e);
 }
 

@@ -3,6 +3,7 @@
 #ifndef COLLECTOR_VAULT_PARTS_H
 #define COLLECTOR_VAULT_PARTS_H
 
+#include "collector/bucket.h"
 #include "collector/config.h"
 #include "collector/hosts.h"
 #include "collector/ledger.h"
@@ -19,6 +20,8 @@ struct vault_parts;
 /* Where the vault of this configuration lies. -ENAMETOOLONG. */
 MUST_CHECK int vault_parts_dir(const struct collector_config *c, char ret[static VAULT_DIR_MAX],
 			       struct error *e);
+/* The bucket of this configuration. */
+struct bucket_config vault_parts_bucket(const struct collector_config *c);
 /* All borrowed. Proves the lock of the S3 bucket, when there is one. */
 MUST_CHECK int vault_parts_open(const struct collector_config *c, struct hosts *hosts,
 				struct orders *orders, struct ledger *ledger,

@@ -234,6 +234,8 @@ static int answer_fetch(struct call *c, struct error *e)
 	return r;
 }
 
+#define HOLD_SETTLE_MS 3000 /* for S3 to take it; then the answer says that it is pending */
+
 static int hold_one(struct call *c, const struct vault_packed *p, const Exhibit__V1__HoldRequest *q,
 		    struct error *e)
 {
@@ -244,6 +246,9 @@ static int hold_one(struct call *c, const struct vault_packed *p, const Exhibit_
 		return error_set(e, -ENOMEM, "the collector is out of memory");
 	r = vault_hold(c->service->vault, &c->tenant, info->exhibit_id.data, q->hold, c->subject,
 		       q->reason.data, q->reason.len, e);
+	if (r == 0)
+		vault_hold_settle(c->service->vault, &c->tenant, info->exhibit_id.data,
+				  HOLD_SETTLE_MS);
 	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
 	return r;
 }

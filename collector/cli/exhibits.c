@@ -85,6 +85,29 @@ static int check_hold(const struct args *a, struct error *e)
 	return -EINVAL;
 }
 
+/* The collector keeps them whatever S3 says. */
+static void say_pending(const struct exhibit_list *l, struct outcome *o)
+{
+	char id[VAULT_ID_TEXT];
+	struct error e = { 0 };
+
+	for (size_t i = 0; i < l->n; i++) {
+		const Exhibit__V1__ExhibitInfo *info = l->at[i];
+
+		if (!info->hold_pending)
+			continue;
+		(void)error_set(
+			&e, -EAGAIN,
+			"the legal hold of exhibit %s is %s by the collector, S3 does not "
+			"follow yet: %.*s; it is tried again",
+			vault_id_text(info->exhibit_id.data, id), info->hold ? "kept" : "released",
+			info->hold_failure.len ? (int)info->hold_failure.len : 13,
+			info->hold_failure.len ? (char *)info->hold_failure.data : "no answer yet");
+		(void)outcome_failure(&e);
+		o->incomplete = true;
+	}
+}
+
 int verb_hold(const struct args *a)
 {
 	Exhibit__V1__HoldRequest q = EXHIBIT__V1__HOLD_REQUEST__INIT;
@@ -106,5 +129,6 @@ int verb_hold(const struct args *a)
 	if (r < 0)
 		return outcome_failure(&e);
 	exhibit_list_show(a, &l, &o);
+	say_pending(&l, &o);
 	return outcome_exit(&o);
 }

@@ -150,7 +150,8 @@ static void add_row(struct table *t, const Exhibit__V1__ExhibitInfo *info)
 	table_add(t, COLOR_NONE, "%" PRIu64, info->bytes);
 	table_add(t, COLOR_NONE, "%s", outcome_time(info->began_ns, 0, began));
 	table_add(t, info->hold ? COLOR_YELLOW : COLOR_NONE, "%s",
-		  info->hold            ? "on hold" :
+		  info->hold && info->hold_pending ? "on hold (not yet in S3)" :
+		  info->hold                       ? "on hold" :
 		  info->retain_until_ns ? outcome_time(info->retain_until_ns, 0, until) :
 					  "for ever");
 	add_bytes(t, &info->reason);
@@ -193,6 +194,9 @@ static void write_sealing(struct json *j, const Exhibit__V1__ExhibitInfo *info)
 	if (info->state != EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING)
 		json_u64(j, "ledger_index", info->ledger_index);
 	json_bool(j, "hold", info->hold);
+	if (info->hold_pending)
+		json_bool(j, "hold_pending", true);
+	bytes_field(j, "hold_failure", &info->hold_failure);
 	if (info->retain_until_ns)
 		json_time(j, "retain_until", info->retain_until_ns);
 }

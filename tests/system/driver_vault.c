@@ -109,18 +109,18 @@ static int set(struct driver *d, const char *word)
 		{ "retain=", offsetof(struct driver, config.retain_ms) },
 		{ "abandon=", offsetof(struct driver, config.abandon_ms) },
 		{ "port=", offsetof(struct driver, port) },
-		{ "part=", offsetof(struct driver, s3.part_bytes) },
-		{ "stall=", offsetof(struct driver, s3.stall_ms) },
-		{ "days=", offsetof(struct driver, s3.retain_days) },
+		{ "part=", offsetof(struct driver, s3.bucket.part_bytes) },
+		{ "stall=", offsetof(struct driver, s3.bucket.stall_ms) },
+		{ "days=", offsetof(struct driver, s3.bucket.retain_days) },
 	};
 	static const struct {
 		const char *name;
 		size_t offset;
 	} texts[] = {
-		{ "endpoint=", offsetof(struct driver, s3.endpoint) },
-		{ "bucket=", offsetof(struct driver, s3.bucket) },
-		{ "key=", offsetof(struct driver, s3.access_key_file) },
-		{ "mode=", offsetof(struct driver, s3.lock_mode) },
+		{ "endpoint=", offsetof(struct driver, s3.bucket.endpoint) },
+		{ "bucket=", offsetof(struct driver, s3.bucket.name) },
+		{ "key=", offsetof(struct driver, s3.bucket.access_key_file) },
+		{ "mode=", offsetof(struct driver, s3.bucket.lock_mode) },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -184,10 +184,10 @@ static int open_parts(struct driver *d, uint16_t *ret_port, struct error *e)
 {
 	int r = vault_open(&d->config, &d->vault, e);
 
-	if (r == 0 && d->s3.endpoint != NULL) {
+	if (r == 0 && d->s3.bucket.endpoint != NULL) {
 		d->s3.vault = d->vault;
-		d->s3.region = "us-east-1";
-		d->s3.prefix = "evidence";
+		d->s3.bucket.region = "us-east-1";
+		d->s3.bucket.prefix = "evidence";
 		r = vault_archive_start(&d->s3, &d->archive, e);
 	}
 	if (r == 0)
