@@ -125,6 +125,30 @@ static bool same_bytes(const ProtobufCBinaryData *a, const ProtobufCBinaryData *
 	return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
 }
 
+/* Of one target they may ask for different things at a time, and are not in each other's way. */
+static const ProtobufCMessage *wish_of(const Exhibit__V1__Order *o)
+{
+	if (o->detail_case == EXHIBIT__V1__ORDER__DETAIL_FILES)
+		return &o->files->base;
+	if (o->detail_case == EXHIBIT__V1__ORDER__DETAIL_PACKETS)
+		return &o->packets->base;
+	return NULL;
+}
+
+/* Out of memory: they count as the same. */
+static bool same_message(const ProtobufCMessage *a, const ProtobufCMessage *b)
+{
+	size_t len = protobuf_c_message_get_packed_size(a);
+	AUTO(free_ptr) uint8_t *x = malloc(len + 1);
+	AUTO(free_ptr) uint8_t *y = malloc(len + 1);
+
+	if (len != protobuf_c_message_get_packed_size(b))
+		return false;
+	return x == NULL || y == NULL ||
+	       (protobuf_c_message_pack(a, x) == protobuf_c_message_pack(b, y) &&
+		memcmp(x, y, len) == 0);
+}
+
 bool orders_policy_same_target(const Exhibit__V1__Order *a, const Exhibit__V1__Order *b)
 {
 	if (a->kind != b->kind || !same_bytes(&a->container_id, &b->container_id) ||
@@ -135,5 +159,5 @@ bool orders_policy_same_target(const Exhibit__V1__Order *a, const Exhibit__V1__O
 	if (a->detail_case == EXHIBIT__V1__ORDER__DETAIL_DISK &&
 	    b->detail_case == EXHIBIT__V1__ORDER__DETAIL_DISK)
 		return same_bytes(&a->disk->device, &b->disk->device);
-	return true;
+	return wish_of(a) == NULL || wish_of(b) == NULL || same_message(wish_of(a), wish_of(b));
 }

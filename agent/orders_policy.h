@@ -34,8 +34,9 @@ MUST_CHECK int orders_policy_load(const struct orders_policy *p, const struct or
 				  struct error *e);
 /* The stricter of the two; 0 in both: none. */
 uint64_t orders_policy_least(uint64_t ours, uint64_t asked);
-/* The same target: process, container, or the host as a whole (packets of one host and files of one
- * container are different targets, a disk is one per device). */
+/* The same target: process, container, or the host as a whole (packets of one host and files of one container are
+ * different targets, a disk is one per device). Files and packets of one target are the same only when the two ask
+ * for the very same. */
 bool orders_policy_same_target(const Exhibit__V1__Order *a, const Exhibit__V1__Order *b);
 
 #endif

@@ -167,6 +167,34 @@ static void test_targets(void **state)
 	assert_false(orders_policy_same_target(&a, &b));
 }
 
+static void test_wishes(void **state)
+{
+	Exhibit__V1__Order a = EXHIBIT__V1__ORDER__INIT, b = EXHIBIT__V1__ORDER__INIT;
+	Exhibit__V1__PacketsOrder p = EXHIBIT__V1__PACKETS_ORDER__INIT, q = p;
+	Exhibit__V1__FilesOrder f = EXHIBIT__V1__FILES_ORDER__INIT, g = f;
+	ProtobufCBinaryData etc = { 4, (uint8_t *)"/etc" }, tmp = { 4, (uint8_t *)"/tmp" };
+
+	(void)state;
+	a.kind = b.kind = KIND(PACKETS);
+	a.detail_case = b.detail_case = EXHIBIT__V1__ORDER__DETAIL_PACKETS;
+	a.packets = &p;
+	b.packets = &q;
+	p.seconds = q.seconds = 60;
+	assert_true(orders_policy_same_target(&a, &b));
+	q.interface = (ProtobufCBinaryData){ 4, (uint8_t *)"eth0" };
+	assert_false(orders_policy_same_target(&a, &b));
+	a.kind = b.kind = KIND(FILES);
+	a.detail_case = b.detail_case = EXHIBIT__V1__ORDER__DETAIL_FILES;
+	a.files = &f;
+	b.files = &g;
+	f.n_paths = g.n_paths = 1;
+	f.paths = &etc;
+	g.paths = &tmp;
+	assert_false(orders_policy_same_target(&a, &b));
+	g.paths = &etc;
+	assert_true(orders_policy_same_target(&a, &b));
+}
+
 int main(void)
 {
 	static struct tests t;
@@ -177,5 +205,6 @@ int main(void)
 	ADD_ROWS(&t, test_load, load_rows);
 	ADD_TEST(&t, test_least);
 	ADD_TEST(&t, test_targets);
+	ADD_TEST(&t, test_wishes);
 	return tests_run(&t, "orders_policy");
 }
