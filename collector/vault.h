@@ -18,6 +18,7 @@
 #define VAULT_ID_TEXT (2 * VAULT_ID_LEN + 1)
 #define VAULT_CHUNK_BYTES MiB(1)
 #define VAULT_MANIFEST_MAX MiB(1)
+#define VAULT_SHORT_MAX 524288 /* chunks of an item with fewer bytes: three days of two a second */
 #define VAULT_ITEMS_MAX 256 /* of one exhibit */
 #define VAULT_NAME_MAX 128 /* of an item */
 #define VAULT_FORMAT_MAX 32

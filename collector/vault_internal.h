@@ -64,7 +64,7 @@ struct vault_item {
 	uint64_t held; /* were here before this call */
 	int fd; /* -1: not open */
 	EVP_MD_CTX *md; /* over taken */
-	bool short_chunk; /* the last one had less than VAULT_CHUNK_BYTES */
+	uint32_t short_chunks; /* that had less than VAULT_CHUNK_BYTES */
 	bool ended, end_synced, held_end;
 	struct seal_hash hash; /* once ended */
 };

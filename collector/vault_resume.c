@@ -91,7 +91,7 @@ static bool take_chunk(struct load *l, struct vault_item *i, const struct vault_
 		return false;
 	}
 	i->taken = i->synced = line->offset + line->bytes;
-	i->short_chunk = line->bytes < VAULT_CHUNK_BYTES;
+	i->short_chunks += line->bytes < VAULT_CHUNK_BYTES;
 	u->bytes += line->bytes;
 	return true;
 }

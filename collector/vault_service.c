@@ -1,45 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "collector/vault_service.h"
+#include "collector/vault_service_internal.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
-#include "proto/base/queue.h"
-#include "proto/envelope.h"
-#include "proto/identity.h"
 #include "proto/order.h"
 
 #define LOOK_MS 200
 #define STALL_MS 120000 /* a reader that takes nothing for so long is given up */
-#define REPLY_DATA 1 /* FetchReply's fields */
-#define REPLY_MANIFEST 2
-
-struct vault_service {
-	struct vault *vault;
-	atomic_uint threads;
-	atomic_bool closing;
-	struct slot {
-		struct vault_service *service;
-		const struct vault_method *method;
-	} * slots;
-};
-
-/* Two owners: the stream until on_closed, and the thread that answers. */
-struct call {
-	atomic_uint users;
-	struct vault_service *service;
-	const struct vault_method *method;
-	struct rpc_stream *stream; /* a reference of ours */
-	struct batch_name tenant;
-	char subject[IDENTITY_SPIFFE_MAX];
-	ProtobufCMessage *question;
-	struct queue *room; /* a token when there is room to send; closed: the asker left */
-};
 
 /* ---- sending --------------------------------------------------------------------------------------------- */
 
@@ -54,18 +26,17 @@ static void call_drop(struct call *c)
 	free(c);
 }
 
-static bool is_over(const struct call *c)
+bool vault_call_over(const struct call *c)
 {
 	return queue_closed(c->room) || atomic_load(&c->service->closing);
 }
 
-/* data: malloc'ed, ours in any case. */
-static int send_data(struct call *c, uint8_t *data, size_t len)
+int vault_call_send(struct call *c, uint8_t *data, size_t len)
 {
 	uint64_t begun = clock_monotonic_ns();
 	int r;
 
-	while ((r = rpc_stream_send(c->stream, data, len)) == -EAGAIN && !is_over(c) &&
+	while ((r = rpc_stream_send(c->stream, data, len)) == -EAGAIN && !vault_call_over(c) &&
 	       clock_monotonic_ns() - begun < STALL_MS * NSEC_PER_MSEC)
 		(void)queue_pop(c->room, LOOK_MS);
 	if (r < 0)
@@ -88,7 +59,7 @@ static int send_all(struct call *c, struct vault_packed *all, size_t n)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = send_data(c, TAKE(all[i].data), all[i].len);
+		r = vault_call_send(c, TAKE(all[i].data), all[i].len);
 	return r;
 }
 
@@ -121,116 +92,6 @@ static int answer_exhibits(struct call *c, struct error *e)
 	if (r == 0)
 		r = send_all(c, all, n);
 	vault_packed_free(all, n);
-	return r;
-}
-
-static int fetch_leaf(struct call *c, const Exhibit__V1__ExhibitInfo *info,
-		      const ProtobufCBinaryData *object, uint64_t size, const char *text,
-		      struct error *e)
-{
-	return vault_fetched(c->service->vault, &c->tenant, info, c->subject, object, size, text,
-			     e);
-}
-
-/* A reply's head and room for len bytes behind it. */
-static uint8_t *reply_of(uint32_t field, size_t len, size_t *ret_head)
-{
-	uint8_t head[ENVELOPE_HEAD_MAX];
-	uint8_t *data;
-
-	*ret_head = envelope_head(head, field, len);
-	data = malloc(*ret_head + len + 1);
-	if (data != NULL)
-		memcpy(data, head, *ret_head);
-	return data;
-}
-
-static int send_item(struct call *c, int fd, uint64_t size, uint64_t offset, struct error *e)
-{
-	int r = 0;
-
-	while (r == 0 && offset < size && !is_over(c)) {
-		size_t len = size - offset < VAULT_CHUNK_BYTES ? (size_t)(size - offset) :
-								 VAULT_CHUNK_BYTES;
-		size_t head;
-		uint8_t *data = reply_of(REPLY_DATA, len, &head);
-
-		if (data == NULL)
-			return error_set(e, -ENOMEM, "the collector is out of memory");
-		ssize_t n = pread(fd, data + head, len, (off_t)offset);
-
-		if (n != (ssize_t)len) {
-			free(data);
-			return error_set(e, -EIO, "the item's bytes %llu to %llu cannot be read",
-					 (unsigned long long)offset,
-					 (unsigned long long)(offset + len - 1));
-		}
-		r = send_data(c, data, head + len);
-		offset += len;
-	}
-	return r;
-}
-
-static int fetch_item(struct call *c, const Exhibit__V1__FetchRequest *q,
-		      const Exhibit__V1__ExhibitInfo *info, struct error *e)
-{
-	AUTO(close_fd) int fd = -1;
-	Exhibit__V1__ItemInfo *item = NULL;
-	char text[VAULT_NAME_MAX + 64];
-	int r = vault_open_item(c->service->vault, &c->tenant, q->exhibit_id.data, q->name.data,
-				q->name.len, &fd, &item, e);
-
-	if (r < 0)
-		return r;
-	(void)snprintf(text, sizeof(text), "item '%.*s' from byte %llu on", (int)item->name.len,
-		       (const char *)item->name.data, (unsigned long long)q->offset);
-	if (q->offset > item->bytes)
-		r = error_set(e, -EINVAL, "the item has %llu bytes only",
-			      (unsigned long long)item->bytes);
-	if (r == 0)
-		r = fetch_leaf(c, info, &item->sha256, item->bytes - q->offset, text, e);
-	if (r == 0)
-		r = send_item(c, fd, item->bytes, q->offset, e);
-	exhibit__v1__item_info__free_unpacked(item, NULL);
-	return r;
-}
-
-static int fetch_manifest(struct call *c, const Exhibit__V1__FetchRequest *q,
-			  const Exhibit__V1__ExhibitInfo *info, struct error *e)
-{
-	Exhibit__V1__SignedManifest *m = NULL;
-	int r = vault_manifest(c->service->vault, &c->tenant, q->exhibit_id.data, &m, e);
-	size_t len, head;
-	uint8_t *data;
-
-	if (r < 0)
-		return r;
-	r = fetch_leaf(c, info, &info->manifest_sha256, m->manifest.len, "manifest", e);
-	len = exhibit__v1__signed_manifest__get_packed_size(m);
-	data = r == 0 ? reply_of(REPLY_MANIFEST, len, &head) : NULL;
-	if (data != NULL) {
-		(void)exhibit__v1__signed_manifest__pack(m, data + head);
-		r = send_data(c, data, head + len);
-	} else if (r == 0) {
-		r = error_set(e, -ENOMEM, "the collector is out of memory");
-	}
-	exhibit__v1__signed_manifest__free_unpacked(m, NULL);
-	return r;
-}
-
-static int answer_fetch(struct call *c, struct error *e)
-{
-	const Exhibit__V1__FetchRequest *q = (const void *)c->question;
-	Exhibit__V1__ExhibitInfo *info = NULL;
-	int r;
-
-	if (q->exhibit_id.len != VAULT_ID_LEN)
-		return error_set(e, -EINVAL, "an exhibit's id has %d bytes", VAULT_ID_LEN);
-	r = vault_get(c->service->vault, &c->tenant, q->exhibit_id.data, &info, e);
-	if (r < 0)
-		return r;
-	r = q->name.len == 0 ? fetch_manifest(c, q, info, e) : fetch_item(c, q, info, e);
-	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
 	return r;
 }
 
@@ -306,7 +167,7 @@ static const struct vault_method methods[] = {
 	  "viewer, acquirer or approver", &exhibit__v1__exhibits_query__descriptor,
 	  answer_exhibits },
 	{ "/exhibit.v1.Vault/Fetch", RPC_ALLOW_RESPONDER, handlers, "acquirer or approver",
-	  &exhibit__v1__fetch_request__descriptor, answer_fetch },
+	  &exhibit__v1__fetch_request__descriptor, vault_call_fetch },
 	{ "/exhibit.v1.Vault/Hold", RPC_ALLOW_RESPONDER, handlers, "acquirer or approver",
 	  &exhibit__v1__hold_request__descriptor, answer_hold },
 };

@@ -9,6 +9,7 @@
 #include "proto/rpc_server.h"
 
 #define VAULT_CALLS_MAX 32
+#define VAULT_FOLLOWERS_MAX 16 /* of them, that wait for what arrives */
 #define VAULT_QUESTION_MAX KiB(16)
 
 struct vault_service;

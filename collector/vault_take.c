@@ -185,10 +185,10 @@ static int place_chunk(const struct vault_upload *u, const struct vault_item *i,
 			e, -EBADMSG,
 			"the chunk of item %u at byte %llu is out of place, byte %llu is next",
 			item, (unsigned long long)offset, (unsigned long long)i->taken);
-	if (i->short_chunk)
+	if (len < VAULT_CHUNK_BYTES && i->short_chunks >= VAULT_SHORT_MAX)
 		return error_set(e, -EBADMSG,
-				 "a chunk of item %u follows one that is shorter than %llu bytes",
-				 item, (unsigned long long)VAULT_CHUNK_BYTES);
+				 "item %u has more than %d chunks of fewer than %llu bytes", item,
+				 VAULT_SHORT_MAX, (unsigned long long)VAULT_CHUNK_BYTES);
 	if (most != 0 && u->bytes + len > most)
 		return error_set(e, -E2BIG,
 				 "the exhibit is larger than vault.exhibit-bytes (%llu bytes)",
@@ -248,7 +248,7 @@ int vault_upload_chunk(struct vault_upload *u, uint32_t item, uint64_t offset, c
 		     (unsigned long long)offset, len, hash) < 0)
 		return broke(u, error_set(e, -ENOMEM, "cannot take a chunk: out of memory"));
 	i->taken += len;
-	i->short_chunk = len < VAULT_CHUNK_BYTES;
+	i->short_chunks += len < VAULT_CHUNK_BYTES;
 	u->bytes += len;
 	u->unsynced += len;
 	return 0;

@@ -36,6 +36,7 @@ struct call {
 	ZSTD_DCtx *z;
 	uint8_t *buffer; /* VAULT_CHUNK_BYTES */
 	uint64_t requests, told; /* after the start; told: how many of them are durable */
+	uint64_t waiting_ns; /* monotonic: since when there are requests that are not; 0: there are none */
 	bool receipt; /* sent: the call ends well */
 };
 

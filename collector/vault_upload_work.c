@@ -12,6 +12,7 @@
 #define MANIFEST_DOMAIN "exhibit/manifest/v1"
 #define SYNC_BYTES MiB(8) /* durable, and told, at the latest so often: agents keep 24 MiB for us */
 #define SYNC_MS 300 /* ... or when nothing came for so long */
+#define SYNC_LATEST_MS 1000 /* ... or when the first that is not durable came so long ago */
 #define SEND_MS 60000 /* a host that takes no reply for so long is given up */
 #define TAKE_OVER_MS 10000 /* how long the call that brought an exhibit before has to end */
 #define LOOK_MS 100
@@ -87,6 +88,7 @@ static int send_durable(struct call *c, struct error *e)
 	durable.item = d.item;
 	durable.offset = d.offset;
 	durable.requests = c->told = c->requests;
+	c->waiting_ns = 0;
 	reply.kind_case = EXHIBIT__V1__UPLOAD_REPLY__KIND_DURABLE;
 	reply.durable = &durable;
 	return send_reply(c, &reply, e);
@@ -272,11 +274,24 @@ static int take_message(struct call *c, const struct message *in, struct error *
 
 /* ---- the thread of a call -------------------------------------------------------------------------------- */
 
+/* Enough came, or nothing more comes, or somebody watches and has waited long enough. idle: nothing came. */
+static bool is_due(struct call *c, bool idle)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	if (c->requests == c->told)
+		return false;
+	if (c->waiting_ns == 0)
+		c->waiting_ns = now;
+	return vault_upload_unsynced(c->upload) >= SYNC_BYTES || (idle && queue_len(c->in) == 0) ||
+	       now - c->waiting_ns >= SYNC_LATEST_MS * NSEC_PER_MSEC;
+}
+
 /* 0: go on; 1: the host has no more to say. */
 static int one_message(struct call *c, struct error *e)
 {
 	struct message *m = queue_pop(c->in, SYNC_MS);
-	uint64_t unsynced;
+	bool idle = m == NULL;
 	int r = 0;
 
 	if (m == NULL && queue_closed(c->in) && queue_len(c->in) == 0)
@@ -288,11 +303,7 @@ static int one_message(struct call *c, struct error *e)
 	vault_upload_message_free(m);
 	if (r < 0 || c->upload == NULL)
 		return r;
-	unsynced = vault_upload_unsynced(c->upload);
-	if (unsynced >= SYNC_BYTES ||
-	    (c->requests != c->told && queue_len(c->in) == 0 && m == NULL))
-		return send_durable(c, e);
-	return 0;
+	return is_due(c, idle) ? send_durable(c, e) : 0;
 }
 
 static int prepare(struct call *c, struct error *e)

@@ -265,6 +265,11 @@ int output_write(struct output *o, uint32_t item, const void *data, size_t len, 
 	return write_some(o, item, data, len, e);
 }
 
+int output_flush(struct output *o, uint32_t item, struct error *e)
+{
+	return open_item(o, item, e) == NULL ? -EINVAL : flush_item(o, item, e);
+}
+
 int output_zeros(struct output *o, uint32_t item, uint64_t len, struct error *e)
 {
 	return write_some(o, item, NULL, len, e);

@@ -33,6 +33,9 @@ MUST_CHECK int output_begin(struct output *o, const char *name, const char *form
  * gone, give up. */
 MUST_CHECK int output_write(struct output *o, uint32_t item, const void *data, size_t len,
 			    struct error *e);
+/* What was written of an item goes on its way now, however little it is: somebody watches. Each call makes a chunk of
+ * its own; call it a few times a second at most. */
+MUST_CHECK int output_flush(struct output *o, uint32_t item, struct error *e);
 /* len zero bytes, without sending them. */
 MUST_CHECK int output_zeros(struct output *o, uint32_t item, uint64_t len, struct error *e);
 /* The item is whole as far as it goes. status: NULL, or one sentence of what it lacks (it then shows as

@@ -5,7 +5,7 @@
 
 #include "agent/acquire/output.h"
 
-/* One chunk: OUTPUT_CHUNK_BYTES, the last of an item perhaps fewer. */
+/* One chunk: OUTPUT_CHUNK_BYTES; the last of an item, and what was flushed, perhaps fewer. */
 struct output_chunk {
 	uint32_t item;
 	uint64_t offset; /* in the item */

@@ -23,6 +23,7 @@
 #define DRAIN_NS (20 * NSEC_PER_MSEC)
 #define BUSY_NS (2 * NSEC_PER_MSEC) /* when a drain found an eighth of the ring full */
 #define REFRESH_NS (2 * NSEC_PER_SEC)
+#define LIVE_NS (NSEC_PER_SEC / 2) /* between what is sent to whoever watches */
 #define SETTLE_NS (20 * NSEC_PER_MSEC) /* programs that still run when they are detached */
 #define CGROUPS_MAX 4096
 #define FILTER_MIN 256 /* bytes that an expression sees though fewer are written */
@@ -41,7 +42,7 @@ struct capture {
 	uint32_t skip[PACKETS_SKIP_MAX];
 	size_t n_skip;
 	uint64_t start_ns, until_ns; /* boottime */
-	uint64_t ticked_ns, refreshed_ns;
+	uint64_t ticked_ns, refreshed_ns, flushed_ns;
 	bool from_recorder, cancelled;
 	uint64_t skipped;
 	char filter[FILTER_MAX];
@@ -263,6 +264,10 @@ static int look_after(struct capture *c, uint64_t now_ns, struct error *e)
 
 		c->ticked_ns = now_ns;
 		r = packets_file_tick(c->file, &now, e);
+	}
+	if (r == 0 && c->order->live && now_ns - c->flushed_ns >= LIVE_NS) {
+		c->flushed_ns = now_ns;
+		r = packets_file_flush(c->file, e);
 	}
 	if (r != -ECANCELED)
 		return r;

@@ -458,6 +458,11 @@ int packets_file_tick(struct packets_file *f, const struct packets_clock *now, s
 	return r == 0 && f->full ? -ECANCELED : r;
 }
 
+int packets_file_flush(struct packets_file *f, struct error *e)
+{
+	return output_flush(f->c.o, f->capture, e);
+}
+
 /* A file without an interface is refused by some readers, and statistics need one. */
 static int need_interface(struct packets_file *f, struct error *e)
 {

@@ -67,6 +67,8 @@ void packets_file_lost(struct packets_file *f, uint64_t n);
 /* Once in PACKETS_TICK_NS: statistics, and a new pair of clocks. */
 MUST_CHECK int packets_file_tick(struct packets_file *f, const struct packets_clock *now,
 				 struct error *e);
+/* What was written goes to whoever watches: whole blocks. A few times a second at most. */
+MUST_CHECK int packets_file_flush(struct packets_file *f, struct error *e);
 /* The last statistics; ends the items. why: NULL, or what the capture lacks. */
 MUST_CHECK int packets_file_end(struct packets_file *f, const struct packets_clock *now,
 				const char *why, struct error *e);

@@ -340,6 +340,9 @@ static const struct flag flags[] = {
 	GRAB("net-ns", "INODE", set_count, net_ns, GRAB_NET_NS,
 	     "packets: of this network namespace, by its inode (exhibit.namespace.net)"),
 	GRAB("snap", "N", set_count, snap_bytes, GRAB_SNAP, "packets: at most N bytes of each"),
+	GRAB("stdout", NULL, set_true, to_stdout, GRAB_STDOUT,
+	     "packets: as pcapng to standard output while they are captured, for tshark -r - or "
+	     "wireshark -k -i -; waits, and what is said goes to standard error"),
 	GRAB("no-freeze", NULL, set_true, no_freeze, GRAB_NO_FREEZE,
 	     "core: let it run meanwhile; the manifest says so"),
 	GRAB("on-exec", "PATTERN", set_text, on_exec, GRAB_ON_EXEC,
@@ -458,6 +461,9 @@ static const char *const grab_examples[] = {
 	"exhibit grab packets --host web-1 --container 3f2a... --seconds 60s --filter 'port 53' --case "
 	"INC-7 --reason 'dns tunnel?'",
 	"what a container says for a minute",
+	"exhibit grab packets --host web-1 --container 3f2a... --seconds 10m --stdout --case INC-7 --reason "
+	"'beacon' | tshark -r -",
+	"the same seen live, also with | wireshark -k -i -; the vault keeps it whatever the reader does",
 	"exhibit grab files --host web-1 --path '/var/log/*.log' --case INC-7 --reason 'logs'",
 	"named files and globs",
 	"exhibit grab core --on-exec '/tmp/*' --then stay --host web-1 --case INC-7 --reason 'dropper'",

@@ -45,7 +45,7 @@ struct grab_args {
 	size_t n_paths;
 	uint64_t seconds, before_seconds, snap_bytes, net_ns, max_stops;
 	uint64_t max_bytes, max_seconds, bytes_per_second, expires_seconds;
-	bool deleted, no_freeze, wait;
+	bool deleted, no_freeze, wait, to_stdout;
 	unsigned int given; /* bits 1 << GRAB_*: which of the flags that not every kind takes */
 };
 
@@ -63,6 +63,7 @@ enum { /* for struct grab_args' given; 0: what every kind takes */
        GRAB_MAX_STOPS,
        GRAB_THEN,
        GRAB_NO_FREEZE,
+       GRAB_STDOUT,
        GRAB_FLAGS
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "collector/cli/config.h"
+#include "collector/cli/grab_live.h"
 #include "collector/cli/grab_order.h"
 #include "collector/cli/host_ids.h"
 #include "collector/cli/order_watch.h"
@@ -56,8 +57,11 @@ static int submit(const struct args *a, const Exhibit__V1__SignedOrder *order,
 	if (r < 0)
 		return r;
 	order_watch_begin(w, a, parsed);
+	if (a->grab.to_stdout)
+		return grab_live_run(w, SUBMIT_PATH, order, e);
 	w->quiet = !a->grab.wait;
-	r = order_watch_run(w, SUBMIT_PATH, order, !a->grab.wait, e);
+	r = order_watch_run(w, SUBMIT_PATH, order,
+			    a->grab.wait ? ORDER_WATCH_OVER : ORDER_WATCH_MADE, e);
 	if (r == 0 && w->made && (!a->grab.wait || session_interrupted()))
 		say_made(w);
 	return r;
@@ -73,6 +77,8 @@ static int run(const struct args *a, struct order_watch *w, struct error *e)
 
 	if (r == 0)
 		r = find_hosts(a, &hosts, e);
+	if (r == 0 && a->grab.to_stdout)
+		r = grab_live_check(a, hosts.n, e);
 	if (r == 0)
 		r = make(a, signer, &hosts, &order, &signature, e);
 	if (r == 0)
@@ -90,6 +96,8 @@ int verb_grab(const struct args *a)
 
 	if (run(a, &w, &e) < 0)
 		return outcome_failure(&e);
+	if (a->grab.to_stdout)
+		return order_watch_code(&w);
 	code = order_watch_show(&w);
 	/* Made is all that was asked for. */
 	return !a->grab.wait && code == EXIT_INCOMPLETE ? EXIT_FOUND : code;

@@ -127,6 +127,7 @@ static int fill_packets(struct building *b, struct error *e)
 	b->packets.before_seconds = (uint32_t)g->before_seconds;
 	b->packets.snap_bytes = (uint32_t)g->snap_bytes;
 	b->packets.net_ns = (uint32_t)g->net_ns;
+	b->packets.live = g->to_stdout;
 	return 0;
 }
 
@@ -186,7 +187,8 @@ static const struct kind_row {
 	{ "core", KIND(CORE), DETAIL(CORE), F(NO_FREEZE), fill_core },
 	{ NULL, KIND(ARREST), DETAIL(ARREST), F(ON_EXEC) | F(MAX_STOPS) | F(THEN), fill_arrest },
 	{ "packets", KIND(PACKETS), DETAIL(PACKETS),
-	  F(FILTER) | F(INTERFACE) | F(SECONDS) | F(BEFORE) | F(SNAP) | F(NET_NS), fill_packets },
+	  F(FILTER) | F(INTERFACE) | F(SECONDS) | F(BEFORE) | F(SNAP) | F(NET_NS) | F(STDOUT),
+	  fill_packets },
 	{ "files", KIND(FILES), DETAIL(FILES), F(PATH) | F(DELETED), fill_files },
 	{ "changes", KIND(CHANGES), DETAIL(CHANGES), 0, fill_changes },
 	{ "triage", KIND(TRIAGE), DETAIL(TRIAGE), 0, fill_triage },

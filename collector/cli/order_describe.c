@@ -44,6 +44,8 @@ static void describe_packets(FILE *out, const Exhibit__V1__PacketsOrder *p)
 	put_number(out, "before", p->before_seconds, " s");
 	put_number(out, "snap", p->snap_bytes, " bytes of each");
 	put_number(out, "net-ns", p->net_ns, "");
+	if (p->live)
+		put_text(out, "and", "shown while it is captured");
 }
 
 static void describe_files(FILE *out, const Exhibit__V1__FilesOrder *f)

@@ -37,7 +37,7 @@ void order_watch_release(struct order_watch *w)
 	*w = (struct order_watch){ 0 };
 }
 
-static bool all_over(const struct order_watch *w)
+bool order_watch_over(const struct order_watch *w)
 {
 	if (w->whole && order_state_is_over(w->whole->state))
 		return true;
@@ -129,8 +129,23 @@ static int take_answer(struct order_watch *w, const uint8_t *data, size_t len, s
 	return 0;
 }
 
-static int run_once(struct order_watch *w, const char *path, const void *question, bool until_made,
-		    struct error *e)
+static bool is_reached(const struct order_watch *w, enum order_watch_until until)
+{
+	switch (until) {
+	case ORDER_WATCH_OVER:
+		return false; /* the collector ends it */
+	case ORDER_WATCH_MADE:
+		return w->made;
+	case ORDER_WATCH_STARTED:
+		for (size_t i = 0; i < w->n; i++)
+			if (w->hosts[i].last && w->hosts[i].last->exhibit_id.len == ORDER_ID_LEN)
+				return true;
+	}
+	return false;
+}
+
+static int run_once(struct order_watch *w, const char *path, const void *question,
+		    enum order_watch_until until, struct error *e)
 {
 	AUTO(session_free_ptr) struct session *s = NULL;
 	int r = session_open(w->args, path, question, &s, e);
@@ -143,43 +158,65 @@ static int run_once(struct order_watch *w, const char *path, const void *questio
 		if (r <= 0)
 			return r;
 		r = take_answer(w, data, len, e);
-		if (r == 0 && until_made && w->made)
+		if (r == 0 && is_reached(w, until))
 			return 0;
 	}
 	return r;
 }
 
-/* The collector has the order: whatever happened to the connection, the order is there to be asked for. */
-static int run_again(struct order_watch *w, struct error *e)
+static int list(struct order_watch *w, bool follow, enum order_watch_until until, struct error *e)
 {
 	Exhibit__V1__OrdersQuery q = EXHIBIT__V1__ORDERS_QUERY__INIT;
-	uint64_t until = clock_monotonic_ns() + AGAIN_S * NSEC_PER_SEC;
-	int r;
 
 	q.order_id = (ProtobufCBinaryData){ sizeof(w->id), w->id };
-	q.follow = true;
+	q.follow = follow;
+	return run_once(w, LIST_PATH, &q, until, e);
+}
+
+/* The collector has the order: whatever happened to the connection, the order is there to be asked for. */
+static int run_again(struct order_watch *w, enum order_watch_until until, struct error *e)
+{
+	uint64_t end = clock_monotonic_ns() + AGAIN_S * NSEC_PER_SEC;
+	int r;
+
 	(void)fprintf(stderr, "the collector is away, the order is not; asking again\n");
 	do {
 		(void)usleep(1000000);
 		if (session_interrupted())
 			return 0;
 		*e = (struct error){ 0 };
-		r = run_once(w, LIST_PATH, &q, false, e);
-	} while (r < 0 && clock_monotonic_ns() < until);
+		r = list(w, true, until, e);
+	} while (r < 0 && clock_monotonic_ns() < end);
 	return r;
 }
 
-int order_watch_run(struct order_watch *w, const char *path, const void *question, bool until_made,
-		    struct error *e)
+static void wipe(struct order_watch *w)
 {
-	int r = run_once(w, path, question, until_made, e);
-
-	while (r < 0 && w->made && !until_made && !all_over(w) && !session_interrupted())
-		r = run_again(w, e);
 	if (w->shown)
 		(void)fputs("\r\033[K", stderr);
 	w->shown = false;
-	return all_over(w) ? 0 : r;
+}
+
+int order_watch_run(struct order_watch *w, const char *path, const void *question,
+		    enum order_watch_until until, struct error *e)
+{
+	int r = run_once(w, path, question, until, e);
+
+	while (r < 0 && w->made && until != ORDER_WATCH_MADE && !order_watch_over(w) &&
+	       !session_interrupted())
+		r = run_again(w, until, e);
+	wipe(w);
+	return order_watch_over(w) ? 0 : r;
+}
+
+int order_watch_again(struct order_watch *w, bool follow, struct error *e)
+{
+	int r = list(w, follow, ORDER_WATCH_OVER, e);
+
+	while (follow && r < 0 && !order_watch_over(w) && !session_interrupted())
+		r = run_again(w, ORDER_WATCH_OVER, e);
+	wipe(w);
+	return order_watch_over(w) ? 0 : r;
 }
 
 /* ---- the end --------------------------------------------------------------------------------------------- */
@@ -209,14 +246,14 @@ static void show_json(const struct order_watch *w, FILE *out, const Exhibit__V1_
 	order_step_json(out, w->order, step, manifest);
 }
 
-static int exit_code(const struct order_watch *w)
+int order_watch_code(const struct order_watch *w)
 {
 	size_t done = 0;
 
 	for (size_t i = 0; i < w->n; i++)
 		done += w->hosts[i].last &&
 			w->hosts[i].last->state == EXHIBIT__V1__ORDER_STATE__ORDER_DONE;
-	if (!all_over(w))
+	if (!order_watch_over(w))
 		return EXIT_INCOMPLETE;
 	return done == w->n ? EXIT_FOUND : done ? EXIT_INCOMPLETE : EXIT_ERROR;
 }
@@ -241,5 +278,5 @@ int order_watch_show(struct order_watch *w)
 	}
 	if (t && s.table)
 		table_print(t, &s);
-	return outcome_deaf() ? EXIT_ERROR : exit_code(w);
+	return outcome_deaf() ? EXIT_ERROR : order_watch_code(w);
 }

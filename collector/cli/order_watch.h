@@ -6,6 +6,13 @@
 
 #include "collector/cli/order_show.h"
 
+/* How long it is watched. */
+enum order_watch_until {
+	ORDER_WATCH_OVER,
+	ORDER_WATCH_MADE, /* the collector has it */
+	ORDER_WATCH_STARTED, /* a host makes an exhibit of it */
+};
+
 struct order_watch {
 	const struct args *args;
 	Exhibit__V1__Order *order; /* owned; NULL until it is known */
@@ -23,12 +30,15 @@ struct order_watch {
 
 /* The order that is watched: its hosts, its id. o: taken. */
 void order_watch_begin(struct order_watch *w, const struct args *a, Exhibit__V1__Order *o);
-/* Ask (Submit, or List) and watch. until_made: no longer than until the collector has it. 0: over, made, or
- * interrupted. */
+/* Ask (Submit, or List) and watch. 0: it is over or as far as asked for, or somebody pressed Ctrl-C. */
 MUST_CHECK int order_watch_run(struct order_watch *w, const char *path, const void *question,
-			       bool until_made, struct error *e);
-/* The last step of each host, as table or as JSON lines. Returns the exit code: 0 done everywhere, 2 nowhere,
- * 3 on some, or not over. */
+			       enum order_watch_until until, struct error *e);
+/* The same, of an order that the collector has: until it is over, or (follow false) only how far it is. */
+MUST_CHECK int order_watch_again(struct order_watch *w, bool follow, struct error *e);
+bool order_watch_over(const struct order_watch *w); /* on all hosts */
+/* 0 done everywhere, 2 nowhere, 3 on some, or not over. */
+int order_watch_code(const struct order_watch *w);
+/* The last step of each host, as table or as JSON lines. Returns the exit code. */
 int order_watch_show(struct order_watch *w);
 void order_watch_release(struct order_watch *w);
 

@@ -129,7 +129,7 @@ static int follow(const struct args *a, struct found_order *x)
 	w.made = true;
 	q.order_id = (ProtobufCBinaryData){ sizeof(w.id), w.id };
 	q.follow = true;
-	if (order_watch_run(&w, LIST_PATH, &q, false, &e) < 0)
+	if (order_watch_run(&w, LIST_PATH, &q, ORDER_WATCH_OVER, &e) < 0)
 		return outcome_failure(&e);
 	return order_watch_show(&w);
 }

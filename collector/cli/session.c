@@ -222,27 +222,35 @@ static int explain(struct session *s, struct error *e)
 	return rpc_client_explain(s->client, s->status, s->text, e);
 }
 
+int session_look(struct session *s, uint8_t **ret_data, size_t *ret_len, struct error *e)
+{
+	struct message *m = queue_pop(s->messages, LOOK_MS);
+
+	if (m || session_interrupted() || queue_closed(s->messages))
+		wipe_progress(s);
+	else
+		show_progress(s);
+	if (m) {
+		*ret_data = m->data;
+		*ret_len = m->len;
+		free(m);
+		rpc_stream_want_read(s->stream, true);
+		return 1;
+	}
+	if (session_interrupted())
+		return 0;
+	if (queue_closed(s->messages) && queue_len(s->messages) == 0)
+		return explain(s, e);
+	return SESSION_NOTHING;
+}
+
 int session_next(struct session *s, uint8_t **ret_data, size_t *ret_len, struct error *e)
 {
-	for (;;) {
-		struct message *m = queue_pop(s->messages, LOOK_MS);
+	int r;
 
-		if (m || session_interrupted() || queue_closed(s->messages))
-			wipe_progress(s);
-		else
-			show_progress(s);
-		if (m) {
-			*ret_data = m->data;
-			*ret_len = m->len;
-			free(m);
-			rpc_stream_want_read(s->stream, true);
-			return 1;
-		}
-		if (session_interrupted())
-			return 0;
-		if (queue_closed(s->messages) && queue_len(s->messages) == 0)
-			return explain(s, e);
-	}
+	while ((r = session_look(s, ret_data, ret_len, e)) == SESSION_NOTHING)
+		;
+	return r;
 }
 
 void session_free(struct session *s)

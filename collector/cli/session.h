@@ -17,6 +17,10 @@ MUST_CHECK int session_open(const struct args *a, const char *path, const void *
  * e says why and what to do. */
 MUST_CHECK int session_next(struct session *s, uint8_t **ret_data, size_t *ret_len,
 			    struct error *e);
+#define SESSION_NOTHING 2
+/* The same, but SESSION_NOTHING after a fifth of a second without a message: for who must look at something else. */
+MUST_CHECK int session_look(struct session *s, uint8_t **ret_data, size_t *ret_len,
+			    struct error *e);
 /* Say on standard error, when it is a terminal, for how long an answer is awaited already. */
 void session_show_progress(struct session *s);
 bool session_interrupted(void);

@@ -87,7 +87,12 @@ static bool is_packets(const Exhibit__V1__Order *o)
 	const Exhibit__V1__PacketsOrder *p = o->packets;
 
 	return says(&p->filter, "port 53") && says(&p->interface, "eth0") && p->seconds == 60 &&
-	       p->before_seconds == 120 && p->snap_bytes == 96 && p->net_ns == 4026531840;
+	       p->before_seconds == 120 && p->snap_bytes == 96 && p->net_ns == 4026531840 &&
+	       !p->live;
+}
+static bool is_packets_live(const Exhibit__V1__Order *o)
+{
+	return o->packets->live;
 }
 static bool is_files(const Exhibit__V1__Order *o)
 {
@@ -144,6 +149,7 @@ static const struct good_row {
 	  { "packets", "--filter", "port 53", "--interface", "eth0", "--seconds", "1m", "--before",
 	    "2m", "--snap", "96", "--net-ns", "4026531840", WHY },
 	  is_packets },
+	{ "packets, watched", { "packets", "--stdout", WHY }, is_packets_live },
 	{ "files",
 	  { "files", "--path", "/etc/passwd", "--path=/var/log/*.log", "--deleted", WHY },
 	  is_files },
@@ -217,6 +223,9 @@ static const struct bad_row {
 	  { "memory", "--max-bytes", "18446744073709551615KiB", WHY },
 	  "--max-bytes" },
 	{ "a size in no unit", { "memory", "--max-bytes", "5XB", WHY }, "--max-bytes" },
+	{ "a disk to standard output",
+	  { "disk", "--device", "/dev/sdb1", "--stdout", WHY },
+	  "'exhibit grab disk' takes no --stdout" },
 	{ "packets for too long", { "packets", "--seconds", "8d", WHY }, "7 days" },
 };
 

@@ -149,6 +149,35 @@ static void test_payload(void **state)
 	close_world(&w);
 }
 
+/* Somebody watches: what there is goes now, and the item is the same. */
+static void test_flush(void **state)
+{
+	struct stream_config c = { 0 };
+	struct world w;
+	struct seal_hash hash, want;
+	uint32_t item;
+
+	(void)state;
+	open_world(&w, &c);
+	start_reader(&w);
+	assert_int_equal(output_begin(w.o, "x", "raw", 0, &item, &w.e), 0);
+	assert_int_equal(output_flush(w.o, item, &w.e), 0); /* nothing yet */
+	assert_int_equal(output_write(w.o, item, "abc", 3, &w.e), 0);
+	assert_int_equal(output_flush(w.o, item, &w.e), 0);
+	assert_int_equal(output_flush(w.o, item, &w.e), 0);
+	assert_int_equal(output_write(w.o, item, "de", 2, &w.e), 0);
+	assert_int_equal(output_flush(w.o, item + 1, &w.e), -EINVAL);
+	assert_int_equal(output_end(w.o, item, NULL, &hash, &w.e), 0);
+	end_reader(&w);
+	assert_int_equal(w.n, 4);
+	expect_chunk(w.got[1], 0, 3, EXHIBIT__V1__CODEC__CODEC_RAW, (const uint8_t *)"abc");
+	expect_chunk(w.got[2], 3, 2, EXHIBIT__V1__CODEC__CODEC_RAW, (const uint8_t *)"de");
+	assert_int_equal(w.got[3]->end->bytes, 5);
+	assert_int_equal(seal_sha256("abcde", 5, &want), 0);
+	assert_memory_equal(&hash, &want, sizeof(hash));
+	close_world(&w);
+}
+
 static void test_facts(void **state)
 {
 	static uint8_t buf[CONTROL_MESSAGE_MAX];
@@ -256,6 +285,7 @@ int main(void)
 	ADD_TEST(&t, test_stop);
 	ADD_TEST(&t, test_time);
 	ADD_TEST(&t, test_payload);
+	ADD_TEST(&t, test_flush);
 	ADD_TEST(&t, test_facts);
 	return tests_run(&t, "stream");
 }
