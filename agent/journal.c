@@ -61,7 +61,7 @@ static struct journal *make(const struct journal_config *c)
 	if (!j)
 		return NULL;
 	j->c = *c;
-	j->dir_fd = j->lock_fd = j->read_fd = -1;
+	j->dir_fd = j->lock_fd = j->read_fd = j->marker.fd = -1;
 	for (size_t i = 0; i < BATCH_LANES; i++)
 		j->lanes[i] = (struct journal_lane){
 			.lane = (enum batch_lane)(i + 1), .fd = -1, .next = 1, .next_file = 1
@@ -116,6 +116,7 @@ void journal_close(struct journal *j)
 		journal_files_free(&l->files);
 		journal_files_free(&l->tombs);
 	}
+	journal_marker_close(&j->marker);
 	close_fd(&j->read_fd);
 	close_fd(&j->lock_fd);
 	close_fd(&j->dir_fd);
@@ -294,6 +295,8 @@ int journal_append(struct journal *j, const struct batch_header *header,
 	f->bytes += JOURNAL_FRAME_HEADER_LEN + len;
 	if (new)
 		journal_files_push(&l->files, f);
+	journal_marker_set(&j->marker, l->lane,
+			   &(struct journal_mark){ f->number, f->bytes, frame.position });
 	l->next++;
 	journal_tail_move(l, header, &frame);
 	return 0;

@@ -41,15 +41,17 @@ struct journal_tail {
 /* What recovery found; the agent turns it into log lines and gap events. */
 struct journal_recovery {
 	bool new_epoch; /* no journal was there, its epoch file was unreadable, or frames are missing */
-	uint64_t torn_bytes; /* cut off at the end of a lane's newest file */
-	uint64_t damaged_files; /* a frame in the middle was false, or missing: its good frames are still
-				 * offered, and the file becomes NAME.damaged when they are acknowledged */
+	uint64_t torn_bytes; /* cut off at the end of a lane's newest file: never known to be durable */
+	uint64_t damaged_files; /* a frame in the middle was false, or missing, or one that had been durable is
+				 * not there: its good frames are still offered, and the file becomes
+				 * NAME.damaged when they are acknowledged */
+	uint64_t lost_frames; /* of the epoch that ends here: neither acknowledged nor dropped, and missing */
 };
 
 struct journal;
 
-/* Open or make; recovers: cuts a torn tail, keeps damaged files (never deletes them silently), begins
- * a new epoch when a frame that was not acknowledged is missing, since its chain cannot go on.
+/* Open or make; recovers: cuts a torn tail, keeps damaged files (never deletes them silently; what was durable
+ * and is no frame any more is damage, not a torn tail), begins a new epoch when a frame that was not acknowledged is missing, since its chain cannot go on.
  * Locks dir/lock: -EBUSY when another agent has it. */
 MUST_CHECK int journal_open(const struct journal_config *c, struct journal **ret_j,
 			    struct journal_recovery *ret_r, struct error *e);

@@ -13,6 +13,8 @@
 
 #define FILE_MAX (JOURNAL_FILE_BYTES_MAX + JOURNAL_FRAME_MAX + KiB(4))
 
+#define LOST_MAX 100000 /* are counted: what files say of positions may be anything */
+
 /* A file as it was found. */
 struct found {
 	struct journal_file *f;
@@ -149,6 +151,37 @@ static int load_tombs(struct journal *j, struct journal_lane *l, const struct jo
 	return 0;
 }
 
+/* Positions up to end are of f, and missing. */
+static int miss_until(struct journal_file *f, uint64_t end)
+{
+	int r = 0;
+
+	while (r == 0 && journal_file_end(f) < end)
+		r = journal_file_note(f, 0);
+	return r;
+}
+
+/* Frames of the newest file that were durable and are not there: no torn write. They keep their positions, and the
+ * file all of its bytes, for whoever looks into it. What the mark says beyond what the file can hold is no mark. */
+static int miss_durable(struct journal_lane *l, size_t torn, struct journal_recovery *rec,
+			bool *ret_missed)
+{
+	struct journal_file *f = l->files.at[l->files.n - 1];
+	const struct journal_mark *m = &l->mark;
+	uint64_t good = f->bytes - torn, end = journal_file_end(f);
+	int r = 0;
+
+	*ret_missed = m->file == f->number && m->length > good && m->length <= FILE_MAX;
+	if (!*ret_missed)
+		return 0;
+	if (m->position >= end &&
+	    m->position - end <= (m->length - good) / JOURNAL_FRAME_HEADER_LEN)
+		r = miss_until(f, m->position + 1);
+	rec->damaged_files += !f->damaged;
+	f->damaged = true;
+	return r;
+}
+
 /* Cut what is behind the newest file's last good frame, and make sure that the rest is on disk: a
  * killed agent may have written it and not synced. */
 static int settle_newest(struct journal *j, struct journal_lane *l, size_t torn,
@@ -157,9 +190,17 @@ static int settle_newest(struct journal *j, struct journal_lane *l, size_t torn,
 	struct journal_file *f = l->files.n > 0 ? l->files.at[l->files.n - 1] : NULL;
 	AUTO(close_fd) int fd = -1;
 	char name[JOURNAL_NAME_MAX];
+	bool missed;
 
 	if (!f)
 		return 0;
+	if (miss_durable(l, torn, rec, &missed) < 0)
+		return error_set(e, -ENOMEM, "cannot recover the journal '%s': %m", j->dir);
+	if (missed)
+		torn = 0;
+	else
+		l->mark = (struct journal_mark){ f->number, f->bytes - torn,
+						 journal_file_end(f) - 1 };
 	journal_file_name(f, l->lane, name);
 	fd = openat(j->dir_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
@@ -220,14 +261,36 @@ static bool is_last(const struct journal_names *names, size_t i)
 	return true;
 }
 
-/* A file without one good frame: the newest was being begun, any other lost what it held. */
-static int discard_empty(struct journal *j, const struct journal_names *names, size_t i, size_t len,
+/* A file without one good frame: the newest was being begun, unless the mark knows better; any other lost what it
+ * held. */
+static int discard_empty(struct journal *j, const struct journal_lane *l,
+			 const struct journal_names *names, size_t i, size_t len,
 			 struct journal_recovery *rec, struct error *e)
 {
-	if (!is_last(names, i) && len > JOURNAL_FILE_HEADER_LEN)
+	bool begun = is_last(names, i) && l->mark.file != names->at[i].number;
+
+	if (!begun && len > JOURNAL_FILE_HEADER_LEN)
 		return set_aside(j, names->at[i].text, rec, e);
 	rec->torn_bytes += len;
 	return unlink_name(j, names->at[i].text, e);
+}
+
+/* Behind the last good frame of the file before stands none, though the next file begins further on: those
+ * positions were that file's. */
+static int lose_end(struct journal_lane *l, size_t torn, uint64_t next_first,
+		    struct journal_recovery *rec)
+{
+	struct journal_file *f = l->files.n > 0 ? l->files.at[l->files.n - 1] : NULL;
+	uint64_t end = f ? journal_file_end(f) : 0;
+	int r = 0;
+
+	if (!f || torn == 0 || end >= next_first)
+		return 0;
+	if (next_first - end <= torn / JOURNAL_FRAME_HEADER_LEN)
+		r = miss_until(f, next_first);
+	rec->damaged_files += !f->damaged;
+	f->damaged = true;
+	return r;
 }
 
 static int load_files(struct journal *j, struct journal_lane *l, const struct journal_names *names,
@@ -246,11 +309,13 @@ static int load_files(struct journal *j, struct journal_lane *l, const struct jo
 		r = read_found(j, l, name, &found, rec, e);
 		f = found.f;
 		if (r == 0 && f && f->n == 0)
-			r = discard_empty(j, names, i, f->bytes, rec, e);
+			r = discard_empty(j, l, names, i, f->bytes, rec, e);
 		if (r < 0)
 			return r;
 		if (!f || f->n == 0)
 			continue;
+		if (lose_end(l, torn, f->first, rec) < 0)
+			return error_set(e, -ENOMEM, "cannot recover the journal '%s': %m", j->dir);
 		rec->damaged_files += f->damaged;
 		torn = found.torn;
 		r = adopt_file(j, l, f, rec, e);
@@ -281,34 +346,44 @@ static void hide_covered(struct journal_lane *l)
 	}
 }
 
-/* Any position from..end-1 that nobody acknowledged, dropped, or still has. */
-static bool any_lost(const struct journal_lane *l, uint64_t from, uint64_t end)
+/* The mark is of a file behind all that are here. */
+static bool newest_is_gone(const struct journal_lane *l)
 {
+	return l->mark.file > 0 &&
+	       (l->files.n == 0 || l->mark.file > l->files.at[l->files.n - 1]->number);
+}
+
+/* How many positions from..end-1 nobody acknowledged, dropped, or still has; LOST_MAX: as many, or more. */
+static uint64_t count_lost(const struct journal_lane *l, uint64_t from, uint64_t end)
+{
+	uint64_t n = 0;
 	uint32_t offset;
 
-	for (uint64_t p = from > l->acked ? from : l->acked + 1; p < end; p++) {
-		if (!journal_locate(l, p, &offset) && !covered(l, p))
-			return true;
-	}
-	return false;
+	for (uint64_t p = from > l->acked ? from : l->acked + 1; p < end && n < LOST_MAX; p++)
+		n += !journal_locate(l, p, &offset) && !covered(l, p);
+	return n;
 }
 
 /* Frames of the current epoch are missing: its chain cannot go on. Without the file acks nothing
  * counts as acknowledged: that begins one epoch too many, when files had been removed already. */
-static bool chain_lost(const struct journal *j, const struct journal_lane *l)
+static bool chain_lost(const struct journal *j, const struct journal_lane *l,
+		       struct journal_recovery *rec)
 {
-	uint64_t before = l->acked + 1;
+	uint64_t before = l->acked + 1, lost = 0;
 
 	for (size_t i = 0; i < l->files.n; i++) {
 		const struct journal_file *f = l->files.at[i];
 		bool current = memcmp(f->epoch, j->epoch, sizeof(f->epoch)) == 0;
 
-		if (current && any_lost(l, before, journal_file_end(f)))
-			return true;
+		if (current)
+			lost += count_lost(l, before, journal_file_end(f));
 		before = journal_file_end(f);
 	}
-	/* Acknowledged once, and the newest file never goes: somebody took it away. */
-	return l->acked >= l->next;
+	if (newest_is_gone(l))
+		lost += count_lost(l, before, l->mark.position + 1);
+	rec->lost_frames += lost;
+	/* Durable once, or acknowledged, and the newest file never goes: somebody took it away. */
+	return lost > 0 || newest_is_gone(l) || l->acked >= l->next;
 }
 
 static uint64_t end_of(const struct journal_files *list)
@@ -355,7 +430,7 @@ static int recover_lane(struct journal *j, struct journal_lane *l,
 	r = find_tail(j, l, e);
 	if (r < 0 && r != -EBADMSG)
 		return error_wrap(e, r, "cannot recover the journal '%s'", j->dir);
-	if (r < 0 || chain_lost(j, l))
+	if (chain_lost(j, l, rec) || r < 0)
 		j->chain_broken = true;
 	if (l->next <= l->acked)
 		l->next = l->acked + 1;
@@ -371,9 +446,26 @@ static int remove_leftovers(struct journal *j, const struct journal_names *names
 	return r;
 }
 
+/* From now on what recovery found is what there is. Both slots: none may say more than the other. */
+static void set_marks(struct journal *j)
+{
+	for (size_t i = 0; i < BATCH_LANES; i++) {
+		struct journal_lane *l = &j->lanes[i];
+		const struct journal_file *f = l->files.n > 0 ? l->files.at[l->files.n - 1] : NULL;
+
+		if (newest_is_gone(l))
+			l->mark = f ? (struct journal_mark){ f->number, f->bytes,
+							     journal_file_end(f) - 1 } :
+				      (struct journal_mark){ 0 };
+		for (unsigned int slot = 0; slot < JOURNAL_MARK_SLOTS; slot++)
+			journal_marker_set(&j->marker, l->lane, &l->mark);
+	}
+}
+
 int journal_recover(struct journal *j, struct journal_recovery *ret_r, struct error *e)
 {
 	AUTO(journal_names_release) struct journal_names names = { 0 };
+	struct journal_mark marks[BATCH_LANES];
 	bool epoch_known = false;
 	int r = journal_epoch_load(j, &epoch_known, e);
 
@@ -383,6 +475,9 @@ int journal_recover(struct journal *j, struct journal_recovery *ret_r, struct er
 		r = journal_list(j->dir_fd, j->dir, &names, e);
 	if (r == 0)
 		r = remove_leftovers(j, &names, e);
+	journal_marker_open(&j->marker, j->dir_fd, marks);
+	for (size_t i = 0; i < BATCH_LANES; i++)
+		j->lanes[i].mark = marks[i];
 	for (size_t i = 0; r == 0 && i < BATCH_LANES; i++)
 		r = recover_lane(j, &j->lanes[i], &names, ret_r, e);
 	if (r < 0)
@@ -393,5 +488,8 @@ int journal_recover(struct journal *j, struct journal_recovery *ret_r, struct er
 		ret_r->new_epoch = true;
 		r = journal_epoch_begin(j, e);
 	}
-	return r < 0 ? r : journal_release(j, JOURNAL_KEEP, e);
+	if (r < 0)
+		return r;
+	set_marks(j);
+	return journal_release(j, JOURNAL_KEEP, e);
 }

@@ -4,6 +4,7 @@
 #define AGENT_JOURNAL_STATE_H
 
 #include "agent/journal_frame.h"
+#include "agent/journal_mark.h"
 
 #define JOURNAL_FILE_BYTES_MAX MiB(8)
 #define JOURNAL_NAME_MAX 64 /* of a file in the folder, with its NUL */
@@ -36,6 +37,7 @@ struct journal_lane {
 	uint64_t next_file; /* number of the next file */
 	int fd; /* of the newest file, to append to; -1: the next append begins a file */
 	struct journal_tail tail;
+	struct journal_mark mark; /* as it was found at the start */
 	uint64_t dropped_frames, dropped_events;
 };
 
@@ -58,6 +60,7 @@ struct journal {
 	struct journal_lane lanes[BATCH_LANES];
 	uint8_t *buf; /* one frame with its header; JOURNAL_FRAME_MAX + JOURNAL_FRAME_HEADER_LEN */
 	struct arena *arena; /* of one header */
+	struct journal_marker marker;
 	const struct journal_file *read_file; /* open for reading, or NULL */
 	int read_fd;
 	struct journal_pending pending;

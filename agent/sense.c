@@ -2,6 +2,7 @@
 #include "agent/sense.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -48,6 +49,7 @@ struct sense {
 	char host_name[BATCH_NAME_MAX + 1];
 	struct utsname kernel;
 	char machine_id[64];
+	char damage[112]; /* the reason of a gap: what the journal lost */
 };
 
 static int fill_random(void *ctx, void *buf, size_t len)
@@ -172,8 +174,7 @@ static void add_gap(struct drain_config *d, uint32_t where, uint64_t from_ns, ui
 
 /* What nobody watched: since the last watermark in this boot, or since the boot. A first start has no
  * before: the host's evidence begins with it. */
-static void find_gaps(const struct journal *j, const struct journal_recovery *found,
-		      const uint8_t *boot_id, struct drain_config *d)
+static void find_gaps(const struct journal *j, const uint8_t *boot_id, struct drain_config *d)
 {
 	uint64_t from_ns = UINT64_MAX;
 
@@ -194,14 +195,24 @@ static void find_gaps(const struct journal *j, const struct journal_recovery *fo
 	}
 	if (from_ns != UINT64_MAX)
 		add_gap(d, GAP_AGENT_DOWN, from_ns, d->start_ns, "the agent was not running");
+}
+
+/* What was sealed and is not there any more. */
+static void find_damage(struct sense *s, const struct journal_recovery *found,
+			struct drain_config *d)
+{
 	if (found->torn_bytes > 0)
 		log_warn("the journal's torn end was cut off", KV_U64("bytes", found->torn_bytes));
-	if (found->damaged_files > 0) {
-		log_error("ALARM journal files are damaged and kept aside",
-			  KV_U64("files", found->damaged_files));
-		add_gap(d, GAP_JOURNAL, 0, d->start_ns,
-			"sealed batches in the journal were damaged");
-	}
+	if (found->damaged_files == 0 && found->lost_frames == 0)
+		return;
+	log_error("ALARM journal files are damaged and kept aside, or gone",
+		  KV_U64("files", found->damaged_files),
+		  KV_U64("lost_batches", found->lost_frames));
+	(void)snprintf(s->damage, sizeof(s->damage),
+		       "sealed batches in the journal were damaged or taken away, %" PRIu64
+		       " of them not known to be at the collector",
+		       found->lost_frames);
+	add_gap(d, GAP_JOURNAL, 0, d->start_ns, s->damage);
 }
 
 static int open_journal(struct sense *s, struct journal **ret_j, struct journal_recovery *ret_found,
@@ -247,7 +258,8 @@ static int start_sealer(struct sense *s, struct drain_config *d, struct journal_
 	if (r == 0)
 		r = open_journal(s, &c.journal, found, e);
 	if (r == 0) {
-		find_gaps(c.journal, found, c.boot_id, d);
+		find_gaps(c.journal, c.boot_id, d);
+		find_damage(s, found, d);
 		r = sealer_start(&c, &s->sealer, e);
 	}
 	if (r < 0) {

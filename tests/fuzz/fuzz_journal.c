@@ -21,6 +21,7 @@ static const char *const names[] = {
 	"bulk-0000000000000003.jrn",
 	"bulk-0000000000000002.tomb",
 	"acks.abcdef",
+	"marks",
 };
 
 static int fill(void *ctx, void *buf, size_t len)

@@ -190,9 +190,37 @@ def read_acks(folder):
     return {1: critical, 2: bulk}
 
 
+def read_marks(folder):
+    """{lane: (number of the file, bytes of it that were durable, position of the last frame in them)}."""
+    path, marks = Path(folder) / "marks", {}
+    data = path.read_bytes() if path.exists() else b""
+    need(len(data) <= 4 * 32, "marks: too long")
+    for at in range(0, len(data) - 31, 32):
+        number, length, position, lane, total = struct.unpack_from("<QQQII", data, at)
+        if not any(data[at:at + 32]):
+            continue
+        need(total == zlib.crc32(data[at:at + 28]) and lane == at // 64 + 1, f"marks: byte {at}: the sum is false")
+        if number:
+            marks[lane] = max(marks.get(lane, (0, 0, 0)), (number, length, position))
+    return marks
+
+
+def check_marks(folder, frames):
+    """What was durable is there: in the file that the mark names, or a newer one has come."""
+    for lane, (number, length, position) in read_marks(folder).items():
+        numbers = {int(path.stem.split("-")[1], 16): path for path in Path(folder).glob(f"{LANES[lane]}-*.jrn")}
+        if max(numbers, default=0) > number:
+            continue
+        need(number in numbers, f"marks: the newest file of {LANES[lane]} is gone")
+        need(numbers[number].stat().st_size >= length, f"{numbers[number].name}: bytes that were durable are gone")
+        need(max((f.position for f in frames if f.lane == lane), default=0) >= position,
+             f"marks: position {position} of {LANES[lane]} is gone")
+
+
 def check_journal(folder, public_key):
     """Everything that a journal says of itself; returns its frames."""
     frames, last = read_journal(folder), {}
+    check_marks(folder, frames)
     for frame in frames:
         if frame.kind == TOMBSTONE:
             tombstone = read_tombstone(frame.body, public_key)

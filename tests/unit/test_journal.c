@@ -7,174 +7,37 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "agent/journal.h"
 #include "agent/journal_frame.h"
 #include "proto/base/files.h"
+#include "tests/unit/journal_world.h"
 #include "tests/unit/rows.h"
-#include "tests/unit/sealing.h"
-
-#define BUDGET KiB(512) /* files of 16 KiB */
-
-struct world {
-	struct sealing s;
-	struct journal_config c;
-	struct journal *j;
-	struct journal_recovery rec;
-	char dir[96];
-	uint8_t epochs; /* drawn so far */
-	struct batch_dropped dropped[BATCH_DROPPED_MAX];
-	struct error e;
-};
-
-static int draw(void *ctx, void *buf, size_t len)
-{
-	struct world *w = ctx;
-
-	memset(buf, ++w->epochs, len);
-	return 0;
-}
-
-static void reopen(struct world *w)
-{
-	journal_close(w->j);
-	w->j = NULL;
-	assert_int_equal(journal_open(&w->c, &w->j, &w->rec, &w->e), 0);
-}
-
-static void begin(struct world *w)
-{
-	memset(w, 0, sizeof(*w));
-	sealing_begin(&w->s);
-	(void)snprintf(w->dir, sizeof(w->dir), "%s/deep/journal", w->s.dir);
-	w->c = (struct journal_config){
-		.dir = w->dir, .max_bytes = BUDGET, .random = draw, .random_ctx = w
-	};
-	reopen(w);
-	assert_true(w->rec.new_epoch);
-}
-
-static void end(struct world *w)
-{
-	journal_close(w->j);
-	sealing_end(&w->s);
-}
-
-/* One batch of n events of about 20 incompressible bytes that continues the lane. */
-static int append(struct world *w, enum batch_lane lane, uint32_t n, struct seal_hash *ret_hash)
-{
-	static uint8_t raw[KiB(128)];
-	static uint32_t noise = 1;
-	struct batch_header h;
-	struct journal_tail tail;
-	uint64_t counts[16] = { [4] = n };
-	const uint8_t *bytes;
-	size_t len;
-
-	journal_tail(w->j, lane, &tail);
-	sealing_header(&h, lane, tail.number + 1, n);
-	h.has_previous = tail.has_hash;
-	h.previous = tail.hash;
-	if (n > 0) {
-		h.first_sequence = tail.last_sequence + 1;
-		h.last_sequence = tail.last_sequence + n;
-	}
-	memcpy(h.epoch, journal_epoch(w->j), sizeof(h.epoch));
-	for (uint32_t i = 0; i < n; i++) {
-		raw[21 * i] = 20;
-		for (size_t k = 1; k < 21; k++)
-			raw[21 * i + k] = (uint8_t)((noise = noise * 1664525 + 1013904223) >> 24);
-	}
-	assert_int_equal(
-		batch_seal(w->s.sealer, &h, raw, 21 * (size_t)n, &bytes, &len, ret_hash, NULL), 0);
-	return journal_append(w->j, &h, ret_hash, counts, bytes, len, &w->e);
-}
-
-static void append_many(struct world *w, enum batch_lane lane, size_t n, struct seal_hash *hashes)
-{
-	for (size_t i = 0; i < n; i++)
-		assert_int_equal(append(w, lane, 50, &hashes[i]), 0);
-}
-
-static void assert_frame(struct world *w, enum batch_lane lane, uint64_t position,
-			 const struct seal_hash *hash)
-{
-	struct batch_view view;
-	enum journal_kind kind;
-	const uint8_t *bytes;
-	size_t len;
-
-	assert_int_equal(journal_read(w->j, lane, position, &kind, &bytes, &len, &w->e), 0);
-	assert_int_equal(kind, JOURNAL_BATCH);
-	arena_reset(w->s.arena);
-	assert_int_equal(batch_parse(bytes, len, w->s.arena, &view, NULL), 0);
-	assert_memory_equal(&view.hash, hash, sizeof(*hash));
-}
-
-static void assert_range(struct world *w, enum batch_lane lane, uint64_t first, uint64_t last)
-{
-	uint64_t f, l;
-
-	journal_range(w->j, lane, &f, &l);
-	assert_int_equal(f, first);
-	assert_int_equal(l, last);
-}
-
-/* The only file of its kind with this number, e.g. "critical-0000000000000001.jrn". */
-static char *file_path(struct world *w, const char *name)
-{
-	static char path[256];
-
-	(void)snprintf(path, sizeof(path), "%s/%s", w->dir, name);
-	return path;
-}
-
-static bool exists(struct world *w, const char *name)
-{
-	struct stat st;
-
-	return stat(file_path(w, name), &st) == 0;
-}
-
-static void flip(struct world *w, const char *name, off_t at)
-{
-	int fd = open(file_path(w, name), O_RDWR | O_CLOEXEC);
-	uint8_t byte;
-
-	assert_true(fd >= 0);
-	if (at < 0)
-		at += lseek(fd, 0, SEEK_END);
-	assert_int_equal(pread(fd, &byte, 1, at), 1);
-	byte ^= 0x10;
-	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-	(void)close(fd);
-}
 
 /* ---- failures ---- */
 
 static void second_agent_is_refused(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct journal_recovery rec;
 	struct journal *second = NULL;
 
 	(void)state;
-	begin(&w);
+	journal_world_begin(&w);
 	assert_int_equal(journal_open(&w.c, &second, &rec, &w.e), -EBUSY);
 	assert_null(second);
 	assert_non_null(strstr(w.e.hint, "another agent"));
-	end(&w);
+	journal_world_end(&w);
 }
 
 static void batch_out_of_order_is_refused(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct seal_hash hash;
 	struct batch_header h;
 	uint64_t counts[16] = { 0 };
 
 	(void)state;
-	begin(&w);
-	assert_int_equal(append(&w, BATCH_LANE_BULK, 5, &hash), 0);
+	journal_world_begin(&w);
+	assert_int_equal(journal_world_append(&w, BATCH_LANE_BULK, 5, &hash), 0);
 	sealing_header(&h, BATCH_LANE_BULK, 1, 0);
 	memcpy(h.epoch, journal_epoch(w.j), sizeof(h.epoch));
 	assert_int_equal(journal_append(w.j, &h, &hash, counts, "x", 1, &w.e),
@@ -184,47 +47,47 @@ static void batch_out_of_order_is_refused(void **state)
 	h.epoch[0] ^= 1;
 	assert_int_equal(journal_append(w.j, &h, &hash, counts, "x", 1, &w.e),
 			 -ESTALE); /* another epoch */
-	assert_range(&w, BATCH_LANE_BULK, 1, 1);
-	end(&w);
+	journal_world_assert_range(&w, BATCH_LANE_BULK, 1, 1);
+	journal_world_end(&w);
 }
 
 static void false_acknowledgement_is_ignored(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct seal_hash hashes[3];
 
 	(void)state;
-	begin(&w);
-	append_many(&w, BATCH_LANE_CRITICAL, 3, hashes);
+	journal_world_begin(&w);
+	journal_world_append_many(&w, BATCH_LANE_CRITICAL, 3, hashes);
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 2, &hashes[0], NULL), -ENOENT);
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 4, &hashes[2], NULL), -ENOENT);
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_BULK, 1, &hashes[0], NULL), -ENOENT);
-	assert_range(&w, BATCH_LANE_CRITICAL, 1, 3);
+	journal_world_assert_range(&w, BATCH_LANE_CRITICAL, 1, 3);
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 2, &hashes[1], NULL), 0);
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 1, &hashes[0], NULL),
 			 -ENOENT); /* stale */
-	assert_range(&w, BATCH_LANE_CRITICAL, 3, 3);
-	end(&w);
+	journal_world_assert_range(&w, BATCH_LANE_CRITICAL, 3, 3);
+	journal_world_end(&w);
 }
 
 static void full_journal_that_drops_new_says_so(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct batch_tombstone t = { .dropped = w.dropped };
 	struct seal_hash hash;
 	int r;
 
 	(void)state;
-	begin(&w);
+	journal_world_begin(&w);
 	w.c.policy = JOURNAL_DROP_NEW;
-	reopen(&w);
-	while ((r = append(&w, BATCH_LANE_BULK, 400, &hash)) == 0)
+	journal_world_reopen(&w);
+	while ((r = journal_world_append(&w, BATCH_LANE_BULK, 400, &hash)) == 0)
 		;
 	assert_int_equal(r, -ENOSPC);
 	assert_int_equal(journal_must_drop(w.j, BATCH_LANE_CRITICAL, 10000, &t, BATCH_DROPPED_MAX),
 			 0);
-	assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 400, &hash), -ENOSPC);
-	end(&w);
+	assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 400, &hash), -ENOSPC);
+	journal_world_end(&w);
 }
 
 static const struct damage_row {
@@ -241,54 +104,43 @@ static const struct damage_row {
 	  JOURNAL_FILE_HEADER_LEN + 10, true, 0, 1, 19 },
 	{ "frame body in the middle", "critical-0000000000000001.jrn",
 	  JOURNAL_FILE_HEADER_LEN + 500, true, 0, 1, 19 },
-	{ "end of an older file", "critical-0000000000000001.jrn", -1, true, 0, 0, 19 },
-	{ "end of the newest file", "critical-0000000000000002.jrn", -1, false, 1, 0, 19 },
+	{ "end of an older file", "critical-0000000000000001.jrn", -1, true, 0, 1, 19 },
+	{ "end of the newest file", "critical-0000000000000002.jrn", -1, true, 0, 1, 19 },
+	{ "marks", "marks", 3, false, 0, 0, 20 },
 };
-
-static size_t readable(struct world *w, enum batch_lane lane)
-{
-	uint64_t first, last;
-	size_t n = 0;
-
-	journal_range(w->j, lane, &first, &last);
-	for (uint64_t p = journal_next(w->j, lane, 1); p <= last;
-	     p = journal_next(w->j, lane, p + 1))
-		n++;
-	return n;
-}
 
 static void flipped_bit_costs_one_frame(void **state)
 {
 	const struct damage_row *row = *state;
-	static struct world w;
+	static struct journal_world w;
 	struct seal_hash hashes[20], hash;
 	struct journal_tail tail;
 
-	begin(&w);
-	append_many(&w, BATCH_LANE_CRITICAL, 20, hashes);
-	assert_true(exists(&w, "critical-0000000000000002.jrn"));
-	assert_false(exists(&w, "critical-0000000000000003.jrn"));
+	journal_world_begin(&w);
+	journal_world_append_many(&w, BATCH_LANE_CRITICAL, 20, hashes);
+	assert_true(journal_world_exists(&w, "critical-0000000000000002.jrn"));
+	assert_false(journal_world_exists(&w, "critical-0000000000000003.jrn"));
 	journal_close(w.j);
 	w.j = NULL;
-	flip(&w, row->file, row->at);
-	reopen(&w);
+	journal_world_flip(&w, row->file, row->at);
+	journal_world_reopen(&w);
 	assert_int_equal(w.rec.new_epoch, row->new_epoch);
 	assert_true(w.rec.torn_bytes >= row->torn && w.rec.damaged_files >= row->damaged);
-	assert_int_equal(readable(&w, BATCH_LANE_CRITICAL), row->frames);
+	assert_int_equal(journal_world_readable(&w, BATCH_LANE_CRITICAL), row->frames);
 	journal_tail(w.j, BATCH_LANE_CRITICAL, &tail);
 	assert_int_equal(tail.has_hash, !row->new_epoch);
 	/* It goes on, also after the next start. */
-	assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 5, &hash), 0);
-	reopen(&w);
+	assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 5, &hash), 0);
+	journal_world_reopen(&w);
 	assert_false(w.rec.new_epoch);
 	journal_tail(w.j, BATCH_LANE_CRITICAL, &tail);
 	assert_memory_equal(&tail.hash, &hash, sizeof(hash));
-	end(&w);
+	journal_world_end(&w);
 }
 
 static void frame_changed_while_running_begins_a_new_epoch(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct seal_hash hashes[3], hash;
 	enum journal_kind kind;
 	const uint8_t *bytes;
@@ -296,96 +148,98 @@ static void frame_changed_while_running_begins_a_new_epoch(void **state)
 	size_t len;
 
 	(void)state;
-	begin(&w);
+	journal_world_begin(&w);
 	memcpy(before, journal_epoch(w.j), sizeof(before));
-	append_many(&w, BATCH_LANE_CRITICAL, 3, hashes);
-	flip(&w, "critical-0000000000000001.jrn", JOURNAL_FILE_HEADER_LEN + 300);
+	journal_world_append_many(&w, BATCH_LANE_CRITICAL, 3, hashes);
+	journal_world_flip(&w, "critical-0000000000000001.jrn", JOURNAL_FILE_HEADER_LEN + 300);
 	assert_int_equal(journal_read(w.j, BATCH_LANE_CRITICAL, 1, &kind, &bytes, &len, &w.e),
 			 -EBADMSG);
 	assert_int_equal(journal_next(w.j, BATCH_LANE_CRITICAL, 1), 2);
 	assert_memory_not_equal(journal_epoch(w.j), before, sizeof(before));
-	assert_frame(&w, BATCH_LANE_CRITICAL, 2, &hashes[1]);
-	assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 5, &hash), 0);
+	journal_world_assert_frame(&w, BATCH_LANE_CRITICAL, 2, &hashes[1]);
+	assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 5, &hash), 0);
 	/* An acknowledgement in the new epoch releases what came before; the damaged file is kept. */
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 4, &hash, NULL), 0);
 	for (int i = 0; i < 70; i++)
-		assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 5, &hash), 0);
+		assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 5, &hash), 0);
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 74, &hash, NULL), 0);
-	assert_true(exists(&w, "critical-0000000000000001.jrn.damaged"));
-	end(&w);
+	assert_true(journal_world_exists(&w, "critical-0000000000000001.jrn.damaged"));
+	journal_world_end(&w);
 }
 
 /* ---- what works ---- */
 
 static void tail_and_frames_survive_a_restart(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct seal_hash hashes[20], idle;
 	struct journal_tail tail;
 
 	(void)state;
-	begin(&w);
-	append_many(&w, BATCH_LANE_CRITICAL, 20, hashes);
-	assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 0, &idle), 0); /* sealed while idle */
-	reopen(&w);
+	journal_world_begin(&w);
+	journal_world_append_many(&w, BATCH_LANE_CRITICAL, 20, hashes);
+	assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 0, &idle),
+			 0); /* sealed while idle */
+	journal_world_reopen(&w);
 	assert_false(w.rec.new_epoch);
 	assert_int_equal(w.rec.torn_bytes + w.rec.damaged_files, 0);
-	assert_range(&w, BATCH_LANE_CRITICAL, 1, 21);
-	assert_range(&w, BATCH_LANE_BULK, 1, 0);
+	journal_world_assert_range(&w, BATCH_LANE_CRITICAL, 1, 21);
+	journal_world_assert_range(&w, BATCH_LANE_BULK, 1, 0);
 	for (uint64_t i = 0; i < 20; i++)
-		assert_frame(&w, BATCH_LANE_CRITICAL, i + 1, &hashes[i]);
+		journal_world_assert_frame(&w, BATCH_LANE_CRITICAL, i + 1, &hashes[i]);
 	journal_tail(w.j, BATCH_LANE_CRITICAL, &tail);
 	assert_memory_equal(&tail.hash, &idle, sizeof(idle));
 	assert_int_equal(tail.number, 21);
 	assert_int_equal(tail.last_sequence,
 			 1000); /* an empty batch does not begin the sequence anew */
 	assert_int_equal(tail.watermark_ns, 250);
-	end(&w);
+	journal_world_end(&w);
 }
 
 static void deleted_journal_begins_a_new_epoch(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct seal_hash hashes[3];
 	char moved[128];
 
 	(void)state;
-	begin(&w);
-	append_many(&w, BATCH_LANE_CRITICAL, 3, hashes);
+	journal_world_begin(&w);
+	journal_world_append_many(&w, BATCH_LANE_CRITICAL, 3, hashes);
 	journal_close(w.j);
 	w.j = NULL;
 	(void)snprintf(moved, sizeof(moved), "%s.gone", w.dir);
 	assert_int_equal(rename(w.dir, moved), 0);
-	reopen(&w);
+	journal_world_reopen(&w);
 	assert_true(w.rec.new_epoch);
 	assert_int_equal(journal_epoch(w.j)[0], 2);
-	assert_range(&w, BATCH_LANE_CRITICAL, 1, 0);
-	end(&w);
+	journal_world_assert_range(&w, BATCH_LANE_CRITICAL, 1, 0);
+	journal_world_end(&w);
 }
 
 static void acknowledged_files_go_and_the_last_frames_stay(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct seal_hash hashes[100];
 	struct journal_stats stats;
 
 	(void)state;
-	begin(&w);
-	append_many(&w, BATCH_LANE_BULK, 100, hashes);
+	journal_world_begin(&w);
+	journal_world_append_many(&w, BATCH_LANE_BULK, 100, hashes);
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_BULK, 100, &hashes[99], NULL), 0);
-	assert_range(&w, BATCH_LANE_BULK, 101, 100);
-	assert_false(exists(&w, "bulk-0000000000000001.jrn"));
+	journal_world_assert_range(&w, BATCH_LANE_BULK, 101, 100);
+	assert_false(journal_world_exists(&w, "bulk-0000000000000001.jrn"));
 	journal_stats(w.j, BATCH_LANE_BULK, &stats);
 	assert_int_equal(stats.unacknowledged, 0);
 	assert_true(stats.frames >= JOURNAL_KEEP && stats.frames < 100);
-	assert_frame(&w, BATCH_LANE_BULK, 100 - JOURNAL_KEEP + 1, &hashes[100 - JOURNAL_KEEP]);
-	reopen(&w);
+	journal_world_assert_frame(&w, BATCH_LANE_BULK, 100 - JOURNAL_KEEP + 1,
+				   &hashes[100 - JOURNAL_KEEP]);
+	journal_world_reopen(&w);
 	assert_false(w.rec.new_epoch);
-	assert_range(&w, BATCH_LANE_BULK, 101, 100);
-	end(&w);
+	journal_world_assert_range(&w, BATCH_LANE_BULK, 101, 100);
+	journal_world_end(&w);
 }
 
-static size_t make_room(struct world *w, enum batch_lane lane, size_t len)
+static size_t make_room(struct journal_world *w, enum batch_lane lane, size_t len)
 {
 	struct batch_tombstone t = { .dropped = w->dropped };
 	const uint8_t *bytes;
@@ -409,7 +263,7 @@ static size_t make_room(struct world *w, enum batch_lane lane, size_t len)
 
 static void critical_takes_from_bulk_under_a_tombstone(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct journal_stats stats;
 	struct seal_hash first, hash;
 	enum journal_kind kind;
@@ -419,13 +273,13 @@ static void critical_takes_from_bulk_under_a_tombstone(void **state)
 	size_t len, dropped = 0;
 
 	(void)state;
-	begin(&w);
-	assert_int_equal(append(&w, BATCH_LANE_BULK, 200, &first), 0);
-	while (append(&w, BATCH_LANE_BULK, 200, &hash) == 0)
+	journal_world_begin(&w);
+	assert_int_equal(journal_world_append(&w, BATCH_LANE_BULK, 200, &first), 0);
+	while (journal_world_append(&w, BATCH_LANE_BULK, 200, &hash) == 0)
 		bulk++;
 	for (int i = 0; i < 10; i++) {
 		dropped += make_room(&w, BATCH_LANE_CRITICAL, 10000);
-		assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 200, &hash), 0);
+		assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 200, &hash), 0);
 	}
 	assert_true(dropped > 0 && dropped < bulk);
 	for (int round = 0; round < 2; round++) {
@@ -444,64 +298,65 @@ static void critical_takes_from_bulk_under_a_tombstone(void **state)
 				 from == 1 ? 0 : -ENOENT);
 		journal_stats(w.j, BATCH_LANE_BULK, &stats);
 		assert_int_equal(stats.dropped_frames, round == 0 ? dropped : 0);
-		reopen(&w);
+		journal_world_reopen(&w);
 		assert_false(w.rec.new_epoch);
 	}
 	/* Acknowledged by the last dropped hash. */
 	assert_int_equal(journal_ack(w.j, BATCH_LANE_BULK, from,
 				     &t.dropped[t.n_dropped - 1].header_hash, NULL),
 			 0);
-	end(&w);
+	journal_world_end(&w);
 }
 
 static void budget_holds_on_disk(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct journal_stats critical, bulk;
 	struct seal_hash hash;
 
 	(void)state;
-	begin(&w);
+	journal_world_begin(&w);
 	for (int i = 0; i < 250; i++) {
 		(void)make_room(&w, BATCH_LANE_BULK, 10000);
-		assert_int_equal(append(&w, BATCH_LANE_BULK, 200, &hash), 0);
+		assert_int_equal(journal_world_append(&w, BATCH_LANE_BULK, 200, &hash), 0);
 		journal_stats(w.j, BATCH_LANE_CRITICAL, &critical);
 		journal_stats(w.j, BATCH_LANE_BULK, &bulk);
-		assert_true(critical.bytes + bulk.bytes <= BUDGET);
+		assert_true(critical.bytes + bulk.bytes <= JOURNAL_WORLD_BUDGET);
 	}
-	end(&w);
+	journal_world_end(&w);
 }
 
 static void old_copy_continues_an_old_number(void **state)
 {
-	static struct world w;
+	static struct journal_world w;
 	struct seal_hash hashes[3], again;
 	struct journal_tail tail;
 	char command[2][128];
 
 	(void)state;
-	begin(&w);
-	append_many(&w, BATCH_LANE_CRITICAL, 2, hashes);
+	journal_world_begin(&w);
+	journal_world_append_many(&w, BATCH_LANE_CRITICAL, 2, hashes);
 	journal_close(w.j);
 	w.j = NULL;
 	(void)snprintf(command[0], sizeof(command[0]), "%s/critical-0000000000000001.jrn", w.dir);
 	(void)snprintf(command[1], sizeof(command[1]), "%s/copy", w.s.dir);
 	assert_int_equal(rename(command[0], command[1]), 0); /* a copy for later */
 	assert_int_equal(link(command[1], command[0]), 0);
-	reopen(&w);
-	assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 5, &hashes[2]), 0);
+	journal_world_reopen(&w);
+	assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 5, &hashes[2]), 0);
 	journal_close(w.j);
 	w.j = NULL;
-	assert_int_equal(unlink(file_path(&w, "critical-0000000000000002.jrn")),
-			 0); /* as the copy had it */
-	reopen(&w);
+	assert_int_equal(unlink(journal_world_path(&w, "critical-0000000000000002.jrn")),
+			 0); /* as the copy had it, */
+	assert_int_equal(unlink(journal_world_path(&w, "marks")), 0); /* and no later mark */
+	journal_world_reopen(&w);
 	assert_false(w.rec.new_epoch);
-	assert_int_equal(append(&w, BATCH_LANE_CRITICAL, 5, &again), 0);
+	assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 5, &again), 0);
 	journal_tail(w.j, BATCH_LANE_CRITICAL, &tail);
 	assert_int_equal(tail.number,
 			 3); /* taken already, with another hash: the collector's conflict */
 	assert_memory_not_equal(&again, &hashes[2], sizeof(again));
-	end(&w);
+	journal_world_end(&w);
 }
 
 int main(void)
