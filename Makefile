@@ -124,7 +124,7 @@ $(FLAGS_MK): Makefile
 
 # Files that change only when their content does: another compiler or flag recompiles, another
 # list of sources makes the archive anew.
-REMEMBERED := $(B)/obj/command $(ARCHIVES:.a=.sources) $(A)/libtest.sources
+REMEMBERED := $(B)/obj/command $(B)/gen/commit.h $(ARCHIVES:.a=.sources) $(A)/libtest.sources
 $(B)/obj/command: REMEMBER = $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)
 $(A)/libbase.sources: REMEMBER = $(BASE_SRC)
 $(A)/libproto.sources: REMEMBER = $(PROTO_SRC) $(PROTOS)
@@ -134,6 +134,13 @@ $(A)/libcli.sources: REMEMBER = $(CLI_SRC)
 $(A)/libtest.sources: REMEMBER = $(TEST_HELP_SRC)
 $(REMEMBERED): FORCE
 	@mkdir -p $(@D); echo '$(REMEMBER)' | cmp -s - $@ || echo '$(REMEMBER)' >$@
+
+# What manifests name as the source: the commit, "-dirty" when tracked files differ from it; "unknown" outside of our own
+# git tree, where COMMIT=... says it. Optional locks: a build must not stop somebody's commit.
+COMMIT ?= $(shell test -z "$$(git rev-parse --show-prefix 2>/dev/null || echo none)" && \
+	GIT_OPTIONAL_LOCKS=0 git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
+$(B)/gen/commit.h: REMEMBER = \#define BUILD_COMMIT "$(COMMIT)"
+$(call obj,agent/orders_tool.c): | $(B)/gen/commit.h
 
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: proto/%.proto $(PROTOS)
 	@mkdir -p $(@D)

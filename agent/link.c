@@ -37,6 +37,7 @@ static const struct rule {
 	[LINK_UPLOAD] = { LINK_SENSE, 1, 512, false },
 	[LINK_MANIFEST] = { LINK_SENSE, LINK_ID_LEN, LINK_ID_LEN + MiB(1) + 512, false },
 	[LINK_CONTRADICTION] = { LINK_SENSE, 1, KiB(40), false },
+	[LINK_CLOCK] = { LINK_UPLINK, LINK_CLOCK_LEN, LINK_CLOCK_LEN, false },
 };
 
 struct buffer {

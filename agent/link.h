@@ -34,6 +34,8 @@ enum link_kind {
 	LINK_UPLOAD, /* body: UploadStart; a descriptor comes along: UploadRequests, each behind its length */
 	LINK_MANIFEST, /* body: exhibit id (16), SignedManifest: the end of an upload */
 	LINK_CONTRADICTION, /* body: LedgerContradiction */
+	/* uplink to sense */
+	LINK_CLOCK, /* body: struct clock_sample (clock_offset.h), five u64 */
 	LINK_KINDS,
 };
 
@@ -72,6 +74,7 @@ MUST_CHECK int link_receive(struct link *l, struct link_message *ret_m);
 /* The descriptor of the message that link_receive has returned, the caller's, close-on-exec. -1: none. Sense takes none:
  * what a hostile uplink sends along is thrown away by the kernel. */
 int link_take_fd(struct link *l);
+#define LINK_CLOCK_LEN 40
 #define LINK_ID_LEN 16 /* of exhibits, before some bodies */
 
 #endif

@@ -8,6 +8,7 @@
 #define AGENT_MANIFEST_H
 
 #include "agent/acquire/control.h"
+#include "agent/clock_offset.h"
 #include "proto/order.h"
 #include "proto/seal.h"
 
@@ -24,12 +25,14 @@ struct manifest_time {
 	int64_t offset_ns, frequency_ppb;
 	uint64_t error_ns, error_max_ns; /* estimated, and bound */
 	int64_t utc_offset_s;
+	bool collector_known;
+	struct clock_offset collector;
 };
-struct manifest_time manifest_now(void);
+struct manifest_time manifest_now(void); /* without the collector's */
 
 /* What does not change from one manifest to the next. Texts borrowed. */
 struct manifest_tool {
-	const char *version;
+	const char *version, *commit; /* of the source it was built from */
 	struct seal_hash binary; /* of this program's file */
 	bool binary_known, btf_known;
 	struct seal_hash btf; /* of the kernel's types */
@@ -57,13 +60,14 @@ void manifest_free(struct manifest *m); /* NULL allowed */
 
 /* Take one message of an acquirer. -EBADMSG: out of order (an item begun twice, ended without being begun,
  * something after the end). */
-MUST_CHECK int manifest_take(struct manifest *m, const struct control_message *c);
+MUST_CHECK int manifest_take(struct manifest *m, const struct control_message *c, int64_t wall_ns);
 bool manifest_ended(const struct manifest *m); /* CONTROL_END came */
 /* What the acquirer said of its own failure; "" when it did not fail. */
 const char *manifest_failure(const struct manifest *m);
 uint64_t manifest_bytes(const struct manifest *m); /* of the items that ended */
 /* Nothing more comes. failure: why it is not whole; NULL: the acquirer's word counts. */
-void manifest_close(struct manifest *m, const char *failure, const struct manifest_time *ended);
+void manifest_close(struct manifest *m, const char *failure, const struct manifest_time *ended,
+		    uint64_t agent_rss_bytes);
 /* Whether it will say "complete": true. After manifest_close. */
 bool manifest_complete(const struct manifest *m);
 /* previous: hash of this host's last manifest, NULL: none. ret: malloc'ed. When it would be too long it

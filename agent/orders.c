@@ -36,6 +36,9 @@ static void take_mail(struct orders *o, const struct mail *m)
 	case LINK_LEDGER:
 		orders_take_ledger(o, m->body, m->len);
 		break;
+	case LINK_CLOCK:
+		orders_take_clock(o, m->body, m->len);
+		break;
 	case LINK_WANT:
 	case LINK_ACK:
 	case LINK_STATE:

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "agent/clock_offset.h"
 #include "agent/ledger_watch.h"
 #include "agent/orders.h"
 #include "agent/orders_nonces.h"
@@ -100,6 +101,7 @@ struct orders {
 	bool has_previous;
 	struct seal_hash previous; /* the last manifest */
 	uint64_t alarms_from_ns, alarms; /* in this minute */
+	struct clock_offsets clock; /* the collector's */
 	struct queue *ended;
 	atomic_bool busy;
 	pthread_t thread;
@@ -158,6 +160,10 @@ void run_upload_manifest(struct orders *o,
 			 const struct run *run); /* to an uplink without payload */
 void orders_take_receipt(struct orders *o, const uint8_t *data, size_t len);
 void orders_upload_failed(struct orders *o, const uint8_t *data, size_t len);
+
+/* ---- orders_clock.c */
+void orders_take_clock(struct orders *o, const uint8_t *data, size_t len); /* LINK_CLOCK */
+struct manifest_time orders_now(const struct orders *o);
 
 /* ---- orders_run.c */
 /* Take ownership of a checked order: begin it. */

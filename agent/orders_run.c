@@ -122,7 +122,7 @@ void orders_begin(struct orders *o, struct order_checked *order, const uint8_t *
 		orders_refuse(o, order->order, &order->hash, true, &e);
 		return;
 	}
-	run->started = manifest_now();
+	run->started = orders_now(o);
 	if (getrandom(run->exhibit_id, sizeof(run->exhibit_id), 0) !=
 	    (ssize_t)sizeof(run->exhibit_id)) {
 		run_say(o, run, EXHIBIT__V1__ORDER_STATE__ORDER_FAILED, "no random numbers", EIO);
@@ -151,7 +151,7 @@ bool orders_receive(struct orders *o, struct run *run)
 			run->expected_bytes = m.u.progress.expected_bytes;
 		}
 		if (r > 0)
-			r = manifest_take(run->manifest, &m);
+			r = manifest_take(run->manifest, &m, clock_wall_ns());
 		if (r == 0)
 			continue;
 		if (r != -EPIPE) { /* it read hostile bytes, and may have been taken over by them */

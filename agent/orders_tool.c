@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 
+#include "commit.h"
+
 #include "agent/hooks_objects.h"
 #include "proto/base/files.h"
 #include "proto/base/version.h"
@@ -41,7 +43,7 @@ void orders_tool_read(struct manifest_tool *ret, char ret_uuid[static ORDERS_UUI
 {
 	const struct hooks_object *object;
 
-	*ret = (struct manifest_tool){ .version = VERSION };
+	*ret = (struct manifest_tool){ .version = VERSION, .commit = BUILD_COMMIT };
 	ret->binary_known = hash_file("/proc/self/exe", &ret->binary);
 	ret->btf_known = hash_file("/sys/kernel/btf/vmlinux", &ret->btf);
 	read_uuid(ret_uuid);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of an acquisition: its manifest, and what the collector makes of it. */
 #include <errno.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "agent/acquire/acquire.h"
@@ -126,10 +127,12 @@ static int make_manifest(struct orders *o, struct run *run, struct error *e)
 /* Nothing more comes of the acquirer. failure: NULL: its own word counts. */
 void run_end(struct orders *o, struct run *run, const char *failure)
 {
-	struct manifest_time now = manifest_now();
+	struct manifest_time now = orders_now(o);
+	struct rusage used = { 0 };
 	struct error e = { 0 };
 
-	manifest_close(run->manifest, failure, &now);
+	(void)getrusage(RUSAGE_SELF, &used);
+	manifest_close(run->manifest, failure, &now, (uint64_t)used.ru_maxrss * 1024);
 	run->failed = manifest_failure(run->manifest)[0] != '\0';
 	run->complete = manifest_complete(run->manifest);
 	(void)snprintf(run->outcome, sizeof(run->outcome), "%s",

@@ -284,6 +284,7 @@ static int receive_link(struct uplink *u)
 		case LINK_LEDGER:
 		case LINK_RECEIPT:
 		case LINK_UPLOAD_FAILED:
+		case LINK_CLOCK:
 		case LINK_KINDS:
 			break; /* the link's table lets none of these through */
 		}

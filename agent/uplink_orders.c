@@ -3,26 +3,33 @@
 
 #include <errno.h>
 
+#include "agent/clock_offset.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
+#include "proto/base/writer.h"
 #include "proto/envelope.h"
 #include "proto/order.h"
+#include "service.pb-c.h"
 
 #define PATH "/exhibit.v1.Agent/Orders"
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS 30000
 #define WITHOUT_MS 300000 /* a collector that has no orders: N-1 */
 #define STEPS_MAX 512
+/* Of a stream's first questions about the collector's clock one a second, then few. */
+#define CLOCK_FIRST 4
+#define CLOCK_EACH_NS (30 * NSEC_PER_SEC)
 #define MESSAGE_MAX (REVOCATIONS_BYTES_MAX + KiB(1))
 
 /* Field numbers of OrdersRequest, OrdersReply, OrdersHello (service.proto). */
-enum { ORDERS_HELLO = 1, ORDERS_STEP = 2, ORDERS_CONTRADICTION = 3 };
+enum { ORDERS_HELLO = 1, ORDERS_STEP = 2, ORDERS_CONTRADICTION = 3, ORDERS_CLOCK = 4 };
 enum {
 	REPLY_HELLO = 1,
 	REPLY_ORDER = 2,
 	REPLY_REVOCATIONS = 3,
 	REPLY_LEDGER = 4,
-	REPLY_GOODBYE = 5
+	REPLY_GOODBYE = 5,
+	REPLY_CLOCK = 6
 };
 enum { HELLO_HELLO = 1 };
 
@@ -41,6 +48,10 @@ struct uplink_orders {
 	uint8_t *held;
 	size_t held_len;
 	bool held_known;
+	/* The question about the collector's clock that is under way. */
+	struct clock_sample asked; /* sent_ns 0: none */
+	uint64_t asked_ns, ask_at_ns; /* monotonic */
+	unsigned int n_asked; /* on this stream */
 	size_t first, n; /* steps that wait */
 	struct message steps[STEPS_MAX];
 };
@@ -174,12 +185,66 @@ static void pass_on(struct uplink_orders *o, enum link_kind kind, const uint8_t 
 		rpc_stream_cancel(o->stream);
 }
 
+/* ---- the collector's clock ------------------------------------------------------------------------ */
+
+/* A question that gets no answer (of a collector that knows none) is forgotten with the next. */
+static void ask_clock(struct uplink_orders *o)
+{
+	uint64_t now = clock_monotonic_ns();
+	Exhibit__V1__ClockProbe probe = EXHIBIT__V1__CLOCK_PROBE__INIT;
+	uint8_t packed[16], *message;
+	size_t len = 0;
+
+	if (!o->greeted || now < o->ask_at_ns)
+		return;
+	o->ask_at_ns = now + (++o->n_asked < CLOCK_FIRST ? NSEC_PER_SEC : CLOCK_EACH_NS);
+	o->asked = (struct clock_sample){ .sent_ns = clock_wall_ns(),
+					  .boottime_ns = clock_boottime_ns() };
+	o->asked_ns = now;
+	probe.sent_ns = o->asked.sent_ns;
+	message = envelope_make(ORDERS_CLOCK, packed,
+				exhibit__v1__clock_probe__pack(&probe, packed), &len);
+	if (message == NULL || rpc_stream_send(o->stream, message, len) < 0) {
+		free(message);
+		o->asked.sent_ns = 0;
+	}
+}
+
+static void pass_clock(struct uplink_orders *o)
+{
+	uint8_t body[LINK_CLOCK_LEN];
+	struct writer w = writer_init(body, sizeof(body));
+
+	writer_u64(&w, (uint64_t)o->asked.sent_ns);
+	writer_u64(&w, (uint64_t)o->asked.received_ns);
+	writer_u64(&w, (uint64_t)o->asked.answered_ns);
+	writer_u64(&w, o->asked.elapsed_ns);
+	writer_u64(&w, o->asked.boottime_ns);
+	pass_on(o, LINK_CLOCK, body, sizeof(body));
+}
+
+static void take_clock(struct uplink_orders *o, const uint8_t *body, size_t len)
+{
+	uint64_t now = clock_monotonic_ns();
+	Exhibit__V1__ClockReply *m = exhibit__v1__clock_reply__unpack(NULL, len, body);
+
+	if (m != NULL && o->asked.sent_ns != 0 && m->sent_ns == o->asked.sent_ns) {
+		o->asked.received_ns = m->received_ns;
+		o->asked.answered_ns = m->answered_ns;
+		o->asked.elapsed_ns = now - o->asked_ns;
+		pass_clock(o);
+		o->asked.sent_ns = 0;
+	}
+	if (m != NULL)
+		exhibit__v1__clock_reply__free_unpacked(m, NULL);
+}
+
 static void take_reply(struct uplink_orders *o, const uint8_t *data, size_t len)
 {
 	uint32_t field;
 	const uint8_t *body;
 	size_t body_len;
-	int r = envelope_open(data, len, REPLY_GOODBYE, &field, &body, &body_len);
+	int r = envelope_open(data, len, REPLY_CLOCK, &field, &body, &body_len);
 
 	if (r == -ENOMSG)
 		return; /* from a later protocol */
@@ -189,6 +254,8 @@ static void take_reply(struct uplink_orders *o, const uint8_t *data, size_t len)
 	}
 	if (field == REPLY_HELLO) {
 		o->greeted = true;
+		o->n_asked = 0;
+		o->ask_at_ns = 0;
 		o->backoff_ms = BACKOFF_FIRST_MS;
 		pass_on(o, LINK_ORDERS, NULL, 0);
 		send_steps(o);
@@ -198,6 +265,8 @@ static void take_reply(struct uplink_orders *o, const uint8_t *data, size_t len)
 		pass_on(o, LINK_REVOCATIONS, body, body_len);
 	} else if (field == REPLY_LEDGER) {
 		pass_on(o, LINK_LEDGER, body, body_len);
+	} else if (field == REPLY_CLOCK) {
+		take_clock(o, body, body_len);
 	} else {
 		rpc_stream_close_send(o->stream);
 	}
@@ -227,6 +296,7 @@ bool uplink_orders_inbox(struct uplink_orders *o, struct inbox_item *i)
 
 void uplink_orders_tick(struct uplink_orders *o, bool connected)
 {
+	ask_clock(o);
 	if (o->stream != NULL || !connected || !o->held_known ||
 	    clock_monotonic_ns() < o->open_at_ns)
 		return;

@@ -145,6 +145,9 @@ static int take_hello(struct peer *p, const Exhibit__V1__OrdersHello *m, struct 
 	agent_came(p);
 	p->list_number = m->revocations;
 	p->tree_size = m->checkpoint_size;
+	if (p->orders->c.held)
+		p->orders->c.held(p->orders->c.held_ctx, &p->tenant, &p->host, m->checkpoint.data,
+				  m->checkpoint.len);
 	reply_hello(p);
 	/* Before any order: an order of somebody who was revoked meanwhile is refused. */
 	orders_send_list(p, list);
@@ -162,7 +165,21 @@ static void take_contradiction(const struct peer *p, const Exhibit__V1__LedgerCo
 		KV_BYTES("offered", m->offered.data, m->offered.len));
 }
 
-static int take_message(struct peer *p, const Exhibit__V1__OrdersRequest *m, struct error *e)
+static void reply_clock(struct peer *p, const Exhibit__V1__ClockProbe *m, int64_t received_ns)
+{
+	Exhibit__V1__OrdersReply reply = EXHIBIT__V1__ORDERS_REPLY__INIT;
+	Exhibit__V1__ClockReply clock = EXHIBIT__V1__CLOCK_REPLY__INIT;
+
+	clock.sent_ns = m->sent_ns;
+	clock.received_ns = received_ns;
+	clock.answered_ns = p->orders->c.now();
+	reply.kind_case = EXHIBIT__V1__ORDERS_REPLY__KIND_CLOCK;
+	reply.clock = &clock;
+	peer_send(p, &reply.base);
+}
+
+static int take_message(struct peer *p, const Exhibit__V1__OrdersRequest *m, int64_t received_ns,
+			struct error *e)
 {
 	if (m->kind_case == EXHIBIT__V1__ORDERS_REQUEST__KIND_HELLO)
 		return take_hello(p, m->hello, e);
@@ -174,6 +191,9 @@ static int take_message(struct peer *p, const Exhibit__V1__OrdersRequest *m, str
 	case EXHIBIT__V1__ORDERS_REQUEST__KIND_CONTRADICTION:
 		take_contradiction(p, m->contradiction);
 		return 0;
+	case EXHIBIT__V1__ORDERS_REQUEST__KIND_CLOCK:
+		reply_clock(p, m->clock, received_ns);
+		return 0;
 	case EXHIBIT__V1__ORDERS_REQUEST__KIND_HELLO:
 	case EXHIBIT__V1__ORDERS_REQUEST__KIND__NOT_SET: /* of a later version */
 	case _EXHIBIT__V1__ORDERS_REQUEST__KIND__CASE_IS_INT_SIZE:
@@ -184,9 +204,11 @@ static int take_message(struct peer *p, const Exhibit__V1__OrdersRequest *m, str
 
 void orders_agent_take(struct peer *p, const uint8_t *data, size_t len)
 {
+	int64_t received_ns = p->orders->c.now();
 	Exhibit__V1__OrdersRequest *m = exhibit__v1__orders_request__unpack(NULL, len, data);
 	struct error e = { 0 };
-	int r = m ? take_message(p, m, &e) : error_set(&e, -EBADMSG, "the message cannot be read");
+	int r = m ? take_message(p, m, received_ns, &e) :
+		    error_set(&e, -EBADMSG, "the message cannot be read");
 
 	if (m)
 		exhibit__v1__orders_request__free_unpacked(m, NULL);

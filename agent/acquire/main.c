@@ -10,6 +10,7 @@
 #include "agent/acquire/acquire.h"
 #include "agent/acquire/confine.h"
 #include "agent/acquire/control.h"
+#include "agent/acquire/host_root.h"
 #include "agent/acquire/own_cgroups.h"
 #include "agent/acquire/priority.h"
 #include "agent/acquire/stream.h"
@@ -121,6 +122,8 @@ static int acquire(const struct job *j, struct error *e)
 						       .stop = &stop },
 			      &o, e);
 
+	if (r == 0)
+		r = host_root_note(&request, o, e);
 	if (r == 0)
 		r = j->kind->run(&request, o, e);
 	output_free(o);

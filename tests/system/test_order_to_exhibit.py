@@ -80,6 +80,10 @@ def test_a_disk_is_grabbed_sealed_and_in_the_ledger(lab, need_bpf, loop):
     item = next(i for i in manifest["items"] if i["format"] == "raw")
     assert item["sha256"] == want and manifest["complete"] is True
     assert manifest["exhibit_id"] == exhibit and manifest["order_id"] == order_id
+    # Both daemons have the same clock here: the true offset is zero, and within the bound.
+    clock = manifest["ended"]["collector_clock"]
+    assert abs(clock["offset_ns"]) <= clock["bound_ns"] <= clock["round_trip_ns"], clock
+    assert "RFC 5905" in clock["method"] and clock["measured"] <= manifest["ended"]["time"]
     assert manifest["order"]["requester"]["name"] == spiffe("responder", "ann-grab")
 
     # Every step is an event of the host ...

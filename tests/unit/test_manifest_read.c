@@ -32,6 +32,8 @@ static void open_world(struct world *w, Exhibit__V1__OrderKind kind)
 	memcpy(w->order.requester.name, "ann", 4);
 	w->host = (struct manifest_host){ .tenant = "acme", .host_id = "h-1", .boot_id = boot_id };
 	w->tool.version = "1";
+	w->tool.commit = "c0ffee";
+	w->order.requester_certificate.b[0] = 5;
 	w->now = manifest_now();
 	assert_int_equal(
 		manifest_new(&w->order, exhibit_id, &w->tool, &w->host, &w->now, &w->m, &w->e), 0);
@@ -39,7 +41,7 @@ static void open_world(struct world *w, Exhibit__V1__OrderKind kind)
 
 static int take(struct world *w, struct control_message c)
 {
-	return manifest_take(w->m, &c);
+	return manifest_take(w->m, &c, 1700000000 * (int64_t)NSEC_PER_SEC);
 }
 
 static int item(struct world *w, uint32_t number, struct control_bytes name)
@@ -96,7 +98,7 @@ static void test_complete(void **state)
 	assert_int_equal(item(&w, 1, TEXT("disk.raw")), 0);
 	assert_int_equal(item_end(&w, 1, 9, TEXT("")), 0);
 	assert_int_equal(end(&w, 0, TEXT("")), 0);
-	manifest_close(w.m, NULL, &w.now);
+	manifest_close(w.m, NULL, &w.now, 77);
 	assert_true(manifest_complete(w.m));
 	AUTO(free_ptr) struct vault_manifest *v = read_back(&w, &text);
 
@@ -108,20 +110,57 @@ static void test_complete(void **state)
 	assert_non_null(strstr(text, "\"parameters\":{\"device\":\"/dev/"));
 	assert_non_null(strstr(text, "\"adjtimex\":{\"synchronised\":"));
 	assert_null(strstr(text, "\"failure\""));
+	assert_non_null(strstr(text,
+			       "\"format\":\"raw\",\"started\":\"2023-11-14T22:13:20.000000000Z\","
+			       "\"ended\":\"2023-11-14T22:13:20.000000000Z\","));
+	assert_non_null(strstr(text, "\"commit\":\"c0ffee\""));
+	assert_non_null(strstr(text, "\"agent_rss_bytes\":77,"));
+	assert_non_null(strstr(text, "\"requester\":{\"name\":"));
+	assert_non_null(strstr(text, "\"certificate_sha256\":\"0500"));
+	assert_null(strstr(text, "collector_clock"));
+	close_world(&w);
+}
+
+/* What is not known is absent: an offset of zero would be a claim. */
+static void test_collector_clock(void **state)
+{
+	struct manifest_time ended;
+	struct world w;
+	AUTO(free_ptr) char *text = NULL;
+
+	(void)state;
+	open_world(&w, EXHIBIT__V1__ORDER_KIND__ORDER_DISK);
+	assert_int_equal(end(&w, 0, TEXT("")), 0);
+	ended = w.now;
+	ended.wall_ns = 1700000010 * (int64_t)NSEC_PER_SEC;
+	ended.boottime_ns = 50 * NSEC_PER_SEC;
+	ended.collector_known = true;
+	ended.collector = (struct clock_offset){ .offset_ns = -5,
+						 .round_trip_ns = 7,
+						 .boottime_ns = 40 * NSEC_PER_SEC };
+	manifest_close(w.m, NULL, &ended, 77);
+	free(read_back(&w, &text));
+	const char *started = strstr(text, "\"started\""), *at = strstr(text, "\"ended\"");
+
+	assert_true(started != NULL && at != NULL && started < at);
+	assert_ptr_equal(strstr(started, "\"collector_clock\""), strstr(at, "\"collector_clock\""));
+	assert_non_null(strstr(
+		at, "\"collector_clock\":{\"offset_ns\":-5,\"bound_ns\":4,\"round_trip_ns\":7,"
+		    "\"measured\":\"2023-11-14T22:13:20.000000000Z\",\"method\":\""));
 	close_world(&w);
 }
 
 static void fail_end(struct world *w)
 {
 	assert_int_equal(end(w, EIO, TEXT("the disk is gone")), 0);
-	manifest_close(w->m, NULL, &w->now);
+	manifest_close(w->m, NULL, &w->now, 77);
 }
 
 static void fail_open_item(struct world *w)
 {
 	assert_int_equal(item(w, 1, TEXT("a")), 0);
 	assert_int_equal(end(w, 0, TEXT("")), 0);
-	manifest_close(w->m, NULL, &w->now);
+	manifest_close(w->m, NULL, &w->now, 77);
 }
 
 static void fail_status(struct world *w)
@@ -129,7 +168,7 @@ static void fail_status(struct world *w)
 	assert_int_equal(item(w, 1, TEXT("a")), 0);
 	assert_int_equal(item_end(w, 1, 1, TEXT("cut")), 0);
 	assert_int_equal(end(w, 0, TEXT("")), 0);
-	manifest_close(w->m, NULL, &w->now);
+	manifest_close(w->m, NULL, &w->now, 77);
 }
 
 static void fail_warning(struct world *w)
@@ -138,12 +177,12 @@ static void fail_warning(struct world *w)
 							   .u.warning = { true, TEXT("page 3") } }),
 			 0);
 	assert_int_equal(end(w, 0, TEXT("")), 0);
-	manifest_close(w->m, NULL, &w->now);
+	manifest_close(w->m, NULL, &w->now, 77);
 }
 
 static void fail_no_end(struct world *w)
 {
-	manifest_close(w->m, "the agent was ended", &w->now);
+	manifest_close(w->m, "the agent was ended", &w->now, 77);
 }
 
 static const struct incomplete {
@@ -153,7 +192,7 @@ static const struct incomplete {
 } incomplete_rows[] = {
 	{ "failed", fail_end, "\"failure\":\"the disk is gone\"" },
 	{ "an item did not end", fail_open_item,
-	  "\"unfinished_items\":[{\"name\":\"a\",\"format\":\"raw\"}]" },
+	  "\"unfinished_items\":[{\"name\":\"a\",\"format\":\"raw\",\"started\":\"2023-" },
 	{ "an item lacks something", fail_status, "\"status\":\"cut\"" },
 	{ "something could not be read", fail_warning,
 	  "\"gaps\":1,\"warnings_total\":1,\"warnings\":[{\"text\":\"page 3\",\"lacking\":true}]" },
@@ -239,7 +278,7 @@ static void test_longest(void **state)
 				 0);
 	}
 	assert_int_equal(end(&w, 0, TEXT("")), 0);
-	manifest_close(w.m, NULL, &w.now);
+	manifest_close(w.m, NULL, &w.now, 77);
 	AUTO(free_ptr) struct vault_manifest *v = read_back(&w, &text);
 
 	assert_int_equal(v->n_items, OUTPUT_ITEMS_MAX);
@@ -255,5 +294,6 @@ int main(void)
 	ADD_ROWS(&t, test_incomplete, incomplete_rows);
 	ADD_TEST(&t, test_longest);
 	ADD_TEST(&t, test_complete);
+	ADD_TEST(&t, test_collector_clock);
 	return tests_run(&t, "manifest_read");
 }
