@@ -9,6 +9,7 @@
 #include "proto/entity.h"
 
 #define LIFE_S (12 * 3600) /* of an order, if nothing else is said */
+#define PACKETS_S 60 /* of a capture, if nothing is said that ends it: no order can be taken back */
 
 /* Everything that an order points to while it is packed. */
 struct building {
@@ -124,6 +125,8 @@ static int fill_packets(struct building *b, struct error *e)
 	b->packets.filter = text_of(g->filter);
 	b->packets.interface = text_of(g->interface);
 	b->packets.seconds = (uint32_t)g->seconds;
+	if (g->seconds == 0 && g->max_bytes == 0 && g->max_seconds == 0)
+		b->packets.seconds = PACKETS_S;
 	b->packets.before_seconds = (uint32_t)g->before_seconds;
 	b->packets.snap_bytes = (uint32_t)g->snap_bytes;
 	b->packets.net_ns = (uint32_t)g->net_ns;
@@ -264,7 +267,22 @@ static void fill_limits(struct building *b)
 }
 
 /* Hosts refuse what was signed with a certificate that is over: no order is to outlive it. */
-static void fill_times(struct building *b, const struct identity *who, int64_t now_ns)
+static int check_outlives(const struct building *b, int64_t now_ns, int64_t end_ns, struct error *e)
+{
+	if (b->order.expires_ns <= end_ns ||
+	    b->order.expires_ns - now_ns > (int64_t)ORDER_LIFE_MAX_NS)
+		return 0;
+	(void)error_set(
+		e, -EINVAL,
+		"the order would outlive the certificate that it is signed with, by which it "
+		"counts for another %lld minutes",
+		(long long)((end_ns - now_ns) / (60 * (int64_t)NSEC_PER_SEC)));
+	error_hint(e, "leave out --expires, or have the certificate issued anew");
+	return -EINVAL;
+}
+
+static int fill_times(struct building *b, const struct identity *who, int64_t now_ns,
+		      struct error *e)
 {
 	uint64_t life_s = b->args->grab.expires_seconds ? b->args->grab.expires_seconds : LIFE_S;
 	int64_t end = who->not_after_s * (int64_t)NSEC_PER_SEC;
@@ -273,8 +291,11 @@ static void fill_times(struct building *b, const struct identity *who, int64_t n
 		life_s = ORDER_LIFE_MAX_NS / NSEC_PER_SEC + 1; /* refused by order_parse */
 	b->order.made_ns = now_ns;
 	b->order.expires_ns = now_ns + (int64_t)(life_s * NSEC_PER_SEC);
-	if (!b->args->grab.expires_seconds && b->order.expires_ns > end)
+	if (b->args->grab.expires_seconds)
+		return check_outlives(b, now_ns, end, e);
+	if (b->order.expires_ns > end)
 		b->order.expires_ns = end;
+	return 0;
 }
 
 static int fill_common(struct building *b, const struct host_ids *hosts, const struct identity *who,
@@ -296,9 +317,10 @@ static int fill_common(struct building *b, const struct host_ids *hosts, const s
 		b->hosts[i] = text_of(hosts->id[i]);
 	o->hosts = b->hosts;
 	o->n_hosts = hosts->n;
-	fill_times(b, who, now_ns);
 	fill_limits(b);
-	return a->grab.process ? fill_process(b, a->grab.process, e) : 0;
+	int r = fill_times(b, who, now_ns, e);
+
+	return r == 0 && a->grab.process ? fill_process(b, a->grab.process, e) : r;
 }
 
 static int check_needed(const struct args *a, struct error *e)

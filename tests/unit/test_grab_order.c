@@ -90,6 +90,14 @@ static bool is_packets(const Exhibit__V1__Order *o)
 	       p->before_seconds == 120 && p->snap_bytes == 96 && p->net_ns == 4026531840 &&
 	       !p->live;
 }
+static bool ends_after_a_minute(const Exhibit__V1__Order *o)
+{
+	return o->packets->seconds == 60 && o->packets->before_seconds == 60;
+}
+static bool ends_with_its_bytes(const Exhibit__V1__Order *o)
+{
+	return o->packets->seconds == 0 && o->limits->max_bytes == MiB(1);
+}
 static bool is_packets_live(const Exhibit__V1__Order *o)
 {
 	return o->packets->live;
@@ -149,6 +157,8 @@ static const struct good_row {
 	  { "packets", "--filter", "port 53", "--interface", "eth0", "--seconds", "1m", "--before",
 	    "2m", "--snap", "96", "--net-ns", "4026531840", WHY },
 	  is_packets },
+	{ "packets without an end", { "packets", "--before", "60s", WHY }, ends_after_a_minute },
+	{ "packets up to a size", { "packets", "--max-bytes", "1MiB", WHY }, ends_with_its_bytes },
 	{ "packets, watched", { "packets", "--stdout", WHY }, is_packets_live },
 	{ "files",
 	  { "files", "--path", "/etc/passwd", "--path=/var/log/*.log", "--deleted", WHY },
@@ -218,6 +228,9 @@ static const struct bad_row {
 	{ "files without a path", { "files", WHY }, "names no file" },
 	{ "two days", { "memory", "--expires", "2d", WHY }, "24 hours" },
 	{ "for ever", { "memory", "--expires", "18446744073709551615", WHY }, "24 hours" },
+	{ "longer than the certificate",
+	  { "memory", "--expires", "9h", WHY },
+	  "another 480 minutes" },
 	{ "a rate of nothing", { "memory", "--rate", "0", WHY }, "--rate" },
 	{ "a size that overflows",
 	  { "memory", "--max-bytes", "18446744073709551615KiB", WHY },
