@@ -136,7 +136,8 @@ static int hash_chunk(struct output *o, struct output_chunk *c, struct error *e)
 	return 0;
 }
 
-/* data NULL: zeros. len: 1..OUTPUT_CHUNK_BYTES, the last bytes that the item has so far. */
+/* data NULL: zeros. len: 1..OUTPUT_CHUNK_BYTES, the last bytes that the item has so far. The item's hash goes over
+ * chunks too: writes may be of few bytes each. */
 static int send_chunk(struct output *o, uint32_t number, const uint8_t *data, uint32_t len,
 		      struct error *e)
 {
@@ -145,6 +146,8 @@ static int send_chunk(struct output *o, uint32_t number, const uint8_t *data, ui
 		.item = number, .offset = i->bytes - len, .data = data, .len = len
 	};
 
+	if (EVP_DigestUpdate(i->hash, data == NULL ? zero_chunk : data, len) != 1)
+		return error_set(e, -ENOMEM, "cannot hash an item: out of memory");
 	if (data != NULL && memcmp(data, zero_chunk, len) == 0)
 		c.data = NULL;
 	int r = o->place->wants_hash ? hash_chunk(o, &c, e) : 0;
@@ -210,8 +213,6 @@ static int put(struct output *o, uint32_t number, const uint8_t *data, uint64_t 
 		uint32_t n = (uint32_t)(len < room ? len : room);
 
 		r = o->place->ready == NULL || o->cancelled ? 0 : o->place->ready(o->ctx, e);
-		if (r == 0 && EVP_DigestUpdate(i->hash, data == NULL ? zero_chunk : data, n) != 1)
-			r = error_set(e, -ENOMEM, "cannot hash an item: out of memory");
 		if (r == 0)
 			r = fill_chunk(o, number, data, n, e);
 		if (r < 0)

@@ -7,13 +7,12 @@
 #include <string.h>
 
 #include "agent/acquire/packets_comment.h"
+#include "agent/acquire/packets_sink.h"
 #include "proto/json.h"
 
 #define OWNER_SLOTS (2 * PACKETS_OWNERS_MAX) /* powers of two */
 #define INTERFACE_SLOTS (2 * PACKETS_INTERFACES_MAX)
 #define NO_CONTAINER 0
-#define BLOCK_MAX (PACKETS_BYTES_MAX + MORE_MAX + 8 + PCAPNG_OVERHEAD_MAX)
-#define MORE_MAX 16 /* a cooked header; a VLAN tag */
 #define COOKED_HOST 0
 #define COOKED_OUTGOING 4
 #define ADDRESSES 12 /* of an Ethernet header, before the tag */
@@ -43,9 +42,9 @@ struct comment {
 struct packets_file {
 	struct packets_file_config c;
 	struct packets_clock clock;
-	uint32_t capture, owners_item, clock_item;
+	uint32_t owners_item, clock_item;
 	struct bpf_program filter;
-	bool has_filter, full;
+	bool has_filter;
 	struct packets_counts counts;
 	uint64_t lost; /* not yet told */
 	struct owner owners[OWNER_SLOTS];
@@ -55,39 +54,11 @@ struct packets_file {
 	char (*containers)[PACKETS_CONTAINER_MAX];
 	uint32_t n_containers;
 	struct comment comments[COMMENTS];
-	uint8_t frame[PACKETS_BYTES_MAX + MORE_MAX];
-	uint8_t block[BLOCK_MAX];
+	uint8_t frame[PACKETS_BYTES_MAX + PACKETS_MORE_MAX];
+	struct packets_sink sink;
 };
 
 /* ---- writing ------------------------------------------------------------------------------------------- */
-
-/* A block is never cut: what the limit let in of it is completed from the reserve for closing. */
-static int put(struct packets_file *f, const struct writer *w, struct error *e)
-{
-	uint64_t before = output_bytes(f->c.o, f->capture);
-
-	if (w->bad)
-		return error_set(e, -EMSGSIZE, "a block of the capture does not fit");
-	int r = output_write(f->c.o, f->capture, f->block, w->done, e);
-
-	if (r != -ECANCELED)
-		return r;
-	size_t taken = (size_t)(output_bytes(f->c.o, f->capture) - before);
-
-	f->full = true;
-	if (taken > 0 && taken < w->done &&
-	    output_write(f->c.o, f->capture, f->block + taken, w->done - taken, NULL) < 0)
-		return error_set(e, -EIO, "the last block of the capture was cut");
-	return r;
-}
-
-/* Into the reserve, when the limit is used up. */
-static int put_closing(struct packets_file *f, const struct writer *w, struct error *e)
-{
-	int r = put(f, w, e);
-
-	return r == -ECANCELED ? 0 : r;
-}
 
 static int put_line(struct packets_file *f, uint32_t item, FILE *line, char **text, size_t *len,
 		    struct error *e)
@@ -96,7 +67,7 @@ static int put_line(struct packets_file *f, uint32_t item, FILE *line, char **te
 		return error_set(e, -ENOMEM, "cannot write a line: out of memory");
 	int r = output_write(f->c.o, item, *text, *len, e);
 
-	f->full |= r == -ECANCELED;
+	f->sink.full |= r == -ECANCELED;
 	return r == -ECANCELED ? 0 : r;
 }
 
@@ -192,13 +163,13 @@ static int container_of(struct packets_file *f, const struct packets_user *u, ui
 static int put_interface(struct packets_file *f, const char *name, const char *description,
 			 struct error *e)
 {
-	struct writer w = writer_init(f->block, sizeof(f->block));
+	struct writer w = packets_sink_room(&f->sink);
 
 	pcapng_interface(&w, &(struct pcapng_interface){ .link_type = (uint16_t)f->c.link_type,
 							 .name = name,
 							 .description = description,
 							 .filter = f->c.filter });
-	return put_closing(f, &w, e);
+	return packets_sink_close(&f->sink, &w, e);
 }
 
 static int begin_interface(struct packets_file *f, const struct packets_head *h, uint32_t container,
@@ -323,7 +294,7 @@ static int write_packet(struct packets_file *f, const struct packets_head *h, ui
 			uint32_t container, const struct frame *frame, struct error *e)
 {
 	struct interface *i = &f->interfaces[number];
-	struct writer w = writer_init(f->block, sizeof(f->block));
+	struct writer w = packets_sink_room(&f->sink);
 	uint8_t custom[PACKETS_CUSTOM_LEN];
 	bool cut = frame->snap != 0 && frame->snap < frame->caplen;
 
@@ -340,13 +311,11 @@ static int write_packet(struct packets_file *f, const struct packets_head *h, ui
 						   .comment = comment_of(f, &h->users, container),
 						   .custom = custom,
 						   .custom_len = sizeof(custom) });
-	uint64_t before = output_bytes(f->c.o, f->capture);
-	int r = put(f, &w, e);
+	int r = packets_sink_put(&f->sink, &w, e);
 
-	if (r < 0 && output_bytes(f->c.o, f->capture) == before) {
-		f->counts.late++;
+	f->counts.late += r == -ECANCELED;
+	if (r < 0)
 		return r;
-	}
 	i->lost += f->lost;
 	f->lost = 0;
 	i->written++;
@@ -357,7 +326,7 @@ static int write_packet(struct packets_file *f, const struct packets_head *h, ui
 	f->counts.last_ns = h->boottime_ns;
 	if (f->counts.first_ns == 0)
 		f->counts.first_ns = h->boottime_ns;
-	return r;
+	return f->sink.full ? -ECANCELED : 0; /* e says which limit */
 }
 
 static bool passes(const struct packets_file *f, const struct frame *frame)
@@ -375,7 +344,7 @@ int packets_file_packet(struct packets_file *f, const struct packets_head *h, co
 	packets_file_lost(f, h->lost_before);
 	if (h->caplen > PACKETS_BYTES_MAX)
 		return error_set(e, -EMSGSIZE, "a packet of %" PRIu32 " bytes", h->caplen);
-	if (f->full) {
+	if (f->sink.full) {
 		f->counts.late++;
 		return error_set(e, -ECANCELED, "the limit is used up");
 	}
@@ -414,7 +383,7 @@ static int put_statistics(struct packets_file *f, uint32_t number, const struct 
 			  struct error *e)
 {
 	const struct interface *i = &f->interfaces[number];
-	struct writer w = writer_init(f->block, sizeof(f->block));
+	struct writer w = packets_sink_room(&f->sink);
 
 	pcapng_statistics(&w, &(struct pcapng_statistics){ .interface = number,
 							   .wall_ns = now->wall_ns,
@@ -424,7 +393,7 @@ static int put_statistics(struct packets_file *f, uint32_t number, const struct 
 							   .accepted = i->accepted,
 							   .dropped = i->lost,
 							   .delivered = i->written });
-	return put_closing(f, &w, e);
+	return packets_sink_close(&f->sink, &w, e);
 }
 
 static int put_all_statistics(struct packets_file *f, const struct packets_clock *now,
@@ -444,7 +413,7 @@ static int tell_clock(struct packets_file *f, const struct packets_clock *now, s
 			 now->boot_ns, now->wall_ns);
 	int r = output_write(f->c.o, f->clock_item, line, (size_t)n, e);
 
-	f->full |= r == -ECANCELED;
+	f->sink.full |= r == -ECANCELED;
 	return r == -ECANCELED ? 0 : r;
 }
 
@@ -455,12 +424,14 @@ int packets_file_tick(struct packets_file *f, const struct packets_clock *now, s
 	f->clock = *now;
 	if (r == 0)
 		r = tell_clock(f, now, e);
-	return r == 0 && f->full ? -ECANCELED : r;
+	return r == 0 && f->sink.full ? -ECANCELED : r;
 }
 
 int packets_file_flush(struct packets_file *f, struct error *e)
 {
-	return output_flush(f->c.o, f->capture, e);
+	int r = packets_sink_flush(&f->sink, e);
+
+	return r == 0 ? output_flush(f->c.o, f->sink.item, e) : r;
 }
 
 /* A file without an interface is refused by some readers, and statistics need one. */
@@ -485,7 +456,9 @@ int packets_file_end(struct packets_file *f, const struct packets_clock *now, co
 	if (r == 0)
 		r = tell_clock(f, now, e);
 	if (r == 0)
-		r = output_end(f->c.o, f->capture, why, NULL, e);
+		r = packets_sink_flush(&f->sink, e);
+	if (r == 0)
+		r = output_end(f->c.o, f->sink.item, why, NULL, e);
 	if (r == 0)
 		r = output_end(f->c.o, f->owners_item, NULL, NULL, e);
 	return r == 0 ? output_end(f->c.o, f->clock_item, NULL, NULL, e) : r;
@@ -521,11 +494,11 @@ static int compile(struct packets_file *f, struct error *e)
 
 static int begin(struct packets_file *f, struct error *e)
 {
-	struct writer w = writer_init(f->block, sizeof(f->block));
+	struct writer w = packets_sink_room(&f->sink);
 	int r = compile(f, e);
 
 	if (r == 0)
-		r = output_begin(f->c.o, "capture.pcapng", "pcapng", 0, &f->capture, e);
+		r = output_begin(f->c.o, "capture.pcapng", "pcapng", 0, &f->sink.item, e);
 	if (r == 0)
 		r = output_begin(f->c.o, "capture.owners.jsonl", "jsonl", 0, &f->owners_item, e);
 	if (r == 0)
@@ -533,7 +506,7 @@ static int begin(struct packets_file *f, struct error *e)
 	if (r < 0)
 		return r;
 	pcapng_section(&w, &f->c.section);
-	r = put_closing(f, &w, e);
+	r = packets_sink_close(&f->sink, &w, e);
 	return r < 0 ? r : tell_clock(f, &f->clock, e);
 }
 
@@ -545,6 +518,7 @@ int packets_file_open(const struct packets_file_config *c, struct packets_file *
 	if (f == NULL)
 		return error_set(e, -ENOMEM, "cannot write a capture: out of memory");
 	f->c = *c;
+	f->sink.o = c->o;
 	f->clock = c->clock;
 	f->containers = calloc(PACKETS_INTERFACES_MAX, sizeof(*f->containers));
 	int r = f->containers == NULL ?
