@@ -141,8 +141,6 @@ static void copy_path(struct bytes options, const char *name, char ret[static PA
 /* ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [FIELD...] - TYPE SOURCE SUPER-OPTIONS */
 static bool parse_line(struct reader line, struct mount *ret)
 {
-	struct bytes options;
-
 	if (!parse_number(field(&line), &ret->id))
 		return false;
 	(void)field(&line);
@@ -156,7 +154,9 @@ static bool parse_line(struct reader line, struct mount *ret)
 	if (!copy_text(field(&line), ret->type, sizeof(ret->type)))
 		return false;
 	(void)field(&line);
-	options = field(&line);
+	struct bytes options = field(&line);
+
+	ret->options = options;
 	ret->upper[0] = ret->work[0] = 0;
 	if (!strcmp(ret->type, "overlay")) {
 		copy_path(options, "upperdir", ret->upper);

@@ -17,6 +17,8 @@ struct mount {
 	bool read_only; /* the file system, not only this mount of it */
 	/* overlay: where it stores, as whoever mounted it called it; else, and when relative, empty */
 	char upper[PATH_MAX], work[PATH_MAX];
+	struct bytes
+		options; /* of the file system, as they stand there: leads into the reader's bytes */
 };
 
 /* The next well-formed line; false at the end. Other lines are skipped. */

@@ -3,7 +3,6 @@
  * (Documentation/filesystems/overlayfs.rst). */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -11,132 +10,55 @@
 
 #include "agent/acquire/file_sink.h"
 #include "agent/acquire/file_walk.h"
-#include "agent/acquire/host_root.h"
-#include "proto/base/files.h"
-
-#define MOUNTINFO_MAX MiB(1)
-#define LAYERS_MAX 256
+#include "agent/acquire/overlay_root.h"
 
 struct changes {
 	struct file_sink *sink;
 	struct target upper; /* its root is the upper folder */
-	int lower[LAYERS_MAX]; /* O_PATH, topmost first */
-	size_t n_lower;
+	struct overlay_root overlay;
 	uint64_t added, modified, deleted;
 };
 
 /* ---- which overlay -------------------------------------------------------------------------------------- */
 
-/* A mount option's value with its backslashes (octal ones of mountinfo, those that overlay puts before ':' and
- * ',') undone, up to a ',' or the end. Returns where it ended. */
-static const char *unescape(const char *at, char stop, char *ret, size_t size)
+static int tell_source(const struct overlay_root *r, struct output *o, struct error *e)
 {
-	size_t n = 0;
+	int result = output_note(o, "changes.upper", r->upper_path, e);
 
-	while (*at != '\0' && *at != ',' && *at != stop && *at != '\n' && *at != ' ') {
-		char c = *at++;
-
-		if (c == '\\' && at[0] >= '0' && at[0] <= '3' && at[1] >= '0' && at[1] <= '7' &&
-		    at[2] >= '0' && at[2] <= '7') {
-			c = (char)((at[0] - '0') << 6 | (at[1] - '0') << 3 | (at[2] - '0'));
-			at += 3;
-			if (c == '\\' && *at != '\0')
-				c = *at++;
-		}
-		if (n + 1 < size)
-			ret[n++] = c;
-	}
-	ret[n] = '\0';
-	return at;
-}
-
-/* The line of the mount at "/", NUL-terminated in place; NULL: none that is an overlay. The last counts: it is on
- * top. */
-static char *root_line(char *text)
-{
-	char *found = NULL;
-
-	for (char *line = text; line != NULL && *line != '\0';) {
-		char *end = strchr(line, '\n');
-		char *at = line;
-
-		if (end != NULL)
-			*end = '\0';
-		/* ID PARENT MAJOR:MINOR ROOT MOUNTPOINT */
-		for (int i = 0; i < 4 && at != NULL; i++) {
-			at = strchr(at, ' ');
-			at = at != NULL ? at + 1 : NULL;
-		}
-		if (at != NULL && strncmp(at, "/ ", 2) == 0)
-			found = strstr(line, " - overlay ") != NULL ? line : NULL;
-		line = end != NULL ? end + 1 : NULL;
-	}
-	return found;
-}
-
-static int open_layer(const char *root, const char *path)
-{
-	char whole[2 * PATH_MAX];
-
-	if (path[0] != '/')
-		return -EINVAL; /* relative to where the mounter stood, which nobody knows any more */
-	(void)snprintf(whole, sizeof(whole), "%s%s", root, path);
-	int fd = open(whole, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	return fd >= 0 ? fd : -errno;
-}
-
-static void open_lowers(struct changes *c, const char *root, const char *at)
-{
-	char path[PATH_MAX];
-
-	while (c->n_lower < LAYERS_MAX) {
-		at = unescape(at, ':', path, sizeof(path));
-		int fd = open_layer(root, path);
-
-		if (fd >= 0)
-			c->lower[c->n_lower++] = fd;
-		if (*at != ':')
-			break;
-		at++;
-	}
+	if (result == 0)
+		result = output_note(o, "changes.upper_source", r->source, e);
+	if (result == 0 && r->by_container)
+		result = output_warn(
+			o, true, e,
+			"that %.512s holds its changes only the container says: no runtime's mount is in the host's mount table",
+			r->upper_path);
+	if (result == 0 && r->covered)
+		result = output_warn(
+			o, true, e,
+			"the container's root is another mount than its runtime made: taken is what changed in the runtime's");
+	if (result == 0 && r->lost > 0)
+		result = output_warn(
+			o, true, e,
+			"%zu layers of the image cannot be opened: what was modified may be told as added",
+			r->lost);
+	return result;
 }
 
 static int open_overlay(const struct acquire_request *r, struct changes *c, struct output *o,
 			struct error *e)
 {
-	char path[PATH_MAX], root[HOST_ROOT_MAX];
-	AUTO(free_ptr) uint8_t *text = NULL;
 	struct target t = { .root = -1 };
-	size_t len = 0;
 	int result = target_open(r, &t, e);
 
 	if (result < 0)
 		return result;
-	if (t.whole_host) {
-		target_release(&t);
-		return error_set(e, -EINVAL, "changes are those of a container: name one");
-	}
-	(void)snprintf(path, sizeof(path), "%s/%u/mountinfo", r->proc, t.pids[0]);
+	if (t.whole_host)
+		result = error_set(e, -EINVAL, "changes are those of a container: name one");
+	if (result == 0)
+		result = overlay_root_open(r, &t, &c->overlay, e);
 	target_release(&t);
-	result = files_read(path, MOUNTINFO_MAX, &text, &len, e);
-	if (result < 0)
-		return result;
-	char *line = root_line((char *)text);
-	const char *upper = line != NULL ? strstr(line, "upperdir=") : NULL;
-	const char *lower = line != NULL ? strstr(line, "lowerdir=") : NULL;
-
-	if (upper == NULL)
-		return error_set(e, -EOPNOTSUPP,
-				 "the container's root is no overlay with a folder of changes");
-	(void)unescape(upper + strlen("upperdir="), '\0', path, sizeof(path));
-	c->upper.root = open_layer(host_root(r, root), path);
-	if (c->upper.root < 0)
-		return error_set(e, c->upper.root, "cannot open the folder of changes %s: %m",
-				 path);
-	if (lower != NULL)
-		open_lowers(c, root, lower + strlen("lowerdir="));
-	return output_note(o, "changes.upper", path, e);
+	c->upper.root = take_fd(&c->overlay.upper);
+	return result == 0 ? tell_source(&c->overlay, o, e) : result;
 }
 
 /* ---- what a file of the upper folder means ----------------------------------------------------------------- */
@@ -168,8 +90,8 @@ static bool is_opaque(int fd)
 /* The topmost layer that knows the path decides: a whiteout there means that it was gone already. */
 static bool in_image(const struct changes *c, const char *path)
 {
-	for (size_t i = 0; i < c->n_lower; i++) {
-		struct target layer = { .root = c->lower[i] };
+	for (size_t i = 0; i < c->overlay.n_lower; i++) {
+		struct target layer = { .root = c->overlay.lower[i] };
 		AUTO(close_fd) int fd = target_openat(&layer, path, O_PATH);
 		struct stat st;
 
@@ -211,14 +133,13 @@ static int missed(void *ctx, const char *path, const char *reason, struct error 
 static void release(struct changes *c)
 {
 	target_release(&c->upper);
-	for (size_t i = 0; i < c->n_lower; i++)
-		(void)close(c->lower[i]);
+	overlay_root_release(&c->overlay);
 	file_sink_free(c->sink);
 }
 
 static int note_counts(const struct changes *c, struct output *o, struct error *e)
 {
-	int r = output_note_u64(o, "changes.layers", c->n_lower, e);
+	int r = output_note_u64(o, "changes.layers", c->overlay.n_lower, e);
 
 	if (r == 0)
 		r = output_note_u64(o, "changes.added", c->added, e);
@@ -229,7 +150,7 @@ static int note_counts(const struct changes *c, struct output *o, struct error *
 
 int acquire_changes(const struct acquire_request *r, struct output *o, struct error *e)
 {
-	AUTO(release) struct changes c = { .upper = { .root = -1 } };
+	AUTO(release) struct changes c = { .upper = { .root = -1 }, .overlay = { .upper = -1 } };
 	struct file_walk w = { &c.upper, found, missed, &c };
 	struct error why = { 0 };
 	uint64_t n = 0;
@@ -240,11 +161,14 @@ int acquire_changes(const struct acquire_request *r, struct output *o, struct er
 	if (result < 0)
 		return result;
 	result = file_walk(&w, "/", &n, &why);
-	if (result < 0 && result != -ECANCELED) {
-		if (e != NULL)
-			*e = why;
-		return result;
-	}
-	result = file_sink_finish(c.sink, result < 0 ? why.text : NULL, e);
-	return result == 0 ? note_counts(&c, o, e) : result;
+	/* Also after a failure: what was taken is of use. */
+	int ended = file_sink_finish(c.sink, result < 0 ? why.text : NULL, e);
+
+	if (ended == 0)
+		ended = note_counts(&c, o, e);
+	if (result == 0 || result == -ECANCELED)
+		return ended;
+	if (e != NULL)
+		*e = why;
+	return result;
 }
