@@ -13,6 +13,9 @@
 #define READ_BYTES MiB(1)
 #define HASHED_HOLES_MAX                                                                           \
 	GiB(4) /* zeros that are hashed for a file's own hash; minutes behind that */
+#define BLOCK KiB(4) /* what is given up when a read fails: the kernel reads by pages */
+#define FAILURES_MAX 1024 /* of one file, which may answer each with a time-out */
+#define CLOSING_MAX (OUTPUT_CLOSING_BYTES / 2) /* of zeros that end a file at the order's limit */
 #define UNSIZED_MAX MiB(16) /* of a file that says it is empty, as those of /proc do */
 
 struct file_sink {
@@ -40,9 +43,11 @@ struct taking {
 	size_t n_xattrs, lost_xattrs;
 	size_t n_pieces;
 	bool holes, hashed, changed, shrank;
-	const char *failed; /* why it was not taken */
+	const char *failed; /* why it was not taken, or not whole */
+	bool partly; /* its entry is in the archive; what was not read is zeros there, or missing at the end */
 	uint8_t digest[SEAL_HASH_LEN];
-	uint64_t read;
+	uint64_t read, unreadable; /* bytes */
+	unsigned int failures;
 };
 
 int file_sink_new(struct output *o, const char *name, struct file_sink **ret, struct error *e)
@@ -150,6 +155,10 @@ static void write_row(struct json *j, const struct taking *t)
 		json_u64(j, "xattrs_not_read", t->lost_xattrs);
 	if (t->failed != NULL)
 		json_text(j, "not_taken", t->failed);
+	if (t->unreadable > 0)
+		json_u64(j, "unreadable_bytes", t->unreadable);
+	if (t->failed != NULL && t->partly)
+		json_u64(j, "taken_bytes", t->read);
 	json_close(j, '}');
 	json_line(j);
 }
@@ -235,30 +244,43 @@ static bool hash_zeros(struct file_sink *s, uint64_t len)
 	return true;
 }
 
-/* offset..offset+bytes of the file into the archive. A read that fails, or an early end, leaves zeros. */
+/* How much to give up where a read failed: the rest of its block; all of the piece at an early end, or after too
+ * many failures. */
+static uint64_t skip(struct taking *t, ssize_t n, uint64_t offset, uint64_t bytes)
+{
+	uint64_t block = BLOCK - offset % BLOCK;
+
+	t->hashed = false;
+	if (n == 0) {
+		t->shrank = true;
+		return bytes;
+	}
+	t->failed = strerror((int)-n);
+	if (++t->failures >= FAILURES_MAX || block > bytes)
+		block = bytes;
+	t->unreadable += block;
+	return block;
+}
+
+/* offset..offset+bytes of the file into the archive. What cannot be read is zeros there, so that what follows lies
+ * where it belongs. */
 static int copy_piece(struct file_sink *s, struct taking *t, int fd, uint64_t offset,
 		      uint64_t bytes, struct error *e)
 {
 	while (bytes > 0) {
 		size_t want = bytes < READ_BYTES ? (size_t)bytes : READ_BYTES;
 		ssize_t n = read_at(fd, s->buf, want, offset);
+		uint64_t done = n > 0 ? (uint64_t)n : skip(t, n, offset, bytes);
 
-		if (n <= 0) {
-			t->shrank = n == 0;
-			if (n < 0)
-				t->failed = strerror((int)-n);
-			t->hashed = false;
-			return 0;
-		}
-		if (t->hashed && EVP_DigestUpdate(s->hash, s->buf, (size_t)n) != 1)
+		if (n > 0 && t->hashed && EVP_DigestUpdate(s->hash, s->buf, (size_t)n) != 1)
 			return error_set(e, -ENOMEM, "cannot hash a file: out of memory");
-		int r = tar_data(s->tar, s->buf, (size_t)n, e);
+		int r = n > 0 ? tar_data(s->tar, s->buf, (size_t)n, e) : tar_zeros(s->tar, done, e);
 
 		if (r < 0)
 			return r;
-		offset += (uint64_t)n;
-		bytes -= (uint64_t)n;
-		t->read += (uint64_t)n;
+		offset += done;
+		bytes -= done;
+		t->read += n > 0 ? (uint64_t)n : 0;
 	}
 	return 0;
 }
@@ -363,6 +385,17 @@ static int put_data(struct file_sink *s, struct taking *t, int fd, const uint8_t
 	return t->holes ? copy_pieces(s, t, fd, e) : copy_piece(s, t, fd, 0, size, e);
 }
 
+/* An entry that the order's limit ends is filled up with zeros, so that the archive is one, unless these would be too
+ * many: then it ends in the middle. */
+static int end_entry(struct file_sink *s, int r, struct error *e)
+{
+	bool full = r == -ECANCELED && tar_left(s->tar) <= CLOSING_MAX;
+	int closed = r == 0 || full ? tar_close_entry(s->tar, r == 0 ? e : NULL) : r;
+
+	s->in_middle = closed < 0;
+	return r < 0 ? r : closed;
+}
+
 static int put_file(struct file_sink *s, struct taking *t, int fd, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *text = NULL;
@@ -379,15 +412,15 @@ static int put_file(struct file_sink *s, struct taking *t, int fd, struct error 
 
 	if (r == 0)
 		r = tar_entry(s->tar, &entry, e);
-	if (r == 0) {
-		s->in_middle = true;
-		r = put_data(s, t, fd, text, e);
-	}
+	if (r < 0 && r != -ECANCELED)
+		return r;
+	t->partly = true;
+	s->in_middle = true;
 	if (r == 0)
-		r = tar_close_entry(s->tar, e);
+		r = put_data(s, t, fd, text, e);
+	r = end_entry(s, r, e);
 	if (r < 0)
 		return r;
-	s->in_middle = false;
 	t->hashed = t->hashed && EVP_DigestFinal_ex(s->hash, t->digest, NULL) == 1;
 	t->changed = fstat(fd, &after) < 0 || !same_state(&listed, &after);
 	return 0;
@@ -417,7 +450,7 @@ static int put_other(struct file_sink *s, struct taking *t, int path_fd, struct 
 	struct tar_entry entry = make_entry(s, t);
 	int r = tar_entry(s->tar, &entry, e);
 
-	return r == 0 ? tar_close_entry(s->tar, e) : r;
+	return r == 0 || r == -ECANCELED ? end_entry(s, r, e) : r;
 }
 
 static int put_any(struct file_sink *s, struct taking *t, int path_fd, struct error *e)
@@ -454,6 +487,9 @@ int file_sink_take(struct file_sink *s, int path_fd, const void *path, size_t le
 		t->failed = e != NULL ? e->text : "an archive cannot hold it";
 		r = 0;
 	}
+	if (r < 0)
+		t->failed = r == -ECANCELED || e == NULL ? "the order's limits were reached here" :
+							   e->text;
 	tar_xattrs_release(t->xattrs, t->n_xattrs);
 	s->counts.files += t->failed == NULL;
 	s->counts.failed += t->failed != NULL;
@@ -462,10 +498,6 @@ int file_sink_take(struct file_sink *s, int path_fd, const void *path, size_t le
 	if (r == 0 && t->failed != NULL)
 		r = output_warn(s->o, true, e, "%.*s was not taken whole: %s",
 				(int)(len < 256 ? len : 256), (const char *)path, t->failed);
-	if (r < 0 && r != -ECANCELED)
-		return r;
-	if (r == -ECANCELED)
-		t->failed = "the order's limits were reached here";
 	int told = put_row(s, t, r == 0 ? e : NULL);
 
 	return r < 0 ? r : told;

@@ -26,7 +26,8 @@ MUST_CHECK int file_sink_take(struct file_sink *s, int path_fd, const void *path
 MUST_CHECK int file_sink_miss(struct file_sink *s, const void *path, size_t len, const char *reason,
 			      struct error *e);
 struct file_sink_counts file_sink_counts(const struct file_sink *s);
-/* Ends both items and notes what was counted. canceled: the sentence of an -ECANCELED before, or NULL. */
+/* Ends both items and notes what was counted. canceled: why it ends early (an -ECANCELED before, or a failure), or
+ * NULL. */
 MUST_CHECK int file_sink_finish(struct file_sink *s, const char *canceled, struct error *e);
 void file_sink_free(struct file_sink *s); /* NULL allowed */
 static inline void file_sink_free_ptr(struct file_sink **s)

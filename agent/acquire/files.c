@@ -160,10 +160,12 @@ int acquire_files(const struct acquire_request *r, struct output *o, struct erro
 		result = take_deleted(&f, &why);
 	for (size_t i = 0; result == 0 && i < order->n_paths; i++)
 		result = take_pattern(&f, &order->paths[i], &why);
-	if (result < 0 && result != -ECANCELED) {
-		if (e != NULL)
-			*e = why;
-		return result;
-	}
-	return file_sink_finish(f.sink, result < 0 ? why.text : NULL, e);
+	/* Also after a failure: what was taken is of use. */
+	int ended = file_sink_finish(f.sink, result < 0 ? why.text : NULL, e);
+
+	if (result == 0 || result == -ECANCELED)
+		return ended;
+	if (e != NULL)
+		*e = why;
+	return result;
 }

@@ -392,6 +392,17 @@ static int put_zeros(struct tar *t, uint64_t len, struct error *e)
 	return 0;
 }
 
+int tar_zeros(struct tar *t, uint64_t len, struct error *e)
+{
+	if (len > t->left)
+		return error_set(e, -EINVAL, "an entry of an archive got more than its size");
+	t->left -= len;
+	t->stored += len;
+	int r = put_zeros(t, len, e);
+
+	return r == 0 ? tell_cancelled(t, e) : r;
+}
+
 int tar_close_entry(struct tar *t, struct error *e)
 {
 	int r = t->left > 0 ? put_zeros(t, t->left, e) : 0;

@@ -49,6 +49,8 @@ MUST_CHECK int tar_entry(struct tar *t, const struct tar_entry *entry, struct er
 /* Bytes of data that the entry still wants: its size, or of its pieces together. */
 uint64_t tar_left(const struct tar *t);
 MUST_CHECK int tar_data(struct tar *t, const void *data, size_t len, struct error *e);
+/* The same with zeros that need no buffer and no way to the collector: what cannot be read between what can. */
+MUST_CHECK int tar_zeros(struct tar *t, uint64_t len, struct error *e);
 /* The rest as zeros (a file that shrank while it was read: the caller tells of it), and the padding. */
 MUST_CHECK int tar_close_entry(struct tar *t, struct error *e);
 /* The end of the archive and of the item. status: see output_end. An archive whose entry was not closed stays

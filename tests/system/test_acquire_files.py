@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files and a container's changes, in the view of who has them; the archives are read by Python's tarfile and GNU
 tar."""
+import base64
 import hashlib
 import json
 import os
@@ -14,14 +15,19 @@ from pathlib import Path
 import pytest
 
 from basics import until
-from test_acquire import acquire, notes
+from test_acquire import DRIVER, acquire, notes
 
 UNIFIED = next((path for path in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
                 if (path / "cgroup.procs").exists()), None)
 
 
 def table(folder, name="files"):
-    return {row["path"]: row for row in map(json.loads, (folder / f"{name}.jsonl").read_text().splitlines())}
+    return {os.fsdecode(base64.b64decode(row["path_base64"])) if "path_base64" in row else row["path"]: row
+            for row in map(json.loads, (folder / f"{name}.jsonl").read_text().splitlines())}
+
+
+def lacks(rows):
+    return [row["warning"] for row in rows if row.get("lacking")]
 
 
 def unpacked(folder, name="files"):
@@ -117,15 +123,48 @@ def test_socket_is_told_of(tmp_path):
     assert "socket" in table(tmp_path / "out")[f"{tmp_path}/d/sock"]["not_taken"]
 
 
-def test_limit_ends_it_with_what_there_is(tree, tmp_path):
-    (tree / "zz").write_bytes(os.urandom(3 << 20))
-    acquire("files", tmp_path / "out", f"path={tree}", "max-bytes=1000000")
-    assert "not all files were taken" in (tmp_path / "out/notes.jsonl").read_text()
-    assert table(tmp_path / "out")[f"{tree}/plain"]["sha256"]
-    assert "limits" in table(tmp_path / "out")[f"{tree}/zz"]["not_taken"]
+def readable(archive):
+    """Names, when both read it from end to end."""
+    subprocess.run(["tar", "-tf", archive], check=True, capture_output=True, timeout=60)
+    with tarfile.open(archive) as opened:
+        return {"/" + member.name: opened.extractfile(member).read() if member.isfile() else None
+                for member in opened.getmembers()}
 
 
-def test_file_that_changes_or_shrinks_is_recorded(tmp_path):
+@pytest.mark.parametrize("limit", [1, 600, 3000, 10_000, 1_000_000, 2_500_000])
+def test_limit_ends_it_with_what_there_is(tree, tmp_path, limit):
+    """The archive is one, wherever it is cut; what is not whole says so."""
+    (tree / "zz").write_bytes(os.urandom(2 << 20))
+    acquire("files", tmp_path / "out", f"path={tree}", f"max-bytes={limit}")
+    found, rows = readable(tmp_path / "out/files.tar"), table(tmp_path / "out")
+    assert [w for w in lacks(notes(tmp_path / "out")[1]) if "not all files were taken" in w] or limit > 2_200_000
+    for path, data in found.items():
+        row = rows[path]
+        if row["type"] == "file" and "not_taken" in row:
+            assert "limits" in row["not_taken"]
+            assert data[:row["taken_bytes"]] == Path(path).read_bytes()[:row["taken_bytes"]]
+            assert not data[row["taken_bytes"]:].strip(b"\0"), "what was not read is nothing that looks read"
+        elif row["type"] == "file":
+            assert hashlib.sha256(data).hexdigest() == row["sha256"]
+    if limit == 1_000_000:
+        assert "sha256" in rows[f"{tree}/plain"] and "not_taken" in rows[f"{tree}/zz"]
+
+
+def test_limit_far_before_a_files_end(tree, tmp_path):
+    """Too many zeros would follow: the archive ends in the middle, and all before it is there."""
+    (tree / "zz").write_bytes(os.urandom(16 << 20))
+    acquire("files", tmp_path / "out", f"path={tree}", "max-bytes=3000000")
+    done = subprocess.run(["tar", "-xOf", tmp_path / "out/files.tar", f"{tree}/plain".lstrip("/")], capture_output=True,
+                          timeout=60, check=False)
+    assert done.stdout == (tree / "plain").read_bytes() and b"Unexpected EOF" in done.stderr
+    said, rows = notes(tmp_path / "out")
+    assert [row for row in rows if row.get("item") == "files.tar"][0]["status"]
+    row = table(tmp_path / "out")[f"{tree}/zz"]
+    assert "limits" in row["not_taken"] and 1 << 20 < row["taken_bytes"] <= 3_000_000 + (4 << 20)
+    assert said["files.not_taken"] == 1
+
+
+def test_file_that_changes_is_recorded(tmp_path):
     path = tmp_path / "growing"
     path.write_bytes(bytes(1 << 20) + os.urandom(40 << 20))
     writer = subprocess.Popen(["/usr/bin/python3", "-c", f"""
@@ -140,6 +179,55 @@ while True:
         writer.kill()
         writer.wait()
     assert table(tmp_path / "out")[str(path)]["changed_while_read"] is True
+
+
+def test_file_that_shrinks_is_recorded(tmp_path):
+    path, out = tmp_path / "shrinking", tmp_path / "out"
+    data = os.urandom(96 << 20)
+    path.write_bytes(data)
+    with subprocess.Popen([DRIVER, "files", out, f"path={path}"]) as reader:
+        until(lambda: (out / "files.tar").exists() and (out / "files.tar").stat().st_size > 1 << 20, 20, "it reads")
+        os.truncate(path, 1 << 20)
+        assert reader.wait(60) == 0
+    row = table(out)[str(path)]
+    assert row["shrank"] is True and row["changed_while_read"] is True and "sha256" not in row
+    got = readable(out / "files.tar")[str(path)]
+    assert len(got) == len(data), "the archive goes on behind it"
+    whole = len(got.rstrip(b"\0"))
+    assert got[:whole] == data[:whole] and 1 << 20 <= whole < len(data)
+
+
+def test_hostile_names_stay_inert(tmp_path):
+    top = tmp_path / "names"
+    top.mkdir()
+    names = ["new\nline", "\x1b[31mred", "a\\b", "'quote\"", " ", "..x", "...", "*", "-rf", "$(id)", "%s%n", "\u202etxt.exe",
+             os.fsdecode(b"\xff\xfe"), "n" * 255]
+    for name in names:
+        (top / name).write_text(name, errors="surrogateescape")
+    (top / "up").symlink_to("../../../../../../etc/passwd")
+    (top / "absolute").symlink_to("/etc/passwd")
+    # As long as a path may be, and longer.
+    deep, fd = str(top), os.open(top, os.O_RDONLY)
+    while len(deep) < 5000:
+        os.mkdir("d" * 200, dir_fd=fd)
+        fd, old = os.open("d" * 200, os.O_RDONLY, dir_fd=fd), fd
+        os.close(old)
+        deep += "/" + "d" * 200
+    os.close(fd)
+    acquire("files", tmp_path / "out", f"path={top}")
+    rows = table(tmp_path / "out")
+    told = (tmp_path / "out/files.jsonl").read_bytes() + (tmp_path / "out/notes.jsonl").read_bytes()
+    assert b"\x1b" not in told and b"\n\n" not in told
+    into = unpacked(tmp_path / "out")
+    for name in names:
+        assert (into / str(top / name).lstrip("/")).read_text(errors="surrogateescape") == name
+    assert os.readlink(into / str(top / "up").lstrip("/")) == "../../../../../../etc/passwd"
+    assert {path for path in (tmp_path / "out").iterdir()} == {tmp_path / "out" / name for name in (
+        "files.tar", "files.jsonl", "notes.jsonl", "unpacked")}, "nothing came to lie elsewhere"
+    lost = [row for row in rows.values() if "not_taken" in row]
+    assert len(lost) == 1 and "too long" in lost[0]["not_taken"], lost
+    assert max(len(path) for path in rows if "not_taken" not in rows[path]) > 3800
+    subprocess.run(["rm", "-rf", top], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("words, says", [(["path=/etc/hosts", "pid=4194303"], "does not exist"),
@@ -169,51 +257,122 @@ def test_deleted_but_open(tmp_path):
 INSIDE = r"""
 import ctypes, os, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
-merged, cgroup = sys.argv[1:]
+merged, cgroup, own, attack, named = sys.argv[1:]
+def mount(what, where, kind, flags=0, options=None):
+    if libc.mount(what, os.fsencode(where), kind, flags, options and os.fsencode(options)) != 0:
+        sys.exit("cannot mount " + str(where) + ": " + os.strerror(ctypes.get_errno()))
 open(cgroup + "/cgroup.procs", "w").write(str(os.getpid()))
 assert libc.unshare(0x00020000) == 0
-assert libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None) == 0
+mount(b"none", "/", None, 0x4000 | 0x40000)
+if own:
+    mount(b"overlay", merged, b"overlay", 0, own)
 os.chroot(merged); os.chdir("/")
 open("added", "w").write("new")
 open("modified", "a").write("more")
 os.unlink("removed")
 os.rename("folder/kept", "moved")
 os.symlink("/host-secret", "link-out")
+if attack:
+    # A folder that is called here as one of the host's is there.
+    top = "/" + named.split("/")[1]
+    mount(b"tmpfs", top, b"tmpfs")
+    os.makedirs(named); os.mkdir(top + "/work"); os.mkdir(top + "/seen")
+    mount(b"overlay", "/" if attack == "cover" else top + "/seen", b"overlay", 0,
+          "lowerdir=/folder,upperdir=" + named + ",workdir=" + top + "/work")
+    if attack == "chroot":
+        os.chroot(top + "/seen"); os.chdir("/")
 print("ready", flush=True)
 time.sleep(120)
 """
 
+CHANGED = {"/added": "added", "/modified": "modified", "/removed": "deleted", "/moved": "added", "/folder": "modified",
+           "/folder/kept": "deleted", "/link-out": "added"}
 
-@pytest.fixture
-def container(tmp_path):
-    if os.geteuid() != 0 or UNIFIED is None:
-        pytest.skip("mounting takes root, and a container a cgroup")
-    lower, upper, work, merged = (tmp_path / name for name in ("lower", "upper", "work", "merged"))
-    for path in (lower / "folder", upper, work, merged):
-        path.mkdir(parents=True)
-    for name in ("modified", "removed", "unchanged", "folder/kept"):
-        (lower / name).write_text(name)
-    made = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}", merged],
-                          capture_output=True, text=True, timeout=20, check=False)
-    if made.returncode != 0:
-        pytest.skip(f"no overlay here: {made.stderr.strip()}")
-    name = secrets.token_hex(32)
-    cgroup = UNIFIED / "docker" / name
-    cgroup.mkdir(parents=True)
-    inside = subprocess.Popen(["/usr/bin/python3", "-c", INSIDE, merged, cgroup], stdout=subprocess.PIPE, text=True)
-    try:
-        assert inside.stdout.readline() == "ready\n"
-        yield name, inside.pid
-    finally:
-        inside.kill()
-        inside.wait()
-        subprocess.run(["umount", "-l", merged], check=True, timeout=20)
-        until(lambda: not (cgroup / "cgroup.procs").read_text(), 10)
-        cgroup.rmdir()
+
+class Container:
+    """layout: where a runtime has its layers and mounts them. attack: the container puts an overlay of its own over
+    its root ("cover") or goes into one ("chroot"), and names a folder of it as one of the host's is called."""
+
+    def __init__(self, top, layout, attack=""):
+        self.name, self.secret, self.inside = secrets.token_hex(32), top / "secret", None
+        self.secret.mkdir()
+        (self.secret / "shadow").write_text("of the host alone")
+        lower, upper, self.merged = getattr(self, layout)(top)
+        work = upper.parent / "work"
+        for path in (lower / "folder", lower / top.parts[1], upper, work, self.merged):
+            path.mkdir(parents=True)
+        for name in ("modified", "removed", "unchanged", "folder/kept"):
+            (lower / name).write_text(name)
+        # containerd mounts from the folder of its snapshots.
+        below = lower.relative_to(upper.parent.parent) if layout == "containerd" else lower
+        options = f"lowerdir={below},upperdir={upper},workdir={work}"
+        self.mounted = layout != "own"
+        if self.mounted:
+            made = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, self.merged], cwd=upper.parent.parent,
+                                  capture_output=True, text=True, timeout=20, check=False)
+            if made.returncode != 0:
+                pytest.skip(f"no overlay here: {made.stderr.strip()}")
+        self.cgroup = UNIFIED / "docker" / self.name
+        self.cgroup.mkdir(parents=True)
+        self.inside = subprocess.Popen(["/usr/bin/python3", "-c", INSIDE, self.merged, self.cgroup, "" if self.mounted else options,
+                                        attack, self.secret], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.pid = self.inside.pid
+
+    def docker(self, top):
+        record = top / "home/image/overlay2/layerdb/mounts" / self.name
+        record.mkdir(parents=True)
+        (record / "mount-id").write_text("2f")
+        return top / "home/overlay2/1e/diff", top / "home/overlay2/2f/diff", top / "home/overlay2/2f/merged"
+
+    def podman(self, top):
+        return top / "storage/overlay/1e/diff", top / "storage/overlay/2f/diff", top / "storage/overlay/2f/merged"
+
+    def containerd(self, top):
+        return top / "snapshots/9/fs", top / "snapshots/12/fs", top / "run/k8s.io" / self.name / "rootfs"
+
+    def elsewhere(self, top):
+        return top / "image", top / "layer/changes", top / "root"
+
+    own = elsewhere
+
+    def start(self):
+        assert self.inside.stdout.readline() == "ready\n", self.inside.stderr.read()
+
+    def close(self):
+        self.inside.kill()
+        self.inside.wait()
+        self.inside.stdout.close()
+        self.inside.stderr.close()
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.merged], check=True, timeout=20)
+        until(lambda: not (self.cgroup / "cgroup.procs").read_text(), 10)
+        self.cgroup.rmdir()
         try:
-            cgroup.parent.rmdir()
+            self.cgroup.parent.rmdir()
         except OSError:
             pass  # somebody else's containers
+
+
+@pytest.fixture
+def containers(tmp_path):
+    if os.geteuid() != 0 or UNIFIED is None:
+        pytest.skip("mounting takes root, and a container a cgroup")
+    made = []
+
+    def start(*args):
+        (tmp_path / "site").mkdir()
+        made.append(Container(tmp_path / "site", *args))
+        made[-1].start()
+        return made[-1]
+    yield start
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def container(containers):
+    it = containers("docker")
+    return it.name, it.pid
 
 
 def test_files_as_a_container_sees_them(container, tmp_path):
@@ -228,16 +387,36 @@ def test_files_as_a_container_sees_them(container, tmp_path):
         assert "No such file" in rows["/etc/passwd"]["not_taken"], "the host's own is not the container's"
 
 
-def test_changes_of_a_container(container, tmp_path):
-    name, _ = container
-    acquire("changes", tmp_path / "out", f"container={name}")
-    kinds = {path: row["kind"] for path, row in table(tmp_path / "out", "changes").items()}
-    assert kinds == {"/added": "added", "/modified": "modified", "/removed": "deleted", "/moved": "added",
-                     "/folder": "modified", "/folder/kept": "deleted", "/link-out": "added"}
+SOURCES = {"docker": "docker's records", "containerd": "bears the container's id", "podman": "the container's root is",
+           "elsewhere": "the container's own mount table", "own": "the container's own mount table"}
+
+
+@pytest.mark.parametrize("layout", SOURCES)
+def test_changes_of_a_container(layout, containers, tmp_path):
+    acquire("changes", tmp_path / "out", f"container={containers(layout).name}")
+    assert {path: row["kind"] for path, row in table(tmp_path / "out", "changes").items()} == CHANGED
     into = unpacked(tmp_path / "out", "changes")
     assert (into / "modified").read_text() == "modifiedmore"
-    said, _ = notes(tmp_path / "out")
+    said, rows = notes(tmp_path / "out")
     assert (said["changes.added"], said["changes.modified"], said["changes.deleted"]) == (3, 2, 2)
+    assert SOURCES[layout] in said["changes.upper_source"]
+    only = layout in ("elsewhere", "own")
+    assert [w for w in lacks(rows) if "only the container says" in w] == lacks(rows) and bool(lacks(rows)) == only
+
+
+@pytest.mark.parametrize("attack", ["cover", "chroot"])
+@pytest.mark.parametrize("layout", SOURCES)
+def test_a_container_names_a_folder_of_the_host(layout, attack, containers, tmp_path):
+    """Nothing of that folder is in its exhibit; where somebody else knows its layers, they are taken all the same."""
+    it, out = containers(layout, attack), tmp_path / "out"
+    known = attack == "cover" or layout in ("docker", "containerd")
+    told = acquire("changes", out, f"container={it.name}", status=0 if known else 1)
+    assert not any(b"of the host alone" in path.read_bytes() or b"shadow" in path.read_bytes() for path in out.glob("*"))
+    if not known:
+        assert "only the container names a folder of its changes, and it is not that" in told and len(told.splitlines()) == 1
+        return
+    assert {path: row["kind"] for path, row in table(out, "changes").items()} == CHANGED
+    assert bool([w for w in lacks(notes(out)[1]) if "another mount than its runtime made" in w]) == (attack == "chroot")
 
 
 def test_changes_need_a_container_on_an_overlay(tmp_path):

@@ -149,6 +149,29 @@ static void writes_holes(void **state)
 	assert_int_equal(len, 512 * (1 + 1 + 1 + 1 + 1 + 2));
 }
 
+static void writes_zeros_between(void **state)
+{
+	struct tar_entry file = entry("gaps", S_IFREG | 0600, 1000);
+	struct world w;
+	size_t len = 0;
+
+	(void)state;
+	open_world(&w);
+	assert_int_equal(tar_entry(w.t, &file, &w.e), 0);
+	assert_int_equal(tar_data(w.t, "before", 6, &w.e), 0);
+	assert_int_equal(tar_zeros(w.t, 500, &w.e), 0);
+	assert_int_equal(tar_data(w.t, "after", 5, &w.e), 0);
+	assert_int_equal(tar_left(w.t), 1000 - 6 - 500 - 5);
+	assert_int_equal(tar_zeros(w.t, 490, &w.e), -EINVAL);
+	assert_int_equal(tar_close_entry(w.t, &w.e), 0);
+	assert_int_equal(tar_finish(w.t, NULL, &w.e), 0);
+	AUTO(free_ptr) uint8_t *all = close_world(&w, &len);
+
+	assert_int_equal(len, 512 * (1 + 1 + 1 + 2 + 2));
+	assert_memory_equal(all + 1536, "before\0", 7);
+	assert_memory_equal(all + 1536 + 505, "\0after\0", 7);
+}
+
 /* Wherever the order's limit comes: a whole archive with a last entry, told of once. */
 static void ends_well_at_a_limit(void **state)
 {
@@ -191,6 +214,7 @@ int main(void)
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(writes_blocks),
 		cmocka_unit_test(writes_holes),
+		cmocka_unit_test(writes_zeros_between),
 		cmocka_unit_test(ends_well_at_a_limit),
 	};
 

@@ -21,9 +21,10 @@ class Container:
         self.changes, self.contents, self.folders = {}, {}, set()
 
     def __enter__(self):
-        lower, upper, work, self.merged = (self.top / name for name in ("lower", "upper", "work", "merged"))
+        # As podman lays them out.
+        lower, upper, work, self.merged = (self.top / name for name in ("lower", "layer/diff", "layer/work", "layer/merged"))
         for path in (lower, upper, work, self.merged):
-            path.mkdir()
+            path.mkdir(parents=True)
         names = [f"{'abc'[i % 3]}/file{i}" for i in range(30)]
         for name in names:
             (lower / name).parent.mkdir(exist_ok=True)
