@@ -13,6 +13,9 @@
 /* What was sent may have begun on a host that is away now: its word is awaited for so long after the order's
  * end. */
 #define LATE_NS (15 * 60 * (int64_t)NSEC_PER_SEC)
+/* What has begun runs for 7 days at most (proto/order.c). A host that says nothing of it for longer is gone, or has
+ * forgotten it; for ever open it would count against what one host may have open. */
+#define SILENT_NS (8 * 86400 * (int64_t)NSEC_PER_SEC)
 /* A host that is back says first what it could not say: only then is an order sent to it again. */
 #define SETTLE_NS (5 * (int64_t)NSEC_PER_SEC)
 #define TELL_NS (10 * (int64_t)NSEC_PER_SEC) /* between two log lines */
@@ -82,6 +85,8 @@ int orders_host_step(struct orders *o, const struct peer *p, const Exhibit__V1__
 		return r;
 	x = orders_find_open(o, &p->tenant, said->order_id.data);
 	t = x ? target_of(x, &p->host) : NULL;
+	if (t)
+		t->heard_ns = o->c.now();
 	/* Over, or never this host's: neither is worth a stream, hosts repeat what they are not sure of. */
 	if (!t || (!may_follow(said->state, t->state) && !began_again(said, t))) {
 		log_debug("a host's step changes nothing", KV_STR("host", p->who.name),
@@ -203,7 +208,18 @@ static bool has_expired(const struct open_order *x, const struct target *t, int6
 {
 	if (t->state == S(MADE) || t->state == S(WAITING))
 		return now > x->order->expires_ns;
-	return t->state == S(SENT) && now > x->order->expires_ns + LATE_NS;
+	if (t->state == S(SENT))
+		return now > x->order->expires_ns + LATE_NS;
+	return now > t->heard_ns + SILENT_NS;
+}
+
+static const char *why_expired(const struct target *t, bool ready)
+{
+	if (t->state == S(MADE) || t->state == S(WAITING))
+		return ready ? "the host did not return in time" :
+			       "its approvals did not come in time";
+	return t->state == S(SENT) ? "the host never said what became of it" :
+				     "the host began, and has said nothing of it for 8 days";
 }
 
 void orders_dispatch(struct orders *o, struct open_order *x)
@@ -217,11 +233,10 @@ void orders_dispatch(struct orders *o, struct open_order *x)
 
 		if (orders_is_over(t->state))
 			continue;
+		if (t->heard_ns == 0)
+			t->heard_ns = now;
 		if (has_expired(x, t, now))
-			our_step(o, x, t, S(EXPIRED),
-				 t->state == S(SENT) ? "the host never said what became of it" :
-				 ready               ? "the host did not return in time" :
-						       "its approvals did not come in time");
+			our_step(o, x, t, S(EXPIRED), why_expired(t, ready));
 		else if (ready)
 			dispatch_to(o, x, t, now);
 	}

@@ -71,6 +71,7 @@ struct target {
 	Exhibit__V1__OrderState state;
 	int64_t sent_ns; /* Unix time; 0: not since the collector started */
 	int64_t said_ns; /* the newest stored step's time, by its host's clock */
+	int64_t heard_ns; /* its host's newest word of it, by ours; 0: none since the collector started */
 	uint32_t n_steps; /* stored */
 };
 
