@@ -275,14 +275,31 @@ static int ask(const struct freezer *f, const struct freezer_top *top)
 	return pwrite(top->knob, word, strlen(word), 0) < 0 ? -errno : 0;
 }
 
+/* Version 2 tells when cgroup.events changes whoever has read it, if late when it has told a moment ago; version 1
+ * tells nobody. */
+static void wait_for_news(int events)
+{
+	struct pollfd p = { .fd = events, .events = POLLPRI };
+	char text[256];
+	ssize_t n = events >= 0 ? pread(events, text, sizeof(text), 0) : 0;
+
+	if (n <= 0 || memmem(text, (size_t)n, "frozen 1", strlen("frozen 1")) == NULL)
+		(void)poll(&p, 1, POLL_MS);
+}
+
 /* Version 1 stays at FREEZING until it is asked again. */
 static int wait_frozen(const struct freezer *f, const struct freezer_top *top, uint64_t until_ns,
 		       struct error *e)
 {
+	AUTO(close_fd)
+	int events = f->kind == FREEZER_V2 ?
+			     openat(top->dir, "cgroup.events", O_RDONLY | O_CLOEXEC) :
+			     -1;
+
 	while (!is_frozen(f, top)) {
 		if (clock_monotonic_ns() >= until_ns)
 			return error_set(e, -ETIMEDOUT, "not all of %s froze in time", top->path);
-		(void)poll(NULL, 0, POLL_MS);
+		wait_for_news(events);
 		if (f->kind == FREEZER_V1)
 			(void)ask(f, top);
 	}

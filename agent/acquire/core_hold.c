@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
@@ -341,6 +342,12 @@ static int some_left(const struct core_job *j, struct error *e)
 static int run_thread(struct core_job *j, struct error *e)
 {
 	pthread_t thread;
+	sigset_t news;
+
+	/* For core_threads_wait, here and in the thread. */
+	(void)sigemptyset(&news);
+	(void)sigaddset(&news, SIGCHLD);
+	(void)pthread_sigmask(SIG_BLOCK, &news, NULL);
 	int r = pthread_create(&thread, NULL, hold_thread, j);
 
 	if (r != 0)

@@ -17,7 +17,7 @@
 #include "proto/base/files.h"
 
 #define ROOM_MORE 64
-#define POLL_US 50
+#define NEWS_MAX_NS (10 * NSEC_PER_MSEC) /* should somebody else have taken the signal */
 
 /* Sets of registers that a core has beside the general and floating ones. */
 static const uint32_t more_sets[] = {
@@ -193,6 +193,19 @@ size_t core_threads_in(const struct core_threads *t, enum thread_state state)
 	return n;
 }
 
+/* The kernel tells of each stop, and of each end, by SIGCHLD (ptrace(2)); it stays pending while it is blocked, so that
+ * none is missed between looking and waiting. */
+static void wait_for_news(uint64_t until_ns)
+{
+	uint64_t now = clock_monotonic_ns(), ns = until_ns > now ? until_ns - now : 0;
+	struct timespec most = { .tv_nsec = (long)(ns < NEWS_MAX_NS ? ns : NEWS_MAX_NS) };
+	sigset_t news;
+
+	(void)sigemptyset(&news);
+	(void)sigaddset(&news, SIGCHLD);
+	(void)sigtimedwait(&news, NULL, &most);
+}
+
 int core_threads_wait(struct core_threads *t, int dir, uint64_t until_ns, struct error *e)
 {
 	for (;;) {
@@ -207,7 +220,7 @@ int core_threads_wait(struct core_threads *t, int dir, uint64_t until_ns, struct
 		if (clock_monotonic_ns() >= until_ns)
 			return error_set(e, -ETIMEDOUT, "%zu threads of process %d did not stop",
 					 core_threads_in(t, THREAD_RUNNING), (int)t->pid);
-		(void)usleep(POLL_US);
+		wait_for_news(until_ns);
 	}
 }
 

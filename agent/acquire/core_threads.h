@@ -61,7 +61,7 @@ size_t core_threads_count(int dir);
 
 /* Ask all threads to stop, also those that are made meanwhile. -ESRCH: the process is gone. */
 MUST_CHECK int core_threads_ask(struct core_threads *t, int dir, struct error *e);
-/* Wait until all have, at most until a monotonic time. 0: they have; -ETIMEDOUT: some have not. */
+/* Wait until all have, at most until a monotonic time. SIGCHLD is blocked in every thread of this process. 0: they have; -ETIMEDOUT: some have not. */
 int core_threads_wait(struct core_threads *t, int dir, uint64_t until_ns, struct error *e);
 /* Of all that are stopped. Returns of how many of these they could not be read. */
 size_t core_threads_registers(struct core_threads *t);

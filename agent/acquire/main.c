@@ -47,6 +47,7 @@ static void take_signals(void)
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGCHLD, SIG_DFL); /* ignored, it would not tell of stops */
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 

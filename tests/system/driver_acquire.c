@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One acquirer by itself, into a folder of plain files: what it makes is judged by the field's own tools.
  *
- * driver_acquire KIND DIR [WORD=VALUE ...]: max-bytes, pid, container, path (again and again), deleted, device,
+ * driver_acquire KIND DIR [WORD=VALUE ...]: max-bytes, pid, start-ns, boot-id, container, path (again and again), deleted, device,
  *	filter, snap, seconds, before, interface, net-ns, spool-bytes, freeze-ms, no-freeze, on-exec, on-prefix,
  *	on-file (DEVICE:INODE), max-stops, max-seconds, end (continue, stay, kill), own-cgroup
  * SIGTERM: finish with what there is. An error is one sentence on standard error and exit status 1. */
@@ -102,6 +102,10 @@ static bool take_word(struct driver *d, const char *word, char *value)
 	} else if (strcmp(word, "pid") == 0) {
 		d->process.pid = (uint32_t)strtoul(value, NULL, 10);
 		d->order.process = &d->process;
+	} else if (strcmp(word, "start-ns") == 0) {
+		d->process.start_ns = strtoull(value, NULL, 10);
+	} else if (strcmp(word, "boot-id") == 0) {
+		d->process.boot_id = bytes(value);
 	} else if (strcmp(word, "container") == 0) {
 		d->order.container_id = bytes(value);
 	} else if (strcmp(word, "path") == 0 && d->files.n_paths < PATHS_MAX) {
