@@ -247,7 +247,7 @@ static int check_dates(X509 *leaf, int64_t early_s, int64_t late_s, struct ident
 		return error_set(e, -EKEYEXPIRED, "the certificate expired %lld s ago",
 				 (long long)(early_s - ret->not_after_s));
 	if (late_s < ret->not_before_s)
-		return error_set(e, -EACCES,
+		return error_set(e, -EAGAIN,
 				 "the certificate is not valid for another %lld s, by this clock",
 				 (long long)(ret->not_before_s - late_s));
 	return 0;

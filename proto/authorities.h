@@ -29,8 +29,8 @@ const char *authorities_order_pem(const struct authorities *a);
 
 /* The identity in a leaf certificate (PEM; only the first certificate is read). Checks: exactly one URI
  * SAN, the name, signature by one of a's authorities, that this authority may issue this kind (host: fleet;
- * others: order), dates against now_s, roles. -EACCES (-EKEYEXPIRED for a date past) with a sentence
- * that can be shown to the peer. */
+ * others: order), dates against now_s, roles. -EACCES (-EKEYEXPIRED for a date past, -EAGAIN for one to
+ * come) with a sentence that can be shown to the peer. */
 MUST_CHECK int identity_from_leaf(const char *pem, size_t len, const struct authorities *a,
 				  int64_t now_s, struct identity *ret, struct error *e);
 

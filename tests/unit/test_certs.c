@@ -72,7 +72,7 @@ static const struct leaf_row {
 	{ "host of the order", "order", IDENTITY_HOST, 60, 0, 0, NULL, -EACCES,
 	  "order authority may not" },
 	{ "over", "fleet", IDENTITY_HOST, 60, 61, 0, NULL, -EKEYEXPIRED, "expired 1 s ago" },
-	{ "not yet", "fleet", IDENTITY_HOST, 60, -302, 0, NULL, -EACCES,
+	{ "not yet", "fleet", IDENTITY_HOST, 60, -302, 0, NULL, -EAGAIN,
 	  "is not valid for another" },
 	{ "no name", "fleet", IDENTITY_HOST, 60, 0, NID_subject_alt_name, "DNS:x", -EACCES,
 	  "names 0 URIs" },
