@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Acquirers: one for each kind of order, each a plain function that reads its source and writes to an
  * output. It runs in a process of its own that lives as long as the order, with the capabilities of its row
- * and nothing else, at idle priority; it starts no program, opens no socket to the network and writes no
+ * and nothing else, in the background (priority.h); it starts no program, opens no socket to the network and writes no
  * file. What it froze or stopped is let go by a watchdog, whatever happens to it (watchdog.h). */
 #ifndef ACQUIRE_ACQUIRE_H
 #define ACQUIRE_ACQUIRE_H

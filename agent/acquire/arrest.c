@@ -11,6 +11,7 @@
 
 #include "agent/acquire/arrest_watch.h"
 #include "agent/acquire/core_take.h"
+#include "agent/acquire/priority.h"
 #include "proto/base/clock.h"
 #include "proto/base/files.h"
 
@@ -108,7 +109,12 @@ static int take_held(struct arrest *a, struct core_job *j, struct error *e)
 
 	if (r == 0)
 		r = done;
-	return r == 0 ? core_take_write(j, &a->facts, e) : r;
+	if (r < 0)
+		return r;
+	priority_background(); /* nobody waits for the rest */
+	r = core_take_write(j, &a->facts, e);
+	priority_normal();
+	return r;
 }
 
 static void let_go(pid_t pid)
@@ -239,6 +245,9 @@ static int start(struct arrest *a, struct error *e)
 int acquire_arrest(const struct acquire_request *r, struct output *o, struct error *e)
 {
 	struct arrest a = { .r = r, .o = o };
+
+	/* From its stop on a process waits for us, until it is let go. */
+	priority_normal();
 	int result = start(&a, e);
 
 	if (result == 0)
@@ -252,5 +261,6 @@ int acquire_arrest(const struct acquire_request *r, struct output *o, struct err
 	int ended = core_facts_end(&a.facts, result == 0 ? e : NULL);
 
 	core_facts_release(&a.facts);
+	priority_background();
 	return result < 0 ? result : ended;
 }

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include "agent/acquire/host_root.h"
+#include "agent/acquire/priority.h"
 #include "arrest.skel.h"
 
 #define GUARD_ROUNDS 10 /* after we ended, until no program of ours stops anything any more */
@@ -166,6 +167,7 @@ static void become_guard(const struct arrest_bpf *object, int fd)
 	(void)prctl(PR_SET_NAME, "exhibit-guard");
 	for (int s = 1; s < NSIG; s++)
 		(void)signal(s, SIG_IGN);
+	priority_normal(); /* what is stopped waits for it */
 	if (dup2(fd, 0) < 0)
 		_exit(1);
 	(void)close_range(1, UINT_MAX, 0);
@@ -200,6 +202,10 @@ static int set_pattern(struct arrest_bpf *object, const ProtobufCBinaryData *tex
 {
 	if (text->len == 0 || text->len >= ARREST_PATH_MAX || text->data[0] != '/')
 		return error_set(e, -EINVAL, "the pattern is no absolute path");
+	/* Whoever signed it: every path begins so. */
+	if (match == ARREST_MATCH_PREFIX && text->len == 1)
+		return error_set(e, -EPERM,
+				 "a prefix of every path would stop whatever the host starts next");
 	if (match == ARREST_MATCH_PATH && arrest_protects((const char *)text->data, text->len))
 		return error_set(e, -EPERM, "%.*s is never stopped: the host would stand still",
 				 (int)text->len, (const char *)text->data);

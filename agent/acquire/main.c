@@ -161,7 +161,7 @@ int acquire_process(struct error *e)
 		r = confine(j->kind, e);
 	}
 	if (r == 0) {
-		priority_idle();
+		priority_background();
 		r = acquire(j, e);
 	}
 	int said = report_end(r, e);

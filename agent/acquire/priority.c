@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #define OOM_SCORE "800\n"
+#define NICE_LEAST 19
 #define NICE_LIMIT 20 /* 20 minus nice: up to nice 0 */
 
 static void set_io(int class, int level)
@@ -30,21 +31,26 @@ void priority_prepare(void)
 	(void)setrlimit(RLIMIT_NICE, &nice_limit);
 }
 
-/* The score goes along: while something is held, we must not be the first to be killed. */
-void priority_idle(void)
+/* The nice value is the calling thread's, as Linux has it. */
+static void set_cpu(int policy, int nice_value)
 {
 	struct sched_param none = { 0 };
 
-	(void)sched_setscheduler(0, SCHED_IDLE, &none);
+	(void)sched_setscheduler(0, policy, &none);
+	(void)setpriority(PRIO_PROCESS, 0, nice_value);
+}
+
+/* The score goes along: while something is held, we must not be the first to be killed. */
+void priority_background(void)
+{
+	set_cpu(SCHED_BATCH, NICE_LEAST);
 	set_io(IOPRIO_CLASS_IDLE, 0);
 	set_oom(OOM_SCORE);
 }
 
 void priority_normal(void)
 {
-	struct sched_param none = { 0 };
-
-	(void)sched_setscheduler(0, SCHED_OTHER, &none);
+	set_cpu(SCHED_OTHER, 0);
 	set_io(IOPRIO_CLASS_NONE, 0);
 	set_oom("0\n");
 }

@@ -177,11 +177,55 @@ def test_a_killed_acquirer_lets_go(arrest, bad, tmp_path, wait):
     assert victim.wait(15) == 0 and (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("words, says", [(["on-exec=/usr/bin/runc"], "never stopped"),
+@pytest.mark.parametrize("words, says", [(["on-exec=/usr/bin/runc"], "never stopped"), (["on-exec=/usr/bin/kubelet"], "never stopped"),
+                                         (["on-exec=/usr/sbin/exhibit-agent"], "never stopped"),
+                                         (["on-prefix=/"], "whatever the host starts next"), (["on-prefix=usr"], "no absolute path"),
                                          (["on-exec=usr/bin/x"], "no absolute path"), ([], "no pattern")])
 def test_refuses(tmp_path, words, says):
     told = acquire("arrest", tmp_path / "out", *words, status=1)
     assert says in told and len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("whose", ["first process", "ourselves"])
+def test_never_stops_by_its_file(arrest, whose):
+    """Wherever they lie: whoever knows the numbers of the file gets nothing by them."""
+    path = DRIVER if whose == "ourselves" else Path("/proc/1/exe")
+    try:
+        st = path.stat()
+        where = path if whose == "ourselves" else path.readlink()
+        same = where.stat()
+    except OSError as why:
+        pytest.skip(f"the first process's program is not to be seen here: {why}")
+    if (st.st_dev, st.st_ino) != (same.st_dev, same.st_ino):
+        pytest.skip("the first process's program lies elsewhere")
+    it = arrest(f"on-file={st.st_dev}:{st.st_ino}", "end=kill")
+    done = subprocess.run([where, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+    assert done.returncode != -signal.SIGKILL
+    it.process.send_signal(signal.SIGTERM)
+    said, _ = it.end()
+    assert said["arrest.stops"] == 0
+
+
+@pytest.mark.parametrize("name", ["systemd", "init", "runc", "crun", "containerd", "containerd-shim-runc-v2", "dockerd", "podman",
+                                  "conmon", "crio", "kubelet", "k3s", "exhibit-agent"])
+def test_never_stops_by_its_place(arrest, name, tmp_path):
+    """In a mount namespace of its own, so that nothing but the path in it tells; what lies beside it is stopped."""
+    script = f"""
+set -e
+mount -t tmpfs none /usr/local/sbin
+cp /usr/bin/touch /usr/local/sbin/{name}; cp /usr/bin/touch /usr/local/sbin/other
+exec >{tmp_path}/ready; read go
+/usr/local/sbin/{name} {tmp_path}/protected
+/usr/local/sbin/other {tmp_path}/other || true
+"""
+    inside = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdin=subprocess.PIPE, text=True)
+    until(lambda: (tmp_path / "ready").exists() or inside.poll() is not None, 20, "the namespace")
+    if inside.poll() is not None:
+        pytest.skip("no mount namespace can be made here")
+    it = arrest("on-prefix=/usr/local/sbin/", "end=kill")
+    inside.communicate("go\n", timeout=30)
+    said, _ = it.end()
+    assert said["arrest.stops"] == 1 and (tmp_path / "protected").exists() and not (tmp_path / "other").exists()
 
 
 def test_only_in_the_container(arrest, bad, tmp_path):
