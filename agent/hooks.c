@@ -18,7 +18,7 @@
 /* Made by the first object that loads, reused by all others. */
 static const char *const shared_maps[] = {
 	"exh_critical", "exh_bulk",   "exh_counters", "exh_seq", "exh_slots",
-	"exh_own",      "exh_owners", "exh_flows",    "exh_off",
+	"exh_own",      "exh_owners", "exh_flows",    "exh_off", "exh_dedup",
 };
 
 struct attached {

@@ -3,8 +3,13 @@
 
 #include "proto/actions.h"
 
-#define NO_URING_OPEN "an open through io_uring is not seen here (fanotify sees what is written)"
-#define NO_URING_ACCEPT "an accept through io_uring is not seen; its disconnect is"
+/* What posts no completion, or none with a descriptor. */
+#define URING_OPEN                                                                                  \
+	"not seen is an open without a completion, past a full ring, or into the ring's own table; "  \
+	"fanotify sees what such files are written"
+#define URING_ACCEPT                                                                                \
+	"not seen is an accept without a completion, past a full ring, or into the ring's own "       \
+	"table; its disconnect is"
 #define NO_PORT "connects come without the local port, which a sockops hook would tell"
 #define NO_URING_FLAG "a connect through io_uring is not told from a system call's"
 #define ARGS_LATER "arguments of existing processes are what /proc says now"
@@ -20,6 +25,9 @@ static const struct hooks_class classes[REC_CLASSES] = {
 	[REC_CLASS_UDP] = { CLASS_UDP, "udp_flow", HOOKS_NETWORK, false },
 	[REC_CLASS_STOCK_PROCESS] = { CLASS_EXEC, "existing processes", HOOKS_PROCESS, false },
 	[REC_CLASS_STOCK_SOCKET] = { CLASS_TCP, "existing sockets", HOOKS_NETWORK, false },
+	[REC_CLASS_URING_OPEN] = { CLASS_FILE_OPEN, "create, open_write through io_uring",
+				   HOOKS_FILES, false },
+	[REC_CLASS_URING_ACCEPT] = { CLASS_TCP, "accept through io_uring", HOOKS_NETWORK, false },
 };
 
 static const struct hooks_row chain[] = {
@@ -45,11 +53,11 @@ static const struct hooks_row chain[] = {
 	  "t1_proc_plain", { "exh_exit" }, NULL, false },
 
 	{ REC_CLASS_FILE_OPEN, 1, HOOK_SYS_EXIT, "tp_btf/sys_exit",
-	  "t1_sys", { "exh_sys_exit" }, NO_URING_OPEN, false },
+	  "t1_sys", { "exh_sys_exit" }, NULL, false },
 	{ REC_CLASS_FILE_OPEN, 1, HOOK_SYS_EXIT, "raw_tp/sys_exit",
-	  "t1_sys_plain", { "exh_sys_exit_r" }, NO_URING_OPEN, false },
+	  "t1_sys_plain", { "exh_sys_exit_r" }, NULL, false },
 	{ REC_CLASS_FILE_OPEN, 1, HOOK_SYS_EXIT, "tp_btf/sys_exit",
-	  "t1_sys_plain", { "exh_sys_exit" }, NO_URING_OPEN, false },
+	  "t1_sys_plain", { "exh_sys_exit" }, NULL, false },
 
 	{ REC_CLASS_TCP, 1, HOOK_TP_BTF, "tp_btf/inet_sock_set_state",
 	  "t1_net", { "exh_tcp_state", "exh_tcp_connect" }, NULL, true },
@@ -63,11 +71,11 @@ static const struct hooks_row chain[] = {
 	  "t1_net_plain", { "exh_tcp_alone" }, NO_PORT, false },
 
 	{ REC_CLASS_TCP_ACCEPT, 1, HOOK_SYS_EXIT, "tp_btf/sys_exit",
-	  "t1_sys", { "exh_sys_exit" }, NO_URING_ACCEPT, false },
+	  "t1_sys", { "exh_sys_exit" }, NULL, false },
 	{ REC_CLASS_TCP_ACCEPT, 1, HOOK_SYS_EXIT, "raw_tp/sys_exit",
-	  "t1_sys_plain", { "exh_sys_exit_r" }, NO_URING_ACCEPT, false },
+	  "t1_sys_plain", { "exh_sys_exit_r" }, NULL, false },
 	{ REC_CLASS_TCP_ACCEPT, 1, HOOK_SYS_EXIT, "tp_btf/sys_exit",
-	  "t1_sys_plain", { "exh_sys_exit" }, NO_URING_ACCEPT, false },
+	  "t1_sys_plain", { "exh_sys_exit" }, NULL, false },
 
 	{ REC_CLASS_UDP, 1, HOOK_CGROUP, "cgroup_skb", "t1_udp",
 	  { "exh_udp_create", "exh_udp_release", "exh_udp_out", "exh_udp_in" }, NULL, true },
@@ -85,6 +93,16 @@ static const struct hooks_row chain[] = {
 	  "iter_file", { "exh_stock_file" }, NULL, false },
 	{ REC_CLASS_STOCK_SOCKET, 1, HOOK_ITER, "iter/task_file",
 	  "iter_file_plain", { "exh_stock_file" }, NULL, false },
+
+	{ REC_CLASS_URING_OPEN, 1, HOOK_TP_BTF, "tp_btf/io_uring_complete",
+	  "t1_uring", { "exh_uring_cqe" }, URING_OPEN, false },
+	{ REC_CLASS_URING_OPEN, 1, HOOK_TP_BTF, "tp_btf/io_uring_complete",
+	  "t1_uring", { "exh_uring_res" }, URING_OPEN, false },
+
+	{ REC_CLASS_URING_ACCEPT, 1, HOOK_TP_BTF, "tp_btf/io_uring_complete",
+	  "t1_uring", { "exh_uring_cqe" }, URING_ACCEPT, false },
+	{ REC_CLASS_URING_ACCEPT, 1, HOOK_TP_BTF, "tp_btf/io_uring_complete",
+	  "t1_uring", { "exh_uring_res" }, URING_ACCEPT, false },
 };
 /* clang-format on */
 

@@ -19,6 +19,7 @@
 #include "t1_sys_plain.skel.h"
 #include "t1_udp.skel.h"
 #include "t1_udp_plain.skel.h"
+#include "t1_uring.skel.h"
 
 /* clang-format off */
 static const struct hooks_object objects[] = {
@@ -30,6 +31,7 @@ static const struct hooks_object objects[] = {
 	{ "t1_net_plain", t1_net_plain_bpf__elf_bytes },
 	{ "t1_udp", t1_udp_bpf__elf_bytes },
 	{ "t1_udp_plain", t1_udp_plain_bpf__elf_bytes },
+	{ "t1_uring", t1_uring_bpf__elf_bytes },
 	{ "iter_task", iter_task_bpf__elf_bytes },
 	{ "iter_task_plain", iter_task_plain_bpf__elf_bytes },
 	{ "iter_file", iter_file_bpf__elf_bytes },

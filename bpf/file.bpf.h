@@ -60,7 +60,7 @@ static __always_inline bool fold(const struct dedup_key *key, uint64_t now, uint
 }
 
 static __always_inline void send_file(struct slot *slot, uint32_t index, struct file *file,
-				      const struct rec_file_open *made)
+				      const struct rec_file_open *made, uint32_t class)
 {
 	struct rec_file_open *rec = (void *)slot->record;
 	bool incomplete = false;
@@ -75,12 +75,12 @@ static __always_inline void send_file(struct slot *slot, uint32_t index, struct 
 	OPAQUE(len);
 	if (len > REC_MAX)
 		len = REC_MAX;
-	emit(&rec->h, len, REC_CLASS_FILE_OPEN, REC_RING_BULK);
+	emit(&rec->h, len, class, REC_RING_BULK);
 }
 
-/* truncates: O_TRUNC was among the flags of the call; 2: not known (they lie in user memory). */
+/* truncates: O_TRUNC was among the flags of the call; 2: not known (they lie in user memory). class: a constant. */
 static __always_inline void file_open_body(struct task_struct *task, long fd, uint32_t truncates,
-					   uint32_t flags)
+					   uint32_t flags, uint32_t class)
 {
 	struct file *file;
 	struct inode *inode;
@@ -89,16 +89,16 @@ static __always_inline void file_open_body(struct task_struct *task, long fd, ui
 	struct slot *slot;
 	uint32_t mode, index = 0, dev;
 
-	COUNT(REC_CLASS_FILE_OPEN, seen);
+	COUNT(class, seen);
 	file = file_of_fd(task, fd);
 	mode = READ(file, f_mode);
 	inode = mode & (FMODE_WRITE | FMODE_CREATED) ? READ(file, f_inode) : NULL;
 	if (!inode || (READ(inode, i_mode) & S_IFMT) != S_IFREG || is_own()) {
-		COUNT(REC_CLASS_FILE_OPEN, filtered);
+		COUNT(class, filtered);
 		return;
 	}
 	__builtin_memset(&rec, 0, sizeof(rec));
-	begin(&rec.h, REC_FILE_OPEN, REC_CLASS_FILE_OPEN, REC_RING_BULK);
+	begin(&rec.h, REC_FILE_OPEN, class, REC_RING_BULK);
 	rec.h.flags = flags;
 	rec.op = mode & FMODE_CREATED ? REC_FILE_CREATE : REC_FILE_OPEN_WRITE;
 	rec.inode = READ(inode, i_ino);
@@ -110,12 +110,12 @@ static __always_inline void file_open_body(struct task_struct *task, long fd, ui
 	key.dev = dev;
 	key.op = rec.op;
 	if (rec.op != REC_FILE_CREATE && fold(&key, rec.h.boottime_ns, &rec.repeated)) {
-		COUNT(REC_CLASS_FILE_OPEN, aggregated);
+		COUNT(class, aggregated);
 		return;
 	}
 	slot = slot_take(&index);
 	if (!slot) {
-		COUNT(REC_CLASS_FILE_OPEN, lost_scratch);
+		COUNT(class, lost_scratch);
 		return;
 	}
 	fill_actor(&rec.h.actor, task);
@@ -129,7 +129,7 @@ static __always_inline void file_open_body(struct task_struct *task, long fd, ui
 	rec.open_flags = READ(file, f_flags);
 	/* A size above 0 was not made by truncation. */
 	rec.size_before_known = rec.op == REC_FILE_CREATE || truncates == 0 || rec.size > 0;
-	send_file(slot, index, file, &rec);
+	send_file(slot, index, file, &rec, class);
 	slot_give(slot);
 }
 

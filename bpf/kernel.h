@@ -301,6 +301,23 @@ struct socket {
 	struct sock *sk;
 };
 
+struct io_kiocb {
+	uint8_t opcode;
+};
+
+/* What a request begins with, by its opcode. */
+struct io_open {
+	uint32_t file_slot; /* 0: a descriptor */
+};
+
+struct io_accept {
+	uint32_t file_slot;
+};
+
+struct io_uring_cqe {
+	int res;
+};
+
 struct tcp_sock {
 	uint64_t bytes_sent;
 	uint64_t bytes_retrans;

@@ -62,6 +62,8 @@ enum rec_class {
 	REC_CLASS_UDP, /* udp_flow; see struct rec_counters */
 	REC_CLASS_STOCK_PROCESS,
 	REC_CLASS_STOCK_SOCKET,
+	REC_CLASS_URING_OPEN, /* create, open_write, of io_uring's */
+	REC_CLASS_URING_ACCEPT, /* accept, likewise */
 	REC_CLASSES, /* one past the last */
 };
 

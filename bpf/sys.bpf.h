@@ -87,7 +87,7 @@ static __always_inline uint32_t truncates(long nr, bool compat, struct pt_regs *
  * bytes. */
 static __noinline int open_body(long fd, uint32_t truncated, uint32_t flags)
 {
-	file_open_body(CURRENT_TASK(), fd, truncated, flags);
+	file_open_body(CURRENT_TASK(), fd, truncated, flags, REC_CLASS_FILE_OPEN);
 	return 0;
 }
 

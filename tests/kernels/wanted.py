@@ -5,12 +5,15 @@ FULL = {
     ("exec", "exec"): ("attached", "T1", "tp_btf/sched_process_exec"),
     ("fork", "fork"): ("attached", "T1", "tp_btf/sched_process_fork"),
     ("exit", "exit"): ("attached", "T1", "tp_btf/sched_process_exit"),
-    ("file_open", "create, open_write"): ("partial", "T1", "tp_btf/sys_exit"),
+    ("file_open", "create, open_write"): ("attached", "T1", "tp_btf/sys_exit"),
     ("tcp", "connect, listen, disconnect"): ("attached", "T1", "tp_btf/inet_sock_set_state"),
-    ("tcp", "accept"): ("partial", "T1", "tp_btf/sys_exit"),
+    ("tcp", "accept"): ("attached", "T1", "tp_btf/sys_exit"),
     ("udp", "udp_flow"): ("attached", "T1", "cgroup_skb"),
     ("exec", "existing processes"): ("attached", "T1", "iter.s/task"),
     ("tcp", "existing sockets"): ("attached", "T1", "iter/task_file"),
+    # What posts no completion, or none with a descriptor.
+    ("file_open", "create, open_write through io_uring"): ("partial", "T1", "tp_btf/io_uring_complete"),
+    ("tcp", "accept through io_uring"): ("partial", "T1", "tp_btf/io_uring_complete"),
     # What is mounted in other namespaces has no mark.
     ("file_change", "modify, rename, unlink"): ("partial", "T0", "fanotify"),
     ("agent", "packets, newest"): ("attached", "T1", "cgroup_skb"),
@@ -26,10 +29,13 @@ PLAIN = {
     ("exec", "exec"): ("attached", "T1", "raw_tp/sched_process_exec"),
     ("fork", "fork"): ("attached", "T1", "raw_tp/sched_process_fork"),
     ("exit", "exit"): ("attached", "T1", "raw_tp/sched_process_exit"),
-    ("file_open", "create, open_write"): ("partial", "T1", "raw_tp/sys_exit"),
+    ("file_open", "create, open_write"): ("attached", "T1", "raw_tp/sys_exit"),
     ("tcp", "connect, listen, disconnect"): ("partial", "T1", "tp_btf/inet_sock_set_state"),
-    ("tcp", "accept"): ("partial", "T1", "raw_tp/sys_exit"),
+    ("tcp", "accept"): ("attached", "T1", "raw_tp/sys_exit"),
     ("exec", "existing processes"): ("partial", "T1", "iter/task"),
+    # A completion does not tell which request it is of.
+    ("file_open", "create, open_write through io_uring"): ("failed", "-", "none"),
+    ("tcp", "accept through io_uring"): ("failed", "-", "none"),
     ("agent", "packets, newest"): ("failed", "-", "none"),
 }
 

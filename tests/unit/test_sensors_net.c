@@ -2,14 +2,11 @@
 /* TCP and UDP over loopback, on this kernel. */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "agent/flows.h"
@@ -244,55 +241,6 @@ static void a_refused_connect(void **state)
 	assert_int_equal(sensors_count(s, REC_TCP, pid), 2);
 }
 
-/* One connect through a ring, without liburing. */
-static int uring_client(void *arg)
-{
-	const struct exchange *x = arg;
-	union address a = address(x->family, x->to, x->port);
-	int fd = socket(x->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct io_uring_params p = { 0 };
-	int ring = (int)syscall(SYS_io_uring_setup, 1, &p);
-
-	if (ring < 0)
-		return errno == ENOSYS || errno == EPERM ? 77 : 1;
-	size_t size = p.sq_off.array + p.sq_entries * sizeof(uint32_t);
-	uint8_t *sq =
-		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
-	struct io_uring_sqe *sqe = mmap(NULL, p.sq_entries * sizeof(*sqe), PROT_READ | PROT_WRITE,
-					MAP_SHARED, ring, (off_t)IORING_OFF_SQES);
-
-	if (sq == MAP_FAILED || sqe == MAP_FAILED)
-		return 1;
-	*sqe = (struct io_uring_sqe){
-		.opcode = IORING_OP_CONNECT, .fd = fd, .addr = (uintptr_t)&a, .off = size_of(&a)
-	};
-	memset(sq + p.sq_off.array, 0, sizeof(uint32_t));
-	__atomic_store_n((uint32_t *)(void *)(sq + p.sq_off.tail), 1, __ATOMIC_RELEASE);
-	return syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1 ? 0 :
-											       1;
-}
-
-static void a_connect_through_io_uring(void **state)
-{
-	(void)state;
-	const struct hooks_config config = { 0 };
-	AUTO(sensors_close_ptr) struct sensors *s = sensors_open(&config);
-	struct exchange x = { .family = AF_INET, .to = "127.0.0.1" };
-	AUTO(close_fd) int listener = bound(AF_INET, SOCK_STREAM, "127.0.0.1", &x.port);
-	int status;
-
-	assert_int_equal(listen(listener, 5), 0);
-	pid_t pid = sensors_child(uring_client, &x, &status);
-
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(status, 0);
-	const struct rec_tcp *rec = op(s, pid, REC_TCP_CONNECT, 0);
-
-	assert_int_equal(rec->h.flags, REC_IO_URING);
-	assert_int_equal(rec->remote_port, x.port);
-}
-
 static void without_cgroup_v2(void **state)
 {
 	(void)state;
@@ -496,7 +444,6 @@ int main(void)
 	(void)signal(SIGPIPE, SIG_IGN);
 	ADD_ROWS(&t, a_connection, tcp_rows);
 	ADD_TEST(&t, a_refused_connect);
-	ADD_TEST(&t, a_connect_through_io_uring);
 	ADD_TEST(&t, without_cgroup_v2);
 	ADD_TEST(&t, sockets_that_exist);
 	ADD_ROWS(&t, a_flow, udp_rows);
