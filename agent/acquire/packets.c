@@ -25,6 +25,7 @@
 #define REFRESH_NS (2 * NSEC_PER_SEC)
 #define LIVE_NS (NSEC_PER_SEC / 2) /* between what is sent to whoever watches */
 #define SETTLE_NS (20 * NSEC_PER_MSEC) /* programs that still run when they are detached */
+#define HOLD_NS (20 * NSEC_PER_MSEC) /* a packet may come so long after one that is later */
 #define CGROUPS_MAX 4096
 #define FILTER_MIN 256 /* bytes that an expression sees though fewer are written */
 #define FILTER_MAX 4096
@@ -276,6 +277,27 @@ static int look_after(struct capture *c, uint64_t now_ns, struct error *e)
 	return 0;
 }
 
+/* What came, in the order of time; the newest wait for what may still be older, unless room gets scarce. */
+static int drain_live(struct capture *c, uint64_t now_ns, uint64_t *ret_bytes, struct error *e)
+{
+	struct packets_ring *ring = packets_live_ring(c->live);
+	int r = packets_ring_look(ring, ret_bytes, e);
+	bool scarce = r == 0 && *ret_bytes > PACKETS_RING_BYTES / 4;
+
+	return r == 0 ? packets_ring_drain(ring, scarce ? UINT64_MAX : now_ns - HOLD_NS,
+					   take_packet, c, e) :
+			r;
+}
+
+static int drain_rest(struct capture *c, struct error *e)
+{
+	struct packets_ring *ring = packets_live_ring(c->live);
+	uint64_t bytes;
+	int r = packets_ring_look(ring, &bytes, e);
+
+	return r == 0 ? packets_ring_drain(ring, UINT64_MAX, take_packet, c, e) : r;
+}
+
 static int loop_live(struct capture *c, struct error *e)
 {
 	uint64_t bytes = 0;
@@ -283,7 +305,7 @@ static int loop_live(struct capture *c, struct error *e)
 
 	for (uint64_t now = clock_boottime_ns(); r == 0 && !is_over(c, now);
 	     now = clock_boottime_ns()) {
-		r = packets_live_drain(c->live, take_packet, c, &bytes, e);
+		r = drain_live(c, now, &bytes, e);
 		if (r == 0)
 			r = look_after(c, now, e);
 		if (r == 0)
@@ -291,7 +313,7 @@ static int loop_live(struct capture *c, struct error *e)
 	}
 	packets_live_stop(c->live);
 	pause_for(SETTLE_NS);
-	return r < 0 ? r : packets_live_drain(c->live, take_packet, c, &bytes, e);
+	return r < 0 ? r : drain_rest(c, e);
 }
 
 /* What came since the last round, up to a time. */
@@ -410,6 +432,15 @@ static int note_past(struct capture *c, struct error *e)
 	return r == 0 ? output_note_u64(c->o, "recorder.before_ns", reached, e) : r;
 }
 
+static int note_order(struct capture *c, struct error *e)
+{
+	uint64_t most_ns;
+	uint64_t n = packets_ring_disorder(packets_live_ring(c->live), &most_ns);
+	int r = output_note_u64(c->o, "packets.out_of_order", n, e);
+
+	return r == 0 && n > 0 ? output_note_u64(c->o, "packets.out_of_order_ns", most_ns, e) : r;
+}
+
 /* The kernel's counters and what came out of the ring are one account: it must balance. */
 static int check_balance(struct capture *c, struct error *e)
 {
@@ -422,6 +453,8 @@ static int check_balance(struct capture *c, struct error *e)
 	packets_file_counts(c->file, &n);
 	int r = output_note_u64(c->o, "packets.seen", kernel.seen, e);
 
+	if (r == 0)
+		r = note_order(c, e);
 	if (r == 0 && kernel.unread > 0)
 		r = output_warn(c->o, true, e, "%" PRIu64 " packets came without their bytes",
 				kernel.unread);

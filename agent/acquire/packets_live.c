@@ -24,11 +24,7 @@ struct packets_live {
 	struct packets_users_links users;
 	struct bpf_link *cgroup_links[LINKS];
 	int device_links[LINKS]; /* -1: none */
-	struct ring_buffer *ring;
-	packets_live_take take; /* during a drain */
-	void *ctx;
-	uint64_t bytes;
-	struct error why;
+	struct packets_ring *ring;
 	bool limited;
 };
 
@@ -126,18 +122,6 @@ int packets_live_cgroups(struct packets_live *l, struct error *e)
 	return 0;
 }
 
-static int take_record(void *ctx, void *data, size_t len)
-{
-	struct packets_live *l = ctx;
-	const struct packets_head *h = data;
-
-	/* Records are rounded up to their size class. */
-	if (len < sizeof(*h) || h->caplen > len - sizeof(*h))
-		return error_set(&l->why, -EBADMSG, "a packet's record is %zu bytes", len);
-	l->bytes += len;
-	return l->take(l->ctx, h, (const uint8_t *)(h + 1), &l->why);
-}
-
 static int find_users(struct packets_live *l, struct error *e)
 {
 	const struct packets_users_programs p = {
@@ -169,12 +153,9 @@ int packets_live_open(const struct packets_live_config *c, struct packets_live *
 		r = fill_maps(l, e);
 	if (r == 0)
 		r = find_users(l, e);
-	if (r == 0) {
-		l->ring = ring_buffer__new(bpf_map__fd(l->object->maps.exh_pkt_ring), take_record,
-					   l, NULL);
-		if (l->ring == NULL)
-			r = error_set(e, -errno, "cannot map the ring of packets: %m");
-	}
+	if (r == 0)
+		r = packets_ring_open(bpf_map__fd(l->object->maps.exh_pkt_ring), l->c.ring_bytes,
+				      &l->ring, e);
 	if (r < 0)
 		packets_live_close(l);
 	else
@@ -245,22 +226,11 @@ void packets_live_stop(struct packets_live *l)
 	}
 }
 
-/* ---- drain ---------------------------------------------------------------------------------------------------- */
+/* ---- what is known ------------------------------------------------------------------------------------------- */
 
-int packets_live_drain(struct packets_live *l, packets_live_take take, void *ctx,
-		       uint64_t *ret_bytes, struct error *e)
+struct packets_ring *packets_live_ring(struct packets_live *l)
 {
-	l->take = take;
-	l->ctx = ctx;
-	l->bytes = 0;
-	int r = ring_buffer__consume(l->ring);
-
-	*ret_bytes = l->bytes;
-	if (r >= 0)
-		return 0;
-	if (e != NULL)
-		*e = l->why;
-	return r;
+	return l->ring;
 }
 
 void packets_live_counters(const struct packets_live *l, struct packets_counters *ret)
@@ -284,7 +254,7 @@ void packets_live_close(struct packets_live *l)
 	if (l == NULL)
 		return;
 	packets_live_stop(l);
-	ring_buffer__free(l->ring);
+	packets_ring_close(l->ring);
 	packets_users_detach(&l->users);
 	packets_bpf__destroy(l->object);
 	free(l);

@@ -3,6 +3,7 @@
 #ifndef ACQUIRE_PACKETS_LIVE_H
 #define ACQUIRE_PACKETS_LIVE_H
 
+#include "agent/acquire/packets_ring.h"
 #include "agent/acquire/packets_target.h"
 
 #define PACKETS_RING_BYTES MiB(32)
@@ -16,10 +17,6 @@ struct packets_live_config {
 	size_t n_skip;
 };
 
-/* -ECANCELED or another error ends the drain and is returned by it. data: h->caplen bytes. */
-typedef int (*packets_live_take)(void *ctx, const struct packets_head *h, const uint8_t *data,
-				 struct error *e);
-
 struct packets_live;
 
 /* Loaded, and every socket that exists has its users; not yet capturing. -ENOTSUP: kernel too old, no BTF. */
@@ -27,9 +24,8 @@ MUST_CHECK int packets_live_open(const struct packets_live_config *c, struct pac
 				 struct error *e);
 /* From now on packets come. */
 MUST_CHECK int packets_live_start(struct packets_live *l, struct error *e);
-/* All that is in the ring now. ret_bytes: how much it was. */
-MUST_CHECK int packets_live_drain(struct packets_live *l, packets_live_take take, void *ctx,
-				  uint64_t *ret_bytes, struct error *e);
+/* Where they come; borrowed. */
+struct packets_ring *packets_live_ring(struct packets_live *l);
 /* No more packets come; what is in the ring is still to be drained. */
 void packets_live_stop(struct packets_live *l);
 /* A container's cgroups as the target knows them now. */
