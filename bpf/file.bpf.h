@@ -10,6 +10,7 @@
 #define DEDUP_WINDOW_NS 1000000000ULL
 #define DEDUP_ENTRIES 16384
 #define O_TRUNC 01000
+#define TRUNCATES_UNKNOWN 2 /* the flags of the call lie in user memory */
 
 struct dedup_key {
 	struct rec_image image;
@@ -78,7 +79,7 @@ static __always_inline void send_file(struct slot *slot, uint32_t index, struct 
 	emit(&rec->h, len, class, REC_RING_BULK);
 }
 
-/* truncates: O_TRUNC was among the flags of the call; 2: not known (they lie in user memory). class: a constant. */
+/* truncates: O_TRUNC was among the flags of the call, or TRUNCATES_UNKNOWN. class: a constant. */
 static __always_inline void file_open_body(struct task_struct *task, long fd, uint32_t truncates,
 					   uint32_t flags, uint32_t class)
 {

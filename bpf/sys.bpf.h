@@ -10,7 +10,6 @@
 
 enum sys_action { SYS_NONE, SYS_OPEN, SYS_ACCEPT };
 
-#define FLAGS_UNKNOWN 2
 #define SOCKETCALL_ACCEPT 5
 #define SOCKETCALL_ACCEPT4 18
 #define COMPAT_SOCKETCALL 102
@@ -64,7 +63,7 @@ static __always_inline bool socketcall_accepts(struct pt_regs *regs)
 	return call == SOCKETCALL_ACCEPT || call == SOCKETCALL_ACCEPT4;
 }
 
-/* O_TRUNC as the register held it: 0 or 1; 2 where it lies in user memory (openat2). */
+/* O_TRUNC as the register held it: 0 or 1; unknown where it lies in user memory (openat2). */
 static __always_inline uint32_t truncates(long nr, bool compat, struct pt_regs *regs)
 {
 	unsigned long flags;
@@ -72,7 +71,7 @@ static __always_inline uint32_t truncates(long nr, bool compat, struct pt_regs *
 	if (nr == (compat ? 8 : 85)) /* creat */
 		return 1;
 	if (nr == 437)
-		return FLAGS_UNKNOWN;
+		return TRUNCATES_UNKNOWN;
 	if (compat)
 		flags = nr == 5 ? READ(regs, cx) : READ(regs, dx);
 	else

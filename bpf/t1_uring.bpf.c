@@ -2,8 +2,8 @@
 /* Every completion on a ring of io_uring. */
 #include "bpf/uring.bpf.h"
 
-/* From 6.16: the completion itself. The load is checked by the verifier, so that an older kernel, where the third
- * argument is a number, refuses the program. */
+/* Newer kernels (6.18) hand over the completion itself. The load is checked by the verifier, so that a kernel where
+ * the third argument is a number refuses the program. */
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(exh_uring_cqe, void *ctx_, void *req, struct io_uring_cqe *cqe)
 {

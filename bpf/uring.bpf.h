@@ -11,12 +11,10 @@
 
 enum { URING_ACCEPT = 13, URING_OPENAT = 18, URING_OPENAT2 = 28 };
 
-#define FLAGS_UNKNOWN 2 /* as file_open_body's truncates */
-
 /* With a stack of its own, as in sys.bpf.h. */
 static __noinline int uring_open(long fd)
 {
-	file_open_body(CURRENT_TASK(), fd, FLAGS_UNKNOWN, REC_IO_URING, REC_CLASS_URING_OPEN);
+	file_open_body(CURRENT_TASK(), fd, TRUNCATES_UNKNOWN, REC_IO_URING, REC_CLASS_URING_OPEN);
 	return 0;
 }
 

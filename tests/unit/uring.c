@@ -44,15 +44,23 @@ static long enter(struct uring *u, unsigned int submit, unsigned int wait)
 	return syscall(SYS_io_uring_enter, u->fd, submit, wait, flags, NULL, 0);
 }
 
-int uring_submit(struct uring *u, const struct io_uring_sqe *sqe)
+int uring_submit_all(struct uring *u, const struct io_uring_sqe *const *sqes, unsigned int n)
 {
 	uint32_t tail = *word(u->sq, u->p.sq_off.tail);
-	uint32_t at = tail & *word(u->sq, u->p.sq_off.ring_mask);
 
-	u->sqes[at] = *sqe;
-	*word(u->sq, u->p.sq_off.array + at * (uint32_t)sizeof(uint32_t)) = at;
-	__atomic_store_n(word(u->sq, u->p.sq_off.tail), tail + 1, __ATOMIC_RELEASE);
-	return enter(u, 1, 0) == 1 ? 0 : 1;
+	for (unsigned int i = 0; i < n; i++, tail++) {
+		uint32_t at = tail & *word(u->sq, u->p.sq_off.ring_mask);
+
+		u->sqes[at] = *sqes[i];
+		*word(u->sq, u->p.sq_off.array + at * (uint32_t)sizeof(uint32_t)) = at;
+	}
+	__atomic_store_n(word(u->sq, u->p.sq_off.tail), tail, __ATOMIC_RELEASE);
+	return enter(u, n, 0) == (long)n ? 0 : 1;
+}
+
+int uring_submit(struct uring *u, const struct io_uring_sqe *sqe)
+{
+	return uring_submit_all(u, &sqe, 1);
 }
 
 int uring_result(struct uring *u)
