@@ -2,6 +2,7 @@
 /* What happens on one file system. */
 #include "tests/unit/fanotify_bench.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
