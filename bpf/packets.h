@@ -32,7 +32,7 @@ struct packets_user {
 	uint32_t pid; /* tgid in the first pid namespace */
 	uint32_t exec_id;
 	uint32_t how; /* enum packets_how */
-	uint32_t pad;
+	uint32_t net_ns; /* the socket's, which never changes: inode */
 	char comm[PACKETS_COMM_LEN];
 };
 
