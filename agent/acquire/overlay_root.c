@@ -246,6 +246,17 @@ static int read_table(const struct acquire_request *r, uint32_t pid, uint8_t **r
 	return files_read(path, MOUNTINFO_MAX, ret, ret_len, e);
 }
 
+/* Its first process may be gone by now: the next will do. */
+static int read_own_table(const struct acquire_request *r, const struct target *t, uint8_t **ret,
+			  size_t *ret_len, struct error *e)
+{
+	int result = error_set(e, -ESRCH, "the container's processes have ended");
+
+	for (size_t i = 0; result < 0 && i < t->n_pids; i++)
+		result = read_table(r, t->pids[i], ret, ret_len, e);
+	return result;
+}
+
 static bool next_at_root(struct reader *r, struct mount *m)
 {
 	while (mounts_next(r, m))
@@ -331,7 +342,7 @@ int overlay_root_open(const struct acquire_request *r, const struct target *t,
 	int result = open_search(r, &s, e);
 
 	if (result == 0)
-		result = read_table(r, t->pids[0], &table, &len, e);
+		result = read_own_table(r, t, &table, &len, e);
 	if (result < 0)
 		return result;
 	s.root = device_of(t->root);
