@@ -1,260 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The two tables: flags and verbs. */
 #include "collector/cli/args.h"
 
-#include <errno.h>
-#include <getopt.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "collector/cli/args_set.h"
 #include "collector/cli/verbs.h"
-#include "proto/base/clock.h"
-#include "proto/base/suggest.h"
 #include "proto/identity.h"
-
-#define FLAG_FIRST 256 /* getopt's value of the first row */
-#define BY_VALUE (-1)
-
-struct args_unit {
-	const char *name;
-	uint64_t factor;
-};
-
-/* ---- setters ---------------------------------------------------------------------------------------- */
-
-#define SETTER(name)                                                                               \
-	static int name(const struct flag *f, const char *value, struct args *a, int64_t now_ns,   \
-			struct error *e)
-#define UNUSED_HERE (void)f, (void)value, (void)a, (void)now_ns, (void)e
-#define MEMBER(type) (*(type *)((char *)a + f->offset))
-
-static int bad_value(const struct flag *f, const char *value, struct error *e, const char *want)
-{
-	(void)error_set(e, -EINVAL, "'%s' is not a value for --%s", value, f->name);
-	error_hint(e, "give %s", want);
-	return -EINVAL;
-}
-
-SETTER(set_true)
-{
-	UNUSED_HERE;
-	MEMBER(bool) = true;
-	return 0;
-}
-
-SETTER(set_text)
-{
-	UNUSED_HERE;
-	MEMBER(const char *) = value;
-	return 0;
-}
-
-SETTER(set_time)
-{
-	UNUSED_HERE;
-	if (clock_parse(value, now_ns, &MEMBER(int64_t)) < 0)
-		return bad_value(
-			f, value, e,
-			"a time such as 2026-11-24T14:00:00Z, or an age such as 15m, 2h or 7d");
-	return 0;
-}
-
-static bool parse_u64(const char *text, uint64_t max, uint64_t *ret)
-{
-	char *end = NULL;
-	unsigned long long n;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	*ret = n;
-	return errno == 0 && *end == '\0' && n <= max;
-}
-
-SETTER(set_limit)
-{
-	UNUSED_HERE;
-	if (!parse_u64(value, UINT64_MAX, &a->limit))
-		return bad_value(f, value, e, "a number, or 0 for everything");
-	a->has_limit = true;
-	return 0;
-}
-
-SETTER(set_pid)
-{
-	uint64_t pid;
-
-	UNUSED_HERE;
-	if (!parse_u64(value, UINT32_MAX, &pid) || pid == 0)
-		return bad_value(f, value, e, "a process id");
-	a->pid = (uint32_t)pid;
-	return 0;
-}
-
-SETTER(set_hours)
-{
-	UNUSED_HERE;
-	if (!parse_u64(value, 12, &a->hours) || a->hours == 0)
-		return bad_value(f, value, e, "1 to 12: people's certificates live no longer");
-	return 0;
-}
-
-/* A number with one of the units; 0: none of them. */
-static uint64_t parse_scaled(const char *value, const struct args_unit *units)
-{
-	size_t digits = strspn(value, "0123456789");
-	char number[24];
-	uint64_t n, scaled;
-
-	if (digits == 0 || digits >= sizeof(number))
-		return 0;
-	memcpy(number, value, digits);
-	number[digits] = '\0';
-	if (!parse_u64(number, UINT64_MAX, &n))
-		return 0;
-	for (; units->name; units++)
-		if (strcmp(value + digits, units->name) == 0)
-			return __builtin_mul_overflow(n, units->factor, &scaled) ? 0 : scaled;
-	return 0;
-}
-
-SETTER(set_bytes)
-{
-	static const struct args_unit units[] = { { "", 1 },         { "KiB", KiB(1) },
-						  { "MiB", MiB(1) }, { "GiB", GiB(1) },
-						  { "TiB", TiB(1) }, { NULL, 0 } };
-
-	UNUSED_HERE;
-	MEMBER(uint64_t) = parse_scaled(value, units);
-	return MEMBER(uint64_t) ? 0 : bad_value(f, value, e, "a size such as 512MiB or 20GiB");
-}
-
-SETTER(set_seconds)
-{
-	static const struct args_unit units[] = { { "", 1 },     { "s", 1 },     { "m", 60 },
-						  { "h", 3600 }, { "d", 86400 }, { NULL, 0 } };
-
-	UNUSED_HERE;
-	MEMBER(uint64_t) = parse_scaled(value, units);
-	return MEMBER(uint64_t) ? 0 : bad_value(f, value, e, "a time such as 30s, 10m or 2h");
-}
-
-SETTER(set_count)
-{
-	UNUSED_HERE;
-	if (!parse_u64(value, UINT32_MAX, &MEMBER(uint64_t)) || MEMBER(uint64_t) == 0)
-		return bad_value(f, value, e, "a number above 0");
-	return 0;
-}
-
-SETTER(set_grab_path)
-{
-	UNUSED_HERE;
-	if (a->grab.n_paths == ARGS_PATHS_MAX)
-		return error_set(e, -EINVAL, "--path is given more than %d times", ARGS_PATHS_MAX);
-	a->grab.paths[a->grab.n_paths++] = value;
-	return 0;
-}
-
-static ProtobufCBinaryData bytes_of(const char *text, size_t len)
-{
-	/* protobuf-c has no const; packing only reads. */
-	return (ProtobufCBinaryData){ .len = len, .data = (uint8_t *)(uintptr_t)text };
-}
-
-SETTER(set_host)
-{
-	UNUSED_HERE;
-	if (a->n_hosts == ARGS_HOSTS_MAX)
-		return error_set(e, -EINVAL, "--host is given more than %d times", ARGS_HOSTS_MAX);
-	a->hosts[a->n_hosts++] = bytes_of(value, strlen(value));
-	return 0;
-}
-
-/* VALUE, VALUE* (begins with), *VALUE and *VALUE* (contains: rather too much than nothing). */
-static int op_of(const char **value, size_t *len)
-{
-	size_t n = *len;
-
-	if (n >= 2 && (*value)[0] == '*' && (n > 2 || (*value)[1] != '*')) {
-		(*value)++;
-		*len = n - 1 - (size_t)((*value)[n - 2] == '*');
-		return EXHIBIT__V1__FILTER_OP__FILTER_CONTAINS;
-	}
-	if (n >= 2 && (*value)[n - 1] == '*') {
-		*len = n - 1;
-		return EXHIBIT__V1__FILTER_OP__FILTER_PREFIX;
-	}
-	return EXHIBIT__V1__FILTER_OP__FILTER_EQUALS;
-}
-
-static int add_term(struct args *a, const char *field, size_t field_len, int op, const char *value,
-		    uint32_t group, struct error *e)
-{
-	size_t len = strlen(value);
-	Exhibit__V1__FilterTerm *t;
-
-	if (a->n_terms == ARGS_TERMS_MAX)
-		return error_set(e, -EINVAL, "more than %d conditions are given", ARGS_TERMS_MAX);
-	if (op == BY_VALUE)
-		op = op_of(&value, &len);
-	t = &a->terms[a->n_terms++];
-	exhibit__v1__filter_term__init(t);
-	t->field = bytes_of(field, field_len);
-	t->op = (Exhibit__V1__FilterOp)op;
-	t->value = bytes_of(value, len);
-	t->group = group;
-	return 0;
-}
-
-/* A flag that is repeated gives alternatives; different flags must all hold. */
-static uint32_t group_of(const struct flag *f)
-{
-	uint32_t i = 0;
-
-	while (flag_at(i) != f)
-		i++;
-	return i;
-}
-
-SETTER(set_filter)
-{
-	bool number = value[0] && value[strspn(value, "0123456789")] == '\0';
-	const char *field = f->second && !number ? f->second : f->field;
-
-	UNUSED_HERE;
-	return add_term(a, field, strlen(field), f->op, value, group_of(f), e);
-}
-
-#define WHERE_GROUP 1000
-
-SETTER(set_where)
-{
-	const char *equals = strchr(value, '=');
-	size_t len = equals ? (size_t)(equals - value) : 0;
-	uint32_t group = WHERE_GROUP + (uint32_t)a->n_terms;
-	bool network;
-
-	UNUSED_HERE;
-	if (!len)
-		return bad_value(f, value, e, "FIELD=VALUE");
-	/* The same field again is an alternative. */
-	for (size_t i = 0; i < a->n_terms; i++)
-		if (a->terms[i].group >= WHERE_GROUP && a->terms[i].field.len == len &&
-		    memcmp(a->terms[i].field.data, value, len) == 0)
-			group = a->terms[i].group;
-	network = len >= 3 && memcmp(equals - 3, ".ip", 3) == 0;
-	return add_term(a, value, len,
-			network ? (int)EXHIBIT__V1__FILTER_OP__FILTER_CIDR : BY_VALUE, equals + 1,
-			group, e);
-}
-
-/* ---- the tables --------------------------------------------------------------------------------------- */
 
 #define VERBS_FILTER (VERB_EVENTS | VERB_TAIL)
 #define FILTER(name, metavar, field, second, op, help)                                             \
 	{                                                                                          \
-		name, metavar, VERBS_FILTER, help, set_filter, 0, field, second, op                \
+		name, metavar, VERBS_FILTER, help, args_set_filter, 0, field, second, op           \
 	}
 /* What not every kind takes; .op says which it is. */
 #define GRAB(name, metavar, set, member, which, help)                                              \
@@ -269,26 +26,27 @@ SETTER(set_where)
 
 static const struct flag flags[] = {
 	OPTION("since", "TIME",
-	       (VERBS_QUERY & ~(unsigned int)VERB_TREE) | VERB_ORDERS | VERB_EXHIBITS, set_time,
-	       since_ns, "from this time on: 2026-11-24T14:00:00Z, or 15m, 2h, 7d ago"),
+	       (VERBS_QUERY & ~(unsigned int)VERB_TREE) | VERB_ORDERS | VERB_EXHIBITS,
+	       args_set_time, since_ns,
+	       "from this time on: 2026-11-24T14:00:00Z, or 15m, 2h, 7d ago"),
 	OPTION("until", "TIME",
 	       (VERBS_QUERY & ~(unsigned int)(VERB_TAIL | VERB_TREE)) | VERB_ORDERS | VERB_EXHIBITS,
-	       set_time, until_ns, "up to this time; now, if not given"),
-	OPTION("at", "TIME", VERB_TREE, set_time, at_ns,
+	       args_set_time, until_ns, "up to this time; now, if not given"),
+	OPTION("at", "TIME", VERB_TREE, args_set_time, at_ns,
 	       "the tree as it was then; all that ever belonged to it, if not given"),
-	OPTION("host", "HOST", VERBS_QUERY | VERB_GRAB | VERB_ORDERS | VERB_EXHIBITS, set_host,
+	OPTION("host", "HOST", VERBS_QUERY | VERB_GRAB | VERB_ORDERS | VERB_EXHIBITS, args_set_host,
 	       hosts, "only this host, by id or name; may be repeated"),
-	OPTION("pid", "PID", VERB_TREE, set_pid, pid,
+	OPTION("pid", "PID", VERB_TREE, args_set_pid, pid,
 	       "the process, with --host, when its entity id is not known"),
-	OPTION("limit", "N", VERBS_QUERY | VERB_ORDERS | VERB_EXHIBITS, set_limit, limit,
+	OPTION("limit", "N", VERBS_QUERY | VERB_ORDERS | VERB_EXHIBITS, args_set_limit, limit,
 	       "at most N rows, the newest (events: 1000 if not given); 0: all; tail: the newest N, then follow"),
 	FILTER("action", "NAME", "event.action", NULL, EXHIBIT__V1__FILTER_OP__FILTER_EQUALS,
 	       "event.action: exec, connect, modify, ...; repeated: either"),
-	FILTER("process", "NAME", "process.name", NULL, BY_VALUE,
+	FILTER("process", "NAME", "process.name", NULL, ARGS_BY_VALUE,
 	       "the process's name, as ps shows it; NAME* and *NAME* too"),
-	FILTER("exe", "PATH", "process.executable", NULL, BY_VALUE,
+	FILTER("exe", "PATH", "process.executable", NULL, ARGS_BY_VALUE,
 	       "the process's executable; PATH* and *PATH* too"),
-	FILTER("path", "PATH", "any.path", NULL, BY_VALUE,
+	FILTER("path", "PATH", "any.path", NULL, ARGS_BY_VALUE,
 	       "any path: file, old name, executable; PATH* and *PATH* too"),
 	FILTER("address", "ADDRESS", "any.ip", NULL, EXHIBIT__V1__FILTER_OP__FILTER_CIDR,
 	       "either side's address, or a network: 10.0.0.0/8"),
@@ -300,90 +58,95 @@ static const struct flag flags[] = {
 	       EXHIBIT__V1__FILTER_OP__FILTER_EQUALS, "the process's user, by id or name"),
 	FILTER("text", "TEXT", "any.text", NULL, EXHIBIT__V1__FILTER_OP__FILTER_CONTAINS,
 	       "TEXT anywhere: command line, paths, names, unit, container"),
-	OPTION("where", "FIELD=VALUE", VERBS_FILTER, set_where, terms,
+	OPTION("where", "FIELD=VALUE", VERBS_FILTER, args_set_where, terms,
 	       "any field by its ECS name: file.path=/etc/*, destination.ip=10.0.0.0/8"),
-	OPTION("dir", "DIR", VERB_AUTHORITY, set_text, dir,
+	OPTION("dir", "DIR", VERB_AUTHORITY, args_set_text, dir,
 	       "where the order authority's key and certificates lie"),
-	OPTION("name", "NAME", VERB_AUTHORITY, set_text, name, "issue, revoke: the person"),
-	OPTION("roles", "LIST", VERB_AUTHORITY, set_text, roles,
+	OPTION("name", "NAME", VERB_AUTHORITY, args_set_text, name, "issue, revoke: the person"),
+	OPTION("roles", "LIST", VERB_AUTHORITY, args_set_text, roles,
 	       "issue: of " IDENTITY_ROLES_TEXT ", separated by commas; viewer, if not given"),
-	OPTION("hours", "N", VERB_AUTHORITY, set_hours, hours,
+	OPTION("hours", "N", VERB_AUTHORITY, args_set_hours, hours,
 	       "issue: life of the certificates, at most and if not given 12"),
-	OPTION("signing-key", "KEY", VERB_AUTHORITY, set_text, signing_key,
+	OPTION("signing-key", "KEY", VERB_AUTHORITY, args_set_text, signing_key,
 	       "issue: sign this key for orders instead of making one: the file of a public key or "
 	       "of a request, or pkcs11:..."),
-	OPTION("serial", "HEX", VERB_AUTHORITY, set_text, serial, "revoke: one certificate alone"),
-	OPTION("tenant", "NAME", VERB_AUTHORITY, set_text, tenant,
+	OPTION("serial", "HEX", VERB_AUTHORITY, args_set_text, serial,
+	       "revoke: one certificate alone"),
+	OPTION("tenant", "NAME", VERB_AUTHORITY, args_set_text, tenant,
 	       "the people's tenant; 'default', if not given"),
-	OPTION("domain", "NAME", VERB_AUTHORITY, set_text, domain,
+	OPTION("domain", "NAME", VERB_AUTHORITY, args_set_text, domain,
 	       "the trust domain of all names; 'exhibit.internal', if not given"),
-	OPTION("container", "ID", VERB_GRAB, set_text, grab.container,
+	OPTION("container", "ID", VERB_GRAB, args_set_text, grab.container,
 	       "grab: of this container, by its whole id"),
-	OPTION("process", "PROCESS", VERB_GRAB, set_text, grab.process,
+	OPTION("process", "PROCESS", VERB_GRAB, args_set_text, grab.process,
 	       "grab: of this process: a pid, or process.entity_id, which no other can have"),
-	OPTION("case", "CASE", VERB_GRAB | VERB_ORDERS | VERB_EXHIBITS | VERB_HOLD, set_text,
+	OPTION("case", "CASE", VERB_GRAB | VERB_ORDERS | VERB_EXHIBITS | VERB_HOLD, args_set_text,
 	       case_id, "the case; grab: that it belongs to; else: all of this case"),
-	OPTION("reason", "TEXT", VERB_GRAB | VERB_HOLD, set_text, reason,
+	OPTION("reason", "TEXT", VERB_GRAB | VERB_HOLD, args_set_text, reason,
 	       "why, in a sentence; it stands in the ledger"),
-	GRAB("path", "PATH", set_grab_path, paths, GRAB_PATH,
+	GRAB("path", "PATH", args_set_grab_path, paths, GRAB_PATH,
 	     "files: a path or a glob, as the container or the host sees it; * finds hidden names too; may be "
 	     "repeated"),
-	GRAB("deleted", NULL, set_true, deleted, GRAB_DELETED,
+	GRAB("deleted", NULL, args_set_true, deleted, GRAB_DELETED,
 	     "files: also what is deleted and still open"),
-	GRAB("device", "DEVICE", set_text, device, GRAB_DEVICE, "disk: /dev/sda1"),
-	GRAB("filter", "EXPRESSION", set_text, filter, GRAB_FILTER,
+	GRAB("device", "DEVICE", args_set_text, device, GRAB_DEVICE, "disk: /dev/sda1"),
+	GRAB("filter", "EXPRESSION", args_set_text, filter, GRAB_FILTER,
 	     "packets: only these, as tcpdump writes it"),
-	GRAB("interface", "NAME", set_text, interface, GRAB_INTERFACE, "packets: only here"),
-	GRAB("seconds", "TIME", set_seconds, seconds, GRAB_SECONDS,
+	GRAB("interface", "NAME", args_set_text, interface, GRAB_INTERFACE, "packets: only here"),
+	GRAB("seconds", "TIME", args_set_seconds, seconds, GRAB_SECONDS,
 	     "packets: for so long: 60s, 10m; 60s, if neither this nor --max-time or --max-bytes is given"),
-	GRAB("before", "TIME", set_seconds, before_seconds, GRAB_BEFORE,
+	GRAB("before", "TIME", args_set_seconds, before_seconds, GRAB_BEFORE,
 	     "packets: and from so long before, out of the flight recorder"),
-	GRAB("net-ns", "INODE", set_count, net_ns, GRAB_NET_NS,
+	GRAB("net-ns", "INODE", args_set_count, net_ns, GRAB_NET_NS,
 	     "packets: of this network namespace, by its inode (exhibit.namespace.net)"),
-	GRAB("snap", "N", set_count, snap_bytes, GRAB_SNAP, "packets: at most N bytes of each"),
-	GRAB("stdout", NULL, set_true, to_stdout, GRAB_STDOUT,
+	GRAB("snap", "N", args_set_count, snap_bytes, GRAB_SNAP,
+	     "packets: at most N bytes of each"),
+	GRAB("stdout", NULL, args_set_true, to_stdout, GRAB_STDOUT,
 	     "packets: as pcapng to standard output while they are captured, for tshark -r - or "
 	     "wireshark -k -i -; waits, and what is said goes to standard error"),
-	GRAB("no-freeze", NULL, set_true, no_freeze, GRAB_NO_FREEZE,
+	GRAB("no-freeze", NULL, args_set_true, no_freeze, GRAB_NO_FREEZE,
 	     "core: let it run meanwhile; the manifest says so"),
-	GRAB("on-exec", "PATTERN", set_text, on_exec, GRAB_ON_EXEC,
+	GRAB("on-exec", "PATTERN", args_set_text, on_exec, GRAB_ON_EXEC,
 	     "core: of what runs PATTERN next, before its first instruction: a path, a prefix with * at "
 	     "the end, or DEVICE:INODE, of a program (a script is its interpreter); waits for --max-time, 1h if "
 	     "not given"),
-	GRAB("max-stops", "N", set_count, max_stops, GRAB_MAX_STOPS, "--on-exec: at most N; 1"),
-	GRAB("then", "WHAT", set_text, then, GRAB_THEN,
+	GRAB("max-stops", "N", args_set_count, max_stops, GRAB_MAX_STOPS,
+	     "--on-exec: at most N; 1"),
+	GRAB("then", "WHAT", args_set_text, then, GRAB_THEN,
 	     "--on-exec: continue, stay (stopped, for --max-time, 5m if not given) or kill; continue"),
-	OPTION("max-bytes", "SIZE", VERB_GRAB, set_bytes, grab.max_bytes,
+	OPTION("max-bytes", "SIZE", VERB_GRAB, args_set_bytes, grab.max_bytes,
 	       "take at most so much: 512MiB, 20GiB"),
-	OPTION("max-time", "TIME", VERB_GRAB, set_seconds, grab.max_seconds,
+	OPTION("max-time", "TIME", VERB_GRAB, args_set_seconds, grab.max_seconds,
 	       "take at most so long: 30s, 10m, 2h"),
-	OPTION("rate", "SIZE", VERB_GRAB, set_bytes, grab.bytes_per_second,
+	OPTION("rate", "SIZE", VERB_GRAB, args_set_bytes, grab.bytes_per_second,
 	       "send at most so much per second: 20MiB"),
-	OPTION("expires", "TIME", VERB_GRAB, set_seconds, grab.expires_seconds,
+	OPTION("expires", "TIME", VERB_GRAB, args_set_seconds, grab.expires_seconds,
 	       "a host that is away may come back within this time; 12h, at most 24h and the certificate's end"),
-	OPTION("wait", NULL, VERB_GRAB, set_true, grab.wait,
+	OPTION("wait", NULL, VERB_GRAB, args_set_true, grab.wait,
 	       "show progress, and end when the order is over on all hosts"),
-	OPTION("follow", NULL, VERB_ORDERS, set_true, follow,
+	OPTION("follow", NULL, VERB_ORDERS, args_set_true, follow,
 	       "of one order: until it is over on all hosts"),
-	OPTION("yes", NULL, VERB_APPROVE, set_true, yes, "sign without asking"),
-	OPTION("release", NULL, VERB_HOLD, set_true, release, "end the hold; takes an approver"),
-	OPTION("out", "PATH", VERB_FETCH | VERB_EXPORT, set_text, out,
+	OPTION("yes", NULL, VERB_APPROVE, args_set_true, yes, "sign without asking"),
+	OPTION("release", NULL, VERB_HOLD, args_set_true, release,
+	       "end the hold; takes an approver"),
+	OPTION("out", "PATH", VERB_FETCH | VERB_EXPORT, args_set_text, out,
 	       "fetch: the folder to write into; export: the file to make"),
-	OPTION("authority", "FILE", VERB_VERIFY, set_text, authority,
+	OPTION("authority", "FILE", VERB_VERIFY, args_set_text, authority,
 	       "the order authority that you trust; the one in the bundle, if not given"),
-	OPTION("explain", NULL, VERB_VERIFY, set_true, explain,
+	OPTION("explain", NULL, VERB_VERIFY, args_set_true, explain,
 	       "say in words what was checked and what held"),
 	OPTION("json", NULL, VERB_VERIFY | VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY,
-	       set_true, json, "JSON lines, also on a terminal; a pipe gets them anyway"),
-	OPTION("no-color", NULL, VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY, set_true,
-	       no_color, "no colours (nor when NO_COLOR is set)"),
+	       args_set_true, json, "JSON lines, also on a terminal; a pipe gets them anyway"),
+	OPTION("no-color", NULL, VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY,
+	       args_set_true, no_color, "no colours (nor when NO_COLOR is set)"),
 	OPTION("config", "FILE",
-	       VERB_EXPORT | VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY, set_text,
-	       config, "configuration; else $EXHIBIT_CONFIG, else ~/.config/exhibit/config.yaml"),
+	       VERB_EXPORT | VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY,
+	       args_set_text, config,
+	       "configuration; else $EXHIBIT_CONFIG, else ~/.config/exhibit/config.yaml"),
 	OPTION("help", NULL,
 	       VERBS_QUERY | VERBS_VAULT | VERBS_ORDER | VERB_AUTHORITY | VERB_EXPORT |
 		       VERB_VERIFY | VERB_COMPLETION,
-	       set_true, help, "show this help"),
+	       args_set_true, help, "show this help"),
 };
 
 static const char *const hosts_examples[] = {
@@ -579,102 +342,4 @@ const struct verb *verb_by_name(const char *name)
 const struct flag *flag_at(size_t i)
 {
 	return i < ARRAY_LEN(flags) ? &flags[i] : NULL;
-}
-
-/* ---- parsing -------------------------------------------------------------------------------------------- */
-
-static int unknown_flag(const struct verb *v, const char *word, struct error *e)
-{
-	struct suggestion near = { 0 };
-	size_t len;
-
-	while (*word == '-')
-		word++;
-	len = strcspn(word, "=");
-	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
-		if (flags[i].verbs & v->bit)
-			suggest(&near, word, len, flags[i].name);
-	(void)error_set(e, -EINVAL, "'exhibit %s' has no flag '--%.*s'", v->name, (int)len, word);
-	if (near.word)
-		error_hint(e, "did you mean --%s?", near.word);
-	else
-		error_hint(e, "'exhibit %s --help' lists them", v->name);
-	return -EINVAL;
-}
-
-/* getopt_long takes a unique beginning for the whole flag; what a script means must not change with the
- * next version's flags. */
-static bool whole_name(const char *word, const char *name)
-{
-	size_t len = strlen(name);
-
-	return strncmp(word, "--", 2) == 0 && strncmp(word + 2, name, len) == 0 &&
-	       (word[2 + len] == '\0' || word[2 + len] == '=');
-}
-
-static int take_objects(const struct verb *v, int argc, char **argv, struct args *ret,
-			struct error *e)
-{
-	if (optind >= argc)
-		return 0;
-	if (!v->object) {
-		(void)error_set(e, -EINVAL, "'exhibit %s' takes no '%s'", v->name, argv[optind]);
-		error_hint(e, "'exhibit %s --help' shows what it takes", v->name);
-		return -EINVAL;
-	}
-	if (optind + 1 < argc)
-		return error_set(e, -EINVAL, "'exhibit %s' takes one %s, not also '%s'", v->name,
-				 v->object, argv[optind + 1]);
-	ret->object = argv[optind];
-	return 0;
-}
-
-static void flags_of(const struct verb *v, struct option longs[static ARRAY_LEN(flags) + 1])
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
-		if (flags[i].verbs & v->bit)
-			longs[n++] =
-				(struct option){ flags[i].name,
-						 flags[i].metavar ? required_argument : no_argument,
-						 NULL, FLAG_FIRST + (int)i };
-	longs[n] = (struct option){ 0 };
-}
-
-int args_parse(const struct verb *v, int argc, char **argv, int64_t now_ns, struct args *ret,
-	       struct error *e)
-{
-	struct option longs[ARRAY_LEN(flags) + 1];
-	int c;
-
-	*ret = (struct args){ 0 };
-	flags_of(v, longs);
-	optind = 0; /* glibc: begin anew */
-	for (;;) {
-		/* Where the flag that is read next stands: getopt moves objects to the end meanwhile. */
-		int r, before = optind ? optind : 1;
-		const struct flag *f;
-		const char *word;
-
-		c = getopt_long(argc, argv, ":", longs, NULL);
-		if (c < 0)
-			break;
-		word = argv[optind - 1 >= before ? optind - 1 : before];
-		if (c == ':')
-			return error_set(e, -EINVAL, "%s needs a value", word);
-		if (c < FLAG_FIRST)
-			return unknown_flag(v, word, e);
-		f = &flags[c - FLAG_FIRST];
-		if (optarg && optarg == word)
-			word = argv[optind - 2];
-		if (!whole_name(word, f->name))
-			return unknown_flag(v, word, e);
-		r = f->set(f, optarg, ret, now_ns, e);
-		if (f->verbs == VERB_GRAB)
-			ret->grab.given |= 1U << f->op;
-		if (r < 0)
-			return r;
-	}
-	return take_objects(v, argc, argv, ret, e);
 }
