@@ -36,7 +36,9 @@ static int read_key(const char *path, struct s3_credentials *ret, struct error *
 
 static int open_s3(struct bucket *b, const struct bucket_config *c, struct error *e)
 {
-	struct s3_config s3 = { .bucket = c->name, .part_bytes = c->part_bytes };
+	struct s3_config s3 = {
+		.bucket = c->name, .part_bytes = c->part_bytes, .run = c->run, .run_ctx = c->run_ctx
+	};
 	int r;
 
 	if (!s3_lock_parse(c->lock_mode, &b->mode)) {
@@ -46,11 +48,11 @@ static int open_s3(struct bucket *b, const struct bucket_config *c, struct error
 	}
 	if (c->name == NULL || c->name[0] == '\0')
 		return error_set(e, -EINVAL, "vault.s3.bucket is missing");
-	r = read_key(c->access_key_file, &s3.http.credentials, e);
+	r = c->run != NULL ? 0 : read_key(c->access_key_file, &s3.http.credentials, e);
 	if (r < 0)
 		return r;
 	(void)snprintf(s3.http.credentials.region, sizeof(s3.http.credentials.region), "%s",
-		       c->region);
+		       c->region != NULL ? c->region : "");
 	s3.http.endpoint = c->endpoint;
 	s3.http.ca_file = c->ca_file;
 	s3.http.connect_ms = CONNECT_MS;

@@ -22,7 +22,8 @@ struct collector_config {
 	bool vault_immutable;
 	char *s3_endpoint, *s3_bucket, *s3_region, *s3_prefix, *s3_access_key_file, *s3_ca_file,
 		*s3_lock_mode;
-	uint64_t s3_retain_days;
+	uint64_t s3_retain_days, s3_age_ms, s3_leaves;
+	bool s3_segments;
 	uint64_t ingest_workers, query_workers, memory_bytes;
 	uint64_t stop_timeout_ms;
 	char *ready_file;

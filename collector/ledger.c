@@ -343,6 +343,7 @@ int ledger_open(const struct ledger_config *c, struct ledger **ret, struct error
 	if (!l)
 		return error_set(e, -ENOMEM, "cannot open the ledger: %m");
 	l->dirfd = -1;
+	l->rebuild = -1;
 	l->waiting_end = &l->waiting;
 	l->checkpoint_ms = c->checkpoint_ms ? c->checkpoint_ms : CHECKPOINT_MS;
 	(void)pthread_mutex_init(&l->lock, NULL);
@@ -378,6 +379,16 @@ void ledger_close(struct ledger *l)
 	(void)pthread_mutex_unlock(&l->lock);
 	(void)pthread_join(l->thread, NULL);
 	ledger_release(l);
+}
+
+void ledger_set_rebuild(struct ledger *l, int64_t leaf)
+{
+	l->rebuild = leaf;
+}
+
+int64_t ledger_rebuild(const struct ledger *l)
+{
+	return l->rebuild;
 }
 
 const struct note_key *ledger_key(const struct ledger *l)

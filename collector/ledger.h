@@ -58,6 +58,11 @@ MUST_CHECK int ledger_consistency(struct ledger *l, uint64_t old_size, uint64_t 
 				  struct seal_hash *ret, size_t *ret_n, struct error *e);
 MUST_CHECK int ledger_inclusion(struct ledger *l, uint64_t index, uint64_t size,
 				struct seal_hash *ret, size_t *ret_n, struct error *e);
+/* Root of the first size leaves. -ERANGE: there are fewer in the newest checkpoint. */
+MUST_CHECK int ledger_root(struct ledger *l, uint64_t size, struct seal_hash *ret, struct error *e);
+/* The log was rebuilt: this leaf says from what (LEDGER_REBUILD). Before others ask; -1: it was not. */
+void ledger_set_rebuild(struct ledger *l, int64_t leaf);
+int64_t ledger_rebuild(const struct ledger *l);
 /* One leaf as hashed, malloc'ed. -ENOENT past the newest checkpoint. */
 MUST_CHECK int ledger_entry(struct ledger *l, uint64_t index, uint8_t **ret, size_t *ret_len,
 			    struct error *e);

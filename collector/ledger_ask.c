@@ -108,6 +108,23 @@ int ledger_inclusion(struct ledger *l, uint64_t index, uint64_t size, struct sea
 	return ask(l, &q, e);
 }
 
+int ledger_root(struct ledger *l, uint64_t size, struct seal_hash *ret, struct error *e)
+{
+	struct tiles_reader *t = calloc(1, sizeof(*t));
+	int r = t ? -ENOENT : error_set(e, -ENOMEM, "cannot make a root: %m");
+
+	for (int i = 0; r == -ENOENT && i < TRIES; i++) {
+		struct tlog_source s = tiles_source(t);
+
+		*t = (struct tiles_reader){ .dirfd = l->dirfd, .size = ledger_size(l) };
+		r = size > t->size ?
+			    error_set(e, -ERANGE, "the newest checkpoint has fewer leaves") :
+			    tlog_root(&s, size, ret, e);
+	}
+	free(t);
+	return r == -ENOENT ? -EBADMSG : r;
+}
+
 static int read_entry(struct ledger *l, uint64_t index, uint64_t size, uint8_t **ret,
 		      size_t *ret_len, struct error *e)
 {

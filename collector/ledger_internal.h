@@ -41,6 +41,7 @@ struct ledger {
 	uint64_t size; /* of the newest checkpoint */
 	char *note; /* NULL: there is none yet */
 	struct ledger_index *index;
+	int64_t rebuild; /* index of the newest leaf that says so; -1: none */
 	/* The thread's alone. */
 	struct tiles_edge edge, work;
 	pthread_mutex_t told; /* held across on_checkpoint */

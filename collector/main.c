@@ -3,6 +3,7 @@
 
 #include "collector/certs_main.h"
 #include "collector/offline.h"
+#include "collector/rebuild.h"
 #include "collector/server.h"
 #include "proto/base/log.h"
 #include "proto/rpc_guard.h"
@@ -14,6 +15,7 @@ static const struct verb {
 	{ "certs", certs_main },
 	{ "check", check_main },
 	{ "reindex", reindex_main },
+	{ "rebuild", rebuild_main },
 };
 
 static int serve(int argc, char **argv, struct error *e)

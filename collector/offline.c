@@ -13,7 +13,7 @@
 
 enum { EXIT_INTACT = 0, EXIT_DAMAGED = 1, EXIT_ERROR = 2 };
 
-static int fail(const struct error *e)
+int offline_fail(const struct error *e)
 {
 	char sentence[ERROR_TEXT_MAX + ERROR_HINT_MAX];
 
@@ -99,18 +99,22 @@ static int check_vault(const struct collector_config *c, uint64_t *faults, struc
 	return r == -ENOENT && c->vault_dir[0] == '\0' ? 0 : r;
 }
 
-static int check(const struct collector_config *c)
+int offline_check(const struct collector_config *c, uint64_t *faults, struct error *e)
 {
 	struct ledger_check *k = NULL;
-	struct error e = { 0 };
-	uint64_t faults = 0;
-	int r = check_both(c, &k, &faults, &e);
+	int r = check_both(c, &k, faults, e);
 
 	ledger_check_free(k);
-	if (r == 0)
-		r = check_vault(c, &faults, &e);
-	if (r < 0)
-		return fail(&e);
+	return r == 0 ? check_vault(c, faults, e) : r;
+}
+
+static int check(const struct collector_config *c)
+{
+	struct error e = { 0 };
+	uint64_t faults = 0;
+
+	if (offline_check(c, &faults, &e) < 0)
+		return offline_fail(&e);
 	(void)fprintf(stderr, faults == 0 ? "intact: '%s'\n" : "damaged: '%s'\n", c->store_dir);
 	return faults == 0 ? EXIT_INTACT : EXIT_DAMAGED;
 }
@@ -122,17 +126,17 @@ static int reindex(const struct collector_config *c)
 
 	server_store_config(c, NULL, &store);
 	if (find_store(c->store_dir, &e) < 0 || store_reindex(&store, &e) < 0)
-		return fail(&e);
+		return offline_fail(&e);
 	(void)fprintf(stderr, "rebuilt catalog and indexes of '%s'\n", c->store_dir);
 	return EXIT_INTACT;
 }
 
-static int run(int argc, char **argv, int (*work)(const struct collector_config *))
+int offline_run(int argc, char **argv, int (*work)(const struct collector_config *))
 {
 	struct collector_config c = { 0 };
 	struct error e = { 0 };
 	int r = read_options(argc, argv, &c, &e);
-	int status = r < 0 ? fail(&e) : r == 1 ? EXIT_INTACT : work(&c);
+	int status = r < 0 ? offline_fail(&e) : r == 1 ? EXIT_INTACT : work(&c);
 
 	options_release(&collector_options, &c);
 	return status;
@@ -140,10 +144,10 @@ static int run(int argc, char **argv, int (*work)(const struct collector_config 
 
 int check_main(int argc, char **argv)
 {
-	return run(argc, argv, check);
+	return offline_run(argc, argv, check);
 }
 
 int reindex_main(int argc, char **argv)
 {
-	return run(argc, argv, reindex);
+	return offline_run(argc, argv, reindex);
 }

@@ -36,6 +36,11 @@ struct orders_config {
 	int (*checkpoint)(void *ctx, uint64_t old_size, uint8_t **ret, size_t *ret_len,
 			  uint64_t *ret_size, struct error *e);
 	void *ledger_ctx;
+	/* A host's stream begins: the checkpoint that it holds (signed note; len 0: none). From the orders' thread; may
+	 * be NULL. */
+	void (*held)(void *ctx, const struct batch_name *tenant, const struct batch_name *host,
+		     const void *note, size_t len);
+	void *held_ctx;
 	/* A list was taken: whoever it names is to be cut off. From the orders' thread; may be NULL. */
 	void (*on_revoked)(void *ctx);
 	void *on_revoked_ctx;

@@ -145,6 +145,9 @@ static int take_hello(struct peer *p, const Exhibit__V1__OrdersHello *m, struct 
 	agent_came(p);
 	p->list_number = m->revocations;
 	p->tree_size = m->checkpoint_size;
+	if (p->orders->c.held)
+		p->orders->c.held(p->orders->c.held_ctx, &p->tenant, &p->host, m->checkpoint.data,
+				  m->checkpoint.len);
 	reply_hello(p);
 	/* Before any order: an order of somebody who was revoked meanwhile is refused. */
 	orders_send_list(p, list);

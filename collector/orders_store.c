@@ -10,7 +10,7 @@
 
 #include "proto/base/files.h"
 
-#define NAME "orders.sqlite"
+#define NAME ORDERS_FILE
 #define VERSION 1
 
 /* WITHOUT the steps of progress: only the newest is of interest, and it is kept in memory. */

@@ -10,6 +10,7 @@
 #include "proto/batch.h"
 #include "proto/order.h"
 
+#define ORDERS_FILE "orders.sqlite" /* in DIR */
 #define ORDERS_FOLDER ".orders" /* in the store's folder; no tenant's name begins with a dot */
 
 struct orders_store;

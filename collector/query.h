@@ -27,6 +27,7 @@ struct query_env {
 	/* Fills what the store does not know: connected, rejected, version, started_ns. version is borrowed as
 	 * long as the env. May be NULL. */
 	void (*status)(void *ctx, Exhibit__V1__StoreStatus *s);
+	void (*status_release)(Exhibit__V1__StoreStatus *s); /* what it allocated; may be NULL */
 	void *status_ctx;
 };
 

@@ -355,6 +355,8 @@ int query_status(const struct query *q, const Exhibit__V1__StatusRequest *m, str
 	if (q->env->status)
 		q->env->status(q->env->status_ctx, &status);
 	r = send_field(q, 1, &status.base);
+	if (q->env->status_release)
+		q->env->status_release(&status);
 	if (r == 0)
 		r = send_hosts(&s, 2, e);
 	return r < 0 ? r : send_completeness(&s, &period, 3, s.n_hosts, e);

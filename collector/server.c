@@ -17,6 +17,8 @@
 #include "collector/orders.h"
 #include "collector/orders_store.h"
 #include "collector/query_service.h"
+#include "collector/rebuild.h"
+#include "collector/rebuilt.h"
 #include "collector/retention_record.h"
 #include "collector/row.h"
 #include "collector/tokens.h"
@@ -43,6 +45,7 @@ struct server {
 	struct store *store;
 	struct ledger *ledger;
 	struct ledger_feed *feed;
+	struct rebuilt *rebuilt;
 	struct writer *writer;
 	struct ingest *ingest;
 	struct query_service *query;
@@ -206,6 +209,33 @@ static void on_wedged(const char *why, void *ctx)
 	(void)kill(getpid(), SIGTERM); /* the main thread's to take */
 }
 
+static void fill_archive(struct server *s, Exhibit__V1__StoreStatus *status)
+{
+	Exhibit__V1__StatusArchive *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return;
+	exhibit__v1__status_archive__init(m);
+	if (vault_parts_status(s->vault, m))
+		status->archive = m;
+	else
+		free(m);
+}
+
+static void fill_rebuilt(struct server *s, Exhibit__V1__StoreStatus *status)
+{
+	Exhibit__V1__StatusRebuilt *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return;
+	exhibit__v1__status_rebuilt__init(m);
+	status->rebuilt = m;
+	if (rebuilt_status(s->rebuilt, m))
+		return;
+	rebuilt_status_release(m);
+	free(TAKE(status->rebuilt));
+}
+
 static void fill_status(void *ctx, Exhibit__V1__StoreStatus *status)
 {
 	struct server *s = ctx;
@@ -214,6 +244,18 @@ static void fill_status(void *ctx, Exhibit__V1__StoreStatus *status)
 	status->rejected = ingest_rejected(s->ingest);
 	status->version = (ProtobufCBinaryData){ strlen(VERSION), s->version };
 	status->started_ns = s->started_ns;
+	fill_archive(s, status);
+	fill_rebuilt(s, status);
+}
+
+static void release_status(Exhibit__V1__StoreStatus *status)
+{
+	if (status->archive)
+		free(status->archive->failure.data);
+	free(TAKE(status->archive));
+	if (status->rebuilt)
+		rebuilt_status_release(status->rebuilt);
+	free(TAKE(status->rebuilt));
 }
 
 static void feed_live(void *ctx, const struct store_ref *ref, const struct store_item *item)
@@ -240,6 +282,8 @@ static int open_ledger(struct server *s, struct error *e)
 
 	if (r == 0)
 		r = ledger_open(&c, &s->ledger, e);
+	if (r == 0)
+		r = rebuilt_open(dir, s->ledger, &s->rebuilt, e);
 	return r == 0 ? ledger_feed_open(s->ledger, s->store, dir, &s->feed, e) : r;
 }
 
@@ -251,6 +295,7 @@ static struct query_env query_env(struct server *s)
 				   .live = s->live,
 				   .now = clock_wall_ns,
 				   .status = fill_status,
+				   .status_release = release_status,
 				   .status_ctx = s };
 }
 
@@ -278,6 +323,8 @@ static int start_orders(struct server *s, struct error *e)
 				   .leaf = ledger_call_leaf,
 				   .checkpoint = ledger_call_update,
 				   .ledger_ctx = s->ledger,
+				   .held = rebuilt_held,
+				   .held_ctx = s->rebuilt,
 				   .on_revoked = on_revoked,
 				   .on_revoked_ctx = s };
 	char dir[PATH_MAX];
@@ -352,8 +399,10 @@ static int open_parts(struct server *s, struct error *e)
 	const struct collector_config *c = s->c;
 	struct store_config store;
 	uint8_t public[SEAL_PUBLIC_LEN];
-	int r = load_papers(s, e);
+	int r = rebuild_refuse_half(c->store_dir, e);
 
+	if (r == 0)
+		r = load_papers(s, e);
 	if (r == 0)
 		r = certs_sealing_key(c->ledger_key, public, e);
 	if (r == 0)
@@ -398,7 +447,7 @@ static int open_parts(struct server *s, struct error *e)
 	if (r == 0)
 		r = start_orders(s, e);
 	if (r == 0)
-		r = vault_parts_open(c, s->hosts, s->orders, s->ledger, &s->vault, e);
+		r = vault_parts_open(c, s->hosts, s->orders, s->ledger, s->store, &s->vault, e);
 	return r == 0 ? open_methods(s, e) : r;
 }
 
@@ -424,6 +473,7 @@ static void close_parts(struct server *s)
 	ingest_free(s->ingest);
 	rpc_loop_free(s->loop);
 	ledger_feed_free(s->feed);
+	rebuilt_close(s->rebuilt);
 	ledger_close(s->ledger);
 	store_close(s->store);
 	live_free(s->live);

@@ -182,6 +182,17 @@ typedef int (*store_frame_fn)(void *ctx, enum store_kind kind, const struct batc
 MUST_CHECK int store_each_frame(struct store *s, const struct store_mark *marks, size_t n,
 				store_frame_fn fn, void *ctx, struct error *e);
 
+/* A segment's file as far as it is durable: what stands there never changes. */
+struct store_file {
+	struct batch_name tenant;
+	uint8_t segment[16];
+	bool sealed;
+	uint64_t bytes;
+};
+/* Every segment, per tenant the oldest first. ret: malloc'ed. Retention may remove one meanwhile. Any thread. */
+MUST_CHECK int store_files(struct store *s, struct store_file **ret, size_t *ret_n,
+			   struct error *e);
+
 /* What retention removed of a tenant so far, all together: it goes oldest first, so this is one span. */
 struct store_removed {
 	uint64_t segments, events;

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "collector/archive.h"
 #include "collector/ledger_calls.h"
+#include "collector/server.h"
 #include "collector/vault_archive.h"
 #include "collector/vault_keeper.h"
 #include "proto/base/clock.h"
@@ -16,7 +18,9 @@ struct vault_parts {
 	struct vault_uploads *uploads;
 	struct vault_service *service;
 	struct vault_keeper *keeper;
-	struct vault_archive *archive;
+	struct vault_archive *exhibits;
+	struct archive *archive;
+	struct ledger *ledger;
 };
 
 int vault_parts_dir(const struct collector_config *c, char ret[static VAULT_DIR_MAX],
@@ -75,18 +79,48 @@ struct bucket_config vault_parts_bucket(const struct collector_config *c)
 				       .retain_days = c->s3_retain_days };
 }
 
-static int start_archive(const struct collector_config *c, struct vault_parts *p, struct error *e)
+/* The leaf of an exhibit is to lie beside it. */
+static void on_archived(void *ctx)
+{
+	const struct vault_parts *p = ctx;
+
+	archive_poke(p->archive);
+}
+
+static int start_archive(const struct collector_config *c, struct store *store,
+			 struct vault_parts *p, struct error *e)
+{
+	char dir[SERVER_PATH_MAX], cert[SERVER_PATH_MAX];
+	struct ledger_config ledger;
+	int r = c->s3_endpoint[0] == '\0' ? 1 : server_ledger_config(c, dir, cert, &ledger, e);
+
+	if (r == 0)
+		r = archive_start(&(struct archive_config){ .bucket = vault_parts_bucket(c),
+							    .store_dir = c->store_dir,
+							    .cert_file = cert,
+							    .ledger = p->ledger,
+							    .store = store,
+							    .age_ms = c->s3_age_ms,
+							    .leaves = c->s3_leaves,
+							    .segments = c->s3_segments },
+				  &p->archive, e);
+	return r < 0 ? r : 0;
+}
+
+static int start_exhibits(const struct collector_config *c, struct vault_parts *p, struct error *e)
 {
 	if (c->s3_endpoint[0] == '\0')
 		return 0;
-	return vault_archive_start(
-		&(struct vault_archive_config){ .vault = p->vault,
-						.bucket = vault_parts_bucket(c) },
-		&p->archive, e);
+	return vault_archive_start(&(struct vault_archive_config){ .vault = p->vault,
+								   .bucket = vault_parts_bucket(c),
+								   .on_archived = on_archived,
+								   .ctx = p },
+				   &p->exhibits, e);
 }
 
 int vault_parts_open(const struct collector_config *c, struct hosts *hosts, struct orders *orders,
-		     struct ledger *ledger, struct vault_parts **ret, struct error *e)
+		     struct ledger *ledger, struct store *store, struct vault_parts **ret,
+		     struct error *e)
 {
 	struct vault_parts *p = calloc(1, sizeof(*p));
 	int r;
@@ -94,9 +128,12 @@ int vault_parts_open(const struct collector_config *c, struct hosts *hosts, stru
 	if (p == NULL)
 		return error_set(e, -ENOMEM, "cannot open the vault: out of memory");
 	p->orders = orders;
+	p->ledger = ledger;
 	r = open_vault(c, ledger, &p->vault, e);
 	if (r == 0)
-		r = start_archive(c, p, e);
+		r = start_archive(c, store, p, e);
+	if (r == 0)
+		r = start_exhibits(c, p, e);
 	if (r == 0)
 		r = vault_uploads_new(
 			&(struct vault_upload_config){ .vault = p->vault,
@@ -124,6 +161,31 @@ int vault_parts_register(struct vault_parts *p, struct rpc_server *server, struc
 	return r == 0 ? vault_service_register(p->service, server, e) : r;
 }
 
+bool vault_parts_status(struct vault_parts *p, Exhibit__V1__StatusArchive *ret)
+{
+	struct vault_archive_status exhibits;
+	AUTO(free_ptr) char *note = NULL;
+	struct archive_status s;
+	const char *why;
+	uint64_t size = 0;
+
+	if (p == NULL || p->archive == NULL || p->exhibits == NULL)
+		return false;
+	archive_status(p->archive, &s);
+	vault_archive_status(p->exhibits, &exhibits);
+	if (ledger_newest(p->ledger, &note, &size, NULL) < 0)
+		size = s.size;
+	ret->leaves = s.size;
+	ret->leaves_waiting = size > s.size ? size - s.size : 0;
+	ret->archived_ns = s.at_ns;
+	ret->exhibits_waiting = exhibits.waiting;
+	ret->holds_waiting = exhibits.holds_waiting;
+	why = exhibits.why[0] != '\0' ? exhibits.why : s.why;
+	ret->failure.data = why[0] != '\0' ? (uint8_t *)strdup(why) : NULL;
+	ret->failure.len = ret->failure.data != NULL ? strlen(why) : 0;
+	return true;
+}
+
 void vault_parts_stop(struct vault_parts *p)
 {
 	if (p == NULL)
@@ -139,7 +201,8 @@ void vault_parts_free(struct vault_parts *p)
 	vault_uploads_free(p->uploads);
 	vault_service_free(p->service);
 	vault_keeper_stop(p->keeper);
-	vault_archive_stop(p->archive);
+	vault_archive_stop(p->exhibits);
+	archive_stop(p->archive);
 	vault_close(p->vault);
 	free(p);
 }

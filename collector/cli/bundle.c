@@ -143,6 +143,8 @@ const char *bundle_kind_name(unsigned int kind)
 		[EXHIBIT__V1__LEDGER_KIND__LEDGER_HOLD] = "hold",
 		[EXHIBIT__V1__LEDGER_KIND__LEDGER_REVOCATIONS] = "revocations",
 		[EXHIBIT__V1__LEDGER_KIND__LEDGER_FETCH] = "fetch",
+		[EXHIBIT__V1__LEDGER_KIND__LEDGER_ARCHIVE] = "archive",
+		[EXHIBIT__V1__LEDGER_KIND__LEDGER_REBUILD] = "rebuild",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";

@@ -162,6 +162,57 @@ static void print_bytes(FILE *out, uint64_t n)
 	(void)fprintf(out, unit ? "%.1f %s" : "%.0f %s", v, units[unit]);
 }
 
+static void label(const struct screen *s, const char *text)
+{
+	(void)screen_text(s, text, 30, true, COLOR_NONE);
+}
+
+static void print_archive(const struct screen *s, const Exhibit__V1__StatusArchive *a)
+{
+	char when[CLOCK_TEXT_MAX];
+
+	label(s, "archived to S3");
+	(void)fprintf(s->out, "%" PRIu64 " leaves at %s, %" PRIu64 " wait\n", a->leaves,
+		      outcome_time(a->archived_ns, 0, when), a->leaves_waiting);
+	if (a->exhibits_waiting || a->holds_waiting) {
+		label(s, "waiting for S3");
+		(void)fprintf(s->out, "%" PRIu64 " exhibits, %" PRIu64 " legal holds\n",
+			      a->exhibits_waiting, a->holds_waiting);
+	}
+	if (a->failure.len) {
+		label(s, "S3 failed last with");
+		(void)screen_cell(s, a->failure.data, a->failure.len, SIZE_MAX, false, COLOR_RED);
+		(void)fputc('\n', s->out);
+	}
+}
+
+static void print_rebuilt(const struct screen *s, const Exhibit__V1__StatusRebuilt *b)
+{
+	if (b->leaf) {
+		label(s, "rebuilt from the archive");
+		(void)fprintf(s->out,
+			      "checkpoint of %" PRIu64 " leaves, as leaf %" PRIu64 " says\n",
+			      b->from_leaves, b->leaf);
+	}
+	if (b->lost_leaves) {
+		label(s, "leaves that hosts know, lost");
+		(void)fprintf(s->out, "%" PRIu64 " to %" PRIu64 "\n", b->from_leaves,
+			      b->from_leaves + b->lost_leaves - 1);
+	}
+	if (b->contradictions) {
+		label(s, "hosts that it contradicts");
+		(void)fprintf(s->out,
+			      "%" PRIu64 ": the ledger was set back, or shows two histories\n",
+			      b->contradictions);
+	}
+	for (size_t i = 0; i < b->n_hosts; i++) {
+		label(s, i == 0 ? "known by" : "");
+		(void)screen_cell(s, b->hosts[i].data, b->hosts[i].len, SIZE_MAX, false,
+				  COLOR_YELLOW);
+		(void)fputc('\n', s->out);
+	}
+}
+
 static void print_store(const struct screen *s, const Exhibit__V1__StoreStatus *st)
 {
 	char oldest[CLOCK_TEXT_MAX], newest[CLOCK_TEXT_MAX], started[CLOCK_TEXT_MAX];
@@ -177,9 +228,46 @@ static void print_store(const struct screen *s, const Exhibit__V1__StoreStatus *
 			(void)fprintf(s->out, "%" PRIu64, number_at(st, i));
 		(void)fputc('\n', s->out);
 	}
+	if (st->archive)
+		print_archive(s, st->archive);
+	if (st->rebuilt)
+		print_rebuilt(s, st->rebuilt);
 	(void)screen_text(s, "events from, to", 30, true, COLOR_NONE);
 	(void)fprintf(s->out, "%s, %s\n\n", outcome_time(st->oldest_ns, 0, oldest),
 		      outcome_time(st->newest_ns, 0, newest));
+}
+
+static void archive_json(struct json *j, const Exhibit__V1__StatusArchive *a)
+{
+	json_open(j, "archive", 7, '{');
+	json_u64(j, "leaves", a->leaves);
+	json_u64(j, "leaves_waiting", a->leaves_waiting);
+	if (a->archived_ns)
+		time_field(j, "archived", a->archived_ns);
+	json_u64(j, "exhibits_waiting", a->exhibits_waiting);
+	json_u64(j, "holds_waiting", a->holds_waiting);
+	if (a->failure.len)
+		json_bytes(j, "failure", a->failure.data, a->failure.len);
+	json_close(j, '}');
+}
+
+static void rebuilt_json(struct json *j, const Exhibit__V1__StatusRebuilt *b)
+{
+	json_open(j, "rebuilt", 7, '{');
+	if (b->leaf) {
+		json_u64(j, "from_leaves", b->from_leaves);
+		json_u64(j, "leaf", b->leaf);
+	}
+	json_u64(j, "lost_leaves", b->lost_leaves);
+	json_u64(j, "contradictions", b->contradictions);
+	json_open(j, "hosts", 5, '[');
+	for (size_t i = 0; i < b->n_hosts; i++) {
+		json_open(j, NULL, 0, '{');
+		json_bytes(j, "id", b->hosts[i].data, b->hosts[i].len);
+		json_close(j, '}');
+	}
+	json_close(j, ']');
+	json_close(j, '}');
 }
 
 static void store_json(const struct screen *s, const Exhibit__V1__StoreStatus *st)
@@ -195,6 +283,10 @@ static void store_json(const struct screen *s, const Exhibit__V1__StoreStatus *s
 		json_u64(&j, numbers[i].name, number_at(st, i));
 	time_field(&j, "oldest", st->oldest_ns);
 	time_field(&j, "newest", st->newest_ns);
+	if (st->archive)
+		archive_json(&j, st->archive);
+	if (st->rebuilt)
+		rebuilt_json(&j, st->rebuilt);
 	json_close(&j, '}');
 	json_close(&j, '}');
 	json_close(&j, '}');
