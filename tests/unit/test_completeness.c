@@ -1,70 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <string.h>
+/* What is missing of an answer, and up to when it is complete. */
+#include "tests/unit/completeness_row.h"
+#include "tests/unit/rows.h"
 
-#include <cmocka.h>
-
-#include "collector/completeness.h"
-
-#define SEC(n) ((int64_t)(n) * (int64_t)NSEC_PER_SEC)
-#define NOW SEC(1000)
-#define OPEN INT64_MAX
-#define BOTH (1u << BATCH_LANE_CRITICAL | 1u << BATCH_LANE_BULK)
-#define NAME(text)                                                                                 \
-	{                                                                                          \
-		.len = sizeof(text) - 1, .b = text                                                 \
-	}
-#define HOST(id, conn, first)                                                                      \
-	{                                                                                          \
-		.host_id = NAME(id), .registered = true, .connected = (conn),                      \
-		.first_seen_ns = SEC(first)                                                        \
-	}
-/* A stream of host id from second first, complete up to second mark, received at that time. */
-#define STREAM(id, l, first, mark)                                                                 \
-	{                                                                                          \
-		.host_id = NAME(id), .lane = (l), .contiguous = 9, .newest = 9,                    \
-		.first_wall_ns = SEC(first), .watermark_wall_ns = SEC(mark),                       \
-		.received_ns = SEC(mark)                                                           \
-	}
-/* Both lanes of boot b, epoch e; as STREAM. */
-#define RUN_LANE(l, b, e, first, mark)                                                             \
-	{                                                                                          \
-		.host_id = NAME("a"), .boot_id = { (b) }, .epoch = { (e) }, .lane = (l),           \
-		.contiguous = 9, .newest = 9, .first_wall_ns = SEC(first),                         \
-		.watermark_wall_ns = SEC(mark), .received_ns = SEC(mark)                           \
-	}
-#define RUN(b, e, first, mark)                                                                     \
-	RUN_LANE(BATCH_LANE_CRITICAL, b, e, first, mark),                                          \
-		RUN_LANE(BATCH_LANE_BULK, b, e, first, mark)
-#define REMOVED                                                                                    \
-	{                                                                                          \
-		.segments = 3, .events = 77, .first_wall_ns = SEC(2), .last_wall_ns = SEC(40),     \
-		.reason = "age"                                                                    \
-	}
-#define LANES(id, first, mark)                                                                     \
-	STREAM(id, BATCH_LANE_CRITICAL, first, mark), STREAM(id, BATCH_LANE_BULK, first, mark)
-
-static const struct row {
-	const char *name;
-	struct host_info hosts[3];
-	size_t n_hosts;
-	struct store_stream streams[6];
-	size_t n_streams;
-	int64_t since, until;
-	uint32_t lanes;
-	/* wanted */
-	uint64_t counted, missing;
-	int64_t complete_until;
-	const char *reason; /* in the first row */
-	/* asked */
-	struct store_removed removed;
-	int64_t shown_since;
-	int64_t complete_since; /* wanted; 0: as asked */
-	uint64_t later; /* wanted: hosts that begin within the time, one at most */
-	const char *later_host; /* wanted; NULL: "a" */
-	int64_t later_since; /* wanted; 0: second 600 */
-} rows[] = {
+static const struct completeness_row rows[] = {
 	{ .name = "enrolled and never heard of",
 	  .hosts = { HOST("a", false, 0) },
 	  .n_hosts = 1,
@@ -384,131 +323,6 @@ static const struct row {
 	  .lanes = 1u << BATCH_LANE_CRITICAL,
 	  .counted = 1,
 	  .complete_until = SEC(995) },
-	{ .name = "enrolled after the time asked for",
-	  .hosts = { HOST("a", true, 10), HOST("b", true, 600) },
-	  .n_hosts = 2,
-	  .streams = { LANES("a", 10, 999) },
-	  .n_streams = 2,
-	  .since = SEC(100),
-	  .until = SEC(500),
-	  .lanes = BOTH,
-	  .counted = 1,
-	  .complete_until = SEC(500) },
-	{ .name = "a record that begins within the time asked for",
-	  .hosts = { HOST("a", true, 11) },
-	  .n_hosts = 1,
-	  .streams = { LANES("a", 10, 999) },
-	  .n_streams = 2,
-	  .since = SEC(2),
-	  .until = OPEN,
-	  .lanes = BOTH,
-	  .counted = 1,
-	  .complete_until = SEC(999),
-	  .complete_since = SEC(10) },
-	{ .name = "the first of two records that begin within the time asked for",
-	  .hosts = { HOST("a", true, 600), HOST("b", true, 10) },
-	  .n_hosts = 2,
-	  .streams = { LANES("a", 600, 999), LANES("b", 10, 999) },
-	  .n_streams = 4,
-	  .since = SEC(2),
-	  .until = OPEN,
-	  .lanes = BOTH,
-	  .counted = 2,
-	  .complete_until = SEC(999),
-	  .complete_since = SEC(10),
-	  .later = 1 },
-	{ .name = "one of two records that begins within the time asked for",
-	  .hosts = { HOST("a", true, 600), HOST("b", true, 10) },
-	  .n_hosts = 2,
-	  .streams = { LANES("a", 600, 999), LANES("b", 10, 999) },
-	  .n_streams = 4,
-	  .since = SEC(100),
-	  .until = OPEN,
-	  .lanes = BOTH,
-	  .counted = 2,
-	  .complete_until = SEC(999),
-	  .later = 1 },
-	{ .name = "the first second: a lane is known less far than to its first event",
-	  .hosts = { HOST("a", true, 997) },
-	  .n_hosts = 1,
-	  .streams = { STREAM("a", BATCH_LANE_CRITICAL, 997, 996),
-		       STREAM("a", BATCH_LANE_BULK, 998, 995) },
-	  .n_streams = 2,
-	  .since = SEC(2),
-	  .until = OPEN,
-	  .lanes = BOTH,
-	  .counted = 1,
-	  .complete_until = SEC(995),
-	  .complete_since = SEC(995) },
-	{ .name = "one host's first second beside another's hours",
-	  .hosts = { HOST("a", true, 600), HOST("b", true, 997) },
-	  .n_hosts = 2,
-	  .streams = { LANES("a", 600, 999), LANES("b", 996, 995) },
-	  .n_streams = 4,
-	  .since = SEC(600),
-	  .until = OPEN,
-	  .lanes = BOTH,
-	  .counted = 2,
-	  .complete_until = SEC(995),
-	  .later = 1,
-	  .later_host = "b",
-	  .later_since = SEC(995) },
-	{ .name = "known for long, recorded anew only after the time asked for",
-	  .hosts = { HOST("a", true, 10) },
-	  .n_hosts = 1,
-	  .streams = { LANES("a", 600, 999) },
-	  .n_streams = 2,
-	  .since = SEC(100),
-	  .until = SEC(500),
-	  .lanes = BOTH,
-	  .counted = 1,
-	  .complete_until = SEC(500),
-	  .complete_since = SEC(500),
-	  .later = 1 },
-	{ .name = "known for long, nothing of it came",
-	  .hosts = { HOST("a", true, 10), HOST("b", true, 0) },
-	  .n_hosts = 2,
-	  .streams = { LANES("a", 600, 999) },
-	  .n_streams = 2,
-	  .since = SEC(100),
-	  .until = OPEN,
-	  .lanes = BOTH,
-	  .counted = 2,
-	  .missing = 1,
-	  .complete_until = 0,
-	  .later = 1 },
-	{ .name = "asked about later than what is known",
-	  .hosts = { HOST("a", true, 10) },
-	  .n_hosts = 1,
-	  .streams = { LANES("a", 10, 997) },
-	  .n_streams = 2,
-	  .since = SEC(999),
-	  .until = OPEN,
-	  .lanes = BOTH,
-	  .counted = 1,
-	  .missing = 2,
-	  .complete_until = SEC(997),
-	  .reason = "nothing of the time asked for is known yet" },
-	{ .name = "a record that begins after the time asked for",
-	  .hosts = { HOST("a", true, 600) },
-	  .n_hosts = 1,
-	  .streams = { LANES("a", 590, 999) },
-	  .n_streams = 2,
-	  .since = SEC(100),
-	  .until = SEC(500),
-	  .lanes = BOTH,
-	  .counted = 0,
-	  .complete_until = SEC(500) },
-	{ .name = "journaled before the collector knew the host",
-	  .hosts = { HOST("a", true, 600) },
-	  .n_hosts = 1,
-	  .streams = { LANES("a", 100, 999) },
-	  .n_streams = 2,
-	  .since = SEC(100),
-	  .until = SEC(500),
-	  .lanes = BOTH,
-	  .counted = 1,
-	  .complete_until = SEC(500) },
 	{ .name = "an older boot ended long ago",
 	  .hosts = { HOST("a", true, 10) },
 	  .n_hosts = 1,
@@ -555,47 +369,6 @@ static const struct row {
 	  .complete_until = SEC(700) },
 };
 
-static void run_row(void **state)
-{
-	const struct row *row = *state;
-	struct completeness_question q = {
-		.hosts = row->hosts,
-		.n_hosts = row->n_hosts,
-		.streams = row->streams,
-		.n_streams = row->n_streams,
-		.since_ns = row->since,
-		.until_ns = row->until,
-		.now_ns = NOW,
-		.lanes = row->lanes,
-		.removed = row->removed.segments ? &row->removed : NULL,
-		.shown_since_ns = row->shown_since,
-	};
-	struct missing_list missing = { 0 };
-	struct completeness c;
-
-	completeness_compute(&q, &c, &missing);
-	assert_int_equal(c.hosts, row->counted);
-	assert_int_equal(missing.total, row->missing);
-	assert_true(c.until_ns == row->complete_until);
-	assert_true(c.since_ns == (row->complete_since ? row->complete_since : row->since));
-	assert_int_equal(c.later_total, row->later);
-	assert_int_equal(c.n_later, row->later);
-	if (row->later) {
-		assert_memory_equal(c.later[0].host_id.b, row->later_host ? row->later_host : "a",
-				    1);
-		assert_true(c.later[0].since_ns ==
-			    (row->later_since ? row->later_since : SEC(600)));
-	}
-	if (!row->missing)
-		assert_true(c.since_ns <= c.until_ns);
-	if (row->reason && !strstr(missing.items[0].reason, row->reason))
-		fail_msg("%s", missing.items[0].reason);
-	for (size_t i = 0; i < missing.n; i++)
-		if (missing.items[i].to_ns)
-			assert_true(missing.items[i].from_ns < missing.items[i].to_ns);
-	missing_release(&missing);
-}
-
 static void more_than_fits_is_counted(void **state)
 {
 	struct missing_list missing = { 0 };
@@ -610,11 +383,9 @@ static void more_than_fits_is_counted(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 1];
+	static struct tests t;
 
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[i] = (struct CMUnitTest){ rows[i].name, run_row, NULL, NULL,
-						(void *)(uintptr_t)&rows[i] };
-	tests[ARRAY_LEN(rows)] = (struct CMUnitTest)cmocka_unit_test(more_than_fits_is_counted);
-	return cmocka_run_group_tests_name("completeness", tests, NULL, NULL);
+	ADD_ROWS(&t, completeness_run_row, rows);
+	ADD_TEST(&t, more_than_fits_is_counted);
+	return tests_run(&t, "completeness");
 }
