@@ -2,7 +2,9 @@
 #include "agent/ledger_watch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proto/base/files.h"
 #include "proto/ledger_cert.h"
@@ -16,6 +18,7 @@ struct ledger_watch {
 	size_t note_len;
 	struct checkpoint held;
 	struct seal_hash hash;
+	uint64_t stated_leaf; /* of a rebuild that was told of, and 1; 0: none */
 };
 
 static int open_update(const struct ledger_watch *w, const Exhibit__V1__LedgerUpdate *u,
@@ -137,21 +140,100 @@ static int check_proof(const struct ledger_watch *w, const Exhibit__V1__LedgerUp
 	return r == -EBADMSG ? contradicts(e, "what it held before is not its beginning", w, c) : r;
 }
 
+static bool is_other_log(const struct ledger_watch *w, const struct checkpoint *c)
+{
+	return strcmp(w->held.origin, c->origin) != 0;
+}
+
 static int compare(const struct ledger_watch *w, const Exhibit__V1__LedgerUpdate *u,
 		   const struct checkpoint *c, struct error *e)
 {
 	if (w->note == NULL)
 		return 0;
-	if (strcmp(w->held.origin, c->origin) != 0)
-		return contradicts(e, "it is another log", w, c);
 	if (c->size < w->held.size)
 		return contradicts(e, "it was set back", w, c);
 	if (c->size == w->held.size)
-		return memcmp(&c->root, &w->held.root, sizeof(c->root)) == 0 ?
-			       -EALREADY :
-			       contradicts(e, "two trees of one size", w, c);
+		return memcmp(&c->root, &w->held.root, sizeof(c->root)) != 0 ?
+			       contradicts(e, "two trees of one size", w, c) :
+		       is_other_log(w, c) ? 0 :
+					    -EALREADY;
 	/* From an empty tree everything follows. */
 	return w->held.size == 0 ? 0 : check_proof(w, u, c, e);
+}
+
+/* ---- a log that was rebuilt ------------------------------------------------------------------------------ */
+
+/* The leaf is in the tree that was offered, and says that this tree was rebuilt from the log that is held. ret_from: at
+ * so many entries. */
+static bool was_rebuilt(const struct ledger_watch *w, const Exhibit__V1__LedgerRebuild *b,
+			const struct checkpoint *c, uint64_t *ret_from)
+{
+	Exhibit__V1__LedgerEntry *m =
+		exhibit__v1__ledger_entry__unpack(NULL, b->entry.len, b->entry.data);
+	struct seal_hash proof[TLOG_PROOF_MAX], leaf;
+	bool good = m != NULL && m->kind == EXHIBIT__V1__LEDGER_KIND__LEDGER_REBUILD &&
+		    m->host_id.len == 0 && m->size <= b->index &&
+		    m->subject.len == strlen(w->held.origin) &&
+		    memcmp(m->subject.data, w->held.origin, m->subject.len) == 0 &&
+		    b->n_inclusion <= TLOG_PROOF_MAX &&
+		    tlog_leaf_hash(b->entry.data, b->entry.len, &leaf) == 0;
+
+	for (size_t i = 0; good && i < b->n_inclusion; i++) {
+		good = b->inclusion[i].len == SEAL_HASH_LEN;
+		if (good)
+			memcpy(proof[i].b, b->inclusion[i].data, SEAL_HASH_LEN);
+	}
+	good = good &&
+	       tlog_check_inclusion(proof, b->n_inclusion, b->index, c->size, &leaf, &c->root) == 0;
+	*ret_from = good ? m->size : 0;
+	if (m != NULL)
+		exhibit__v1__ledger_entry__free_unpacked(m, NULL);
+	return good;
+}
+
+/* What was held is evidence of what was lost. */
+static int keep_held(const struct ledger_watch *w, struct error *e)
+{
+	char path[4200];
+
+	if (snprintf(path, sizeof(path), "%s.lost-%llu", w->path,
+		     (unsigned long long)w->held.size) >= (int)sizeof(path))
+		return error_set(e, -ENAMETOOLONG, "the path '%.100s...' is too long", w->path);
+	return link(w->path, path) < 0 && errno != EEXIST ?
+		       error_set(e, -errno, "cannot keep '%s': %m", path) :
+		       0;
+}
+
+/* After a contradiction: does a rebuild explain it? As ledger_watch_take, or -ECONNREFUSED and e as it was. */
+static int explain(struct ledger_watch *w, const Exhibit__V1__LedgerUpdate *u,
+		   const struct checkpoint *c, struct error *e)
+{
+	const Exhibit__V1__LedgerRebuild *b = u->rebuild;
+	uint64_t from;
+
+	if (b == NULL || !was_rebuilt(w, b, c, &from) || from >= w->held.size)
+		return -ECONNREFUSED;
+	if (!is_other_log(w, c) && w->stated_leaf == b->index + 1)
+		return -EALREADY;
+	w->stated_leaf = b->index + 1;
+	(void)error_set(e, -ESTALE,
+			"the collector's ledger was rebuilt from its archive's checkpoint of %llu "
+			"entries; this host holds one of %llu: entries %llu to %llu were lost%s",
+			(unsigned long long)from, (unsigned long long)w->held.size,
+			(unsigned long long)from, (unsigned long long)w->held.size - 1,
+			is_other_log(w, c) ?
+				"" :
+				", and it has its old key: it is followed once the order authority "
+				"has certified a new one");
+	return is_other_log(w, c) ? 1 : -ESTALE;
+}
+
+static int hold(struct ledger_watch *w, const Exhibit__V1__LedgerUpdate *u,
+		const struct checkpoint *c, const void *data, size_t len, struct error *e)
+{
+	int r = files_replace(w->path, data, len, 0600, e);
+
+	return r == 0 ? take_held(w, u, c) : r;
 }
 
 int ledger_watch_take(struct ledger_watch *w, const void *data, size_t len, int64_t now_s,
@@ -168,10 +250,18 @@ int ledger_watch_take(struct ledger_watch *w, const void *data, size_t len, int6
 
 	if (r == 0)
 		r = compare(w, u, &c, e);
+	if (r == -ECONNREFUSED)
+		r = explain(w, u, &c, e);
 	if (r == 0)
-		r = files_replace(w->path, data, len, 0600, e);
-	if (r == 0)
-		r = take_held(w, u, &c);
+		r = hold(w, u, &c, data, len, e);
+	if (r == 1) {
+		struct error why = { 0 };
+
+		if (keep_held(w, &why) < 0 || hold(w, u, &c, data, len, &why) < 0) {
+			*e = why;
+			r = -EIO;
+		}
+	}
 	exhibit__v1__ledger_update__free_unpacked(u, NULL);
 	return r;
 }

@@ -248,6 +248,14 @@ void orders_take_ledger(struct orders *o, const uint8_t *data, size_t len)
 	case -EALREADY:
 	case -EAGAIN: /* the next stream begins with what is held */
 		break;
+	case 1: /* rebuilt, with a new key */
+		orders_alarm(o, NULL, NULL, e.text, ESTALE);
+		orders_tell_checkpoint(o);
+		orders_tell_held(o);
+		break;
+	case -ESTALE: /* rebuilt; the collector knows from the hello what this host holds */
+		orders_alarm(o, NULL, NULL, e.text, ESTALE);
+		break;
 	case -ECONNREFUSED:
 		orders_alarm(o, NULL, NULL, e.text, ECONNREFUSED);
 		post_contradiction(o, data, len);

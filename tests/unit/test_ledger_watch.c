@@ -19,16 +19,22 @@
 
 static struct pki pki;
 static struct sealing sealing;
+static struct seal_key *second; /* another ledger key */
 
 /* One history: leaf i is its number; from `fork` on another one. */
 struct history {
 	uint64_t fork;
+	uint64_t rebuilt; /* this leaf is entry; 0: none */
+	uint8_t entry[1024];
+	size_t len;
 };
 
 static int leaf_hash(const struct history *h, uint64_t i, struct seal_hash *ret)
 {
 	uint8_t leaf[2] = { (uint8_t)i, i >= h->fork };
 
+	if (h->rebuilt != 0 && i == h->rebuilt)
+		return tlog_leaf_hash(h->entry, h->len, ret);
 	return tlog_leaf_hash(leaf, sizeof(leaf), ret);
 }
 
@@ -50,12 +56,16 @@ struct update {
 	uint64_t fork, size, old;
 	const char *cert; /* NULL: the ledger's */
 	bool bad_signature, bad_proof;
+	bool new_key; /* of a ledger whose second key the order authority certified */
+	uint64_t rebuilt; /* leaf that says so; 0: none */
+	uint64_t from; /* entries, as that leaf says */
+	const char *of; /* of which log, as it says; NULL: the one that is held */
 };
 
-static void fill_note(const struct update *u, const struct note_key *key, char *note, size_t *len)
+static void fill_note(const struct update *u, struct history *h, const struct note_key *key,
+		      char *note, size_t *len)
 {
-	struct history h = { u->fork };
-	struct tlog_source source = { node, &h };
+	struct tlog_source source = { node, h };
 	struct checkpoint c = { .size = u->size };
 	char text[CHECKPOINT_TEXT_MAX];
 	struct error e = { 0 };
@@ -64,9 +74,52 @@ static void fill_note(const struct update *u, const struct note_key *key, char *
 	assert_int_equal(tlog_root(&source, u->size, &c.root, &e), 0);
 	size_t n = checkpoint_format(&c, text);
 
-	assert_int_equal(note_sign(key, sealing.key, text, n, note, NOTE_MAX, len, &e), 0);
+	assert_int_equal(note_sign(key, u->new_key ? second : sealing.key, text, n, note, NOTE_MAX,
+				   len, &e),
+			 0);
 	if (u->bad_signature)
 		note[strcspn(note, "\n") + 1] ^= 1; /* the size */
+}
+
+/* The leaf that says from what the log was rebuilt. */
+static void fill_rebuilt(const struct update *u, struct history *h)
+{
+	Exhibit__V1__LedgerEntry m = EXHIBIT__V1__LEDGER_ENTRY__INIT;
+	uint8_t public[SEAL_PUBLIC_LEN], *der = NULL;
+	struct note_key key;
+	size_t len;
+
+	h->rebuilt = u->rebuilt;
+	if (u->rebuilt == 0)
+		return;
+	seal_key_public(sealing.key, public);
+	assert_int_equal(ledger_cert_load(pki_path(&pki, "ledger", ".crt"), &der, &len, NULL), 0);
+	assert_int_equal(ledger_cert_check(der, len, NULL, 0, &key, NULL), 0);
+	free(der);
+	m.kind = EXHIBIT__V1__LEDGER_KIND__LEDGER_REBUILD;
+	m.size = u->from;
+	m.subject.data = (uint8_t *)(uintptr_t)(u->of != NULL ? u->of : key.name);
+	m.subject.len = strlen((char *)m.subject.data);
+	h->len = exhibit__v1__ledger_entry__pack(&m, h->entry);
+}
+
+static void fill_message(const struct update *u, const struct history *h,
+			 Exhibit__V1__LedgerRebuild *m, struct seal_hash *proof,
+			 ProtobufCBinaryData *hashes)
+{
+	struct tlog_source source = { node, (void *)(uintptr_t)h };
+	struct error e = { 0 };
+
+	exhibit__v1__ledger_rebuild__init(m);
+	m->entry = (ProtobufCBinaryData){ h->len, (uint8_t *)(uintptr_t)h->entry };
+	m->index = u->rebuilt;
+	assert_int_equal(
+		tlog_prove_inclusion(&source, u->rebuilt, u->size, proof, &m->n_inclusion, &e), 0);
+	for (size_t i = 0; i < m->n_inclusion; i++)
+		hashes[i] = (ProtobufCBinaryData){ SEAL_HASH_LEN, proof[i].b };
+	if (u->bad_proof)
+		proof[0].b[0] ^= 1;
+	m->inclusion = hashes;
 }
 
 /* A LedgerUpdate, packed; static. */
@@ -75,13 +128,14 @@ static const uint8_t *make(const struct update *u, size_t *ret_len)
 	static uint8_t packed[LEDGER_WATCH_UPDATE_MAX];
 	static char note[NOTE_MAX];
 	Exhibit__V1__LedgerUpdate m = EXHIBIT__V1__LEDGER_UPDATE__INIT;
-	struct history h = { u->fork };
+	struct history h = { .fork = u->fork };
 	struct tlog_source source = { node, &h };
-	struct seal_hash proof[TLOG_PROOF_MAX];
-	ProtobufCBinaryData hashes[TLOG_PROOF_MAX];
+	struct seal_hash proof[TLOG_PROOF_MAX], inclusion[TLOG_PROOF_MAX];
+	ProtobufCBinaryData hashes[TLOG_PROOF_MAX], inclusions[TLOG_PROOF_MAX];
+	Exhibit__V1__LedgerRebuild rebuild;
 	struct note_key key;
 	struct error e = { 0 };
-	uint8_t public[SEAL_PUBLIC_LEN], *der = NULL;
+	uint8_t *der = NULL;
 	size_t len;
 
 	assert_int_equal(
@@ -89,9 +143,13 @@ static const uint8_t *make(const struct update *u, size_t *ret_len)
 				 &m.certificate.len, &e),
 		0);
 	m.certificate.data = der;
-	seal_key_public(sealing.key, public);
 	assert_int_equal(ledger_cert_check(der, m.certificate.len, NULL, 0, &key, &e), 0);
-	fill_note(u, &key, note, &len);
+	fill_rebuilt(u, &h);
+	fill_note(u, &h, &key, note, &len);
+	if (u->rebuilt != 0) {
+		fill_message(u, &h, &rebuild, inclusion, inclusions);
+		m.rebuild = &rebuild;
+	}
 	m.checkpoint = (ProtobufCBinaryData){ len, (uint8_t *)note };
 	m.old_size = u->old;
 	if (u->old <= u->size)
@@ -177,6 +235,50 @@ static const struct row {
 	  "proof from 12" },
 	{ "the same", { .fork = SAME, .size = HELD, .old = HELD }, -EALREADY, "" },
 	{ "what follows", { .fork = SAME, .size = 20, .old = HELD }, 0, "" },
+	{ "another key and the same tree",
+	  { .fork = SAME, .size = 20, .old = HELD, .new_key = true, .cert = "renewed" },
+	  0,
+	  "" },
+	{ "another key and the same size",
+	  { .fork = SAME, .size = HELD, .old = HELD, .new_key = true, .cert = "renewed" },
+	  0,
+	  "" },
+	{ "another key and another history",
+	  { .fork = 5, .size = 20, .old = HELD, .new_key = true, .cert = "renewed" },
+	  -ECONNREFUSED,
+	  "is not its beginning" },
+	{ "rebuilt from less, set back",
+	  { .fork = 10, .size = 12, .rebuilt = 10, .from = 10 },
+	  -ESTALE,
+	  "this host holds one of 13: entries 10 to 12 were lost, and it has its old key" },
+	{ "rebuilt from less, and grown",
+	  { .fork = 10, .size = 20, .old = HELD, .rebuilt = 10, .from = 10 },
+	  -ESTALE,
+	  "entries 10 to 12 were lost" },
+	{ "rebuilt from less, with a new key",
+	  { .fork = 10, .size = 12, .rebuilt = 10, .from = 10, .new_key = true, .cert = "renewed" },
+	  1,
+	  "entries 10 to 12 were lost" },
+	{ "rebuilt from less, a false proof",
+	  { .fork = 10, .size = 12, .rebuilt = 10, .from = 10, .bad_proof = true },
+	  -ECONNREFUSED,
+	  "it was set back" },
+	{ "rebuilt from another log",
+	  { .fork = 10, .size = 12, .rebuilt = 10, .from = 10, .of = "x/y/ledger/z" },
+	  -ECONNREFUSED,
+	  "it was set back" },
+	{ "rebuilt from more than what is held, and yet another history",
+	  { .fork = 5, .size = 20, .old = HELD, .rebuilt = 15, .from = 15 },
+	  -ECONNREFUSED,
+	  "is not its beginning" },
+	{ "a leaf that says more than it can know",
+	  { .fork = 9, .size = 12, .rebuilt = 9, .from = 10 },
+	  -ECONNREFUSED,
+	  "it was set back" },
+	{ "rebuilt behind what is held",
+	  { .fork = SAME, .size = 20, .old = HELD, .rebuilt = 15, .from = 15 },
+	  0,
+	  "" },
 	{ "a fork behind what is held", { .fork = HELD, .size = 20, .old = HELD }, 0, "" },
 };
 
@@ -198,12 +300,17 @@ static void test_after(void **state)
 	assert_int_equal(take(w, row->u, &e), row->want);
 	if (strstr(e.text, row->why) == NULL)
 		fail_msg("%s", e.text);
+	/* Said once. */
+	if (row->want == -ESTALE)
+		assert_int_equal(take(w, row->u, &e), -EALREADY);
 	/* Held, or not, also after a restart. */
 	ledger_watch_free(w);
 	w = open_watch(a);
-	assert_int_equal(ledger_watch_size(w), row->want == 0 ? row->u.size : HELD);
+	assert_int_equal(ledger_watch_size(w), row->want >= 0 ? row->u.size : HELD);
 	assert_true(ledger_watch_hash(w, &after));
-	assert_int_equal(memcmp(&before, &after, sizeof(before)) == 0, row->want != 0);
+	assert_int_equal(memcmp(&before, &after, sizeof(before)) == 0, row->want < 0);
+	assert_int_equal(access(pki_path(&pki, "held", ".lost-13"), F_OK), row->want == 1 ? 0 : -1);
+	(void)unlink(pki_path(&pki, "held", ".lost-13"));
 	ledger_watch_free(w);
 	authorities_free(a);
 }
@@ -261,7 +368,7 @@ int main(void)
 {
 	static const uint8_t other[SEAL_PUBLIC_LEN] = { 1, 2, 3 };
 	static struct tests t;
-	uint8_t public[SEAL_PUBLIC_LEN];
+	uint8_t public[SEAL_PUBLIC_LEN], renewed[SEAL_PUBLIC_LEN];
 	int failed;
 
 	ADD_ROWS(&t, test_after, rows);
@@ -272,8 +379,13 @@ int main(void)
 	seal_key_public(sealing.key, public);
 	certify("order", FIXTURE_TENANT, public, "ledger");
 	certify("order", FIXTURE_TENANT, other, "second");
+	if (certs_sealing_key(pki_path(&pki, "renewed", ".key"), renewed, NULL) < 0 ||
+	    seal_key_load(pki_path(&pki, "renewed", ".key"), &second, NULL) < 0)
+		return 1;
+	certify("order", FIXTURE_TENANT, renewed, "renewed");
 	certify("fleet", FIXTURE_TENANT, public, "fleets");
 	failed = tests_run(&t, "ledger_watch");
+	seal_key_free(second);
 	sealing_end(&sealing);
 	pki_remove(&pki);
 	return failed;
