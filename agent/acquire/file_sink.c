@@ -276,11 +276,12 @@ static int copy_piece(struct file_sink *s, struct taking *t, int fd, uint64_t of
 			return error_set(e, -ENOMEM, "cannot hash a file: out of memory");
 		int r = n > 0 ? tar_data(s->tar, s->buf, (size_t)n, e) : tar_zeros(s->tar, done, e);
 
+		/* At the order's limit too it is whole in the archive. */
+		t->read += n > 0 ? (uint64_t)n : 0;
 		if (r < 0)
 			return r;
 		offset += done;
 		bytes -= done;
-		t->read += n > 0 ? (uint64_t)n : 0;
 	}
 	return 0;
 }
