@@ -72,6 +72,8 @@ const char *field_action(const Exhibit__V1__Event *e);
 struct json;
 /* The whole row as one JSON object, nested as ECS nests it. */
 void fields_write_json(struct json *j, struct subject *s);
+/* The same as a member of an object that is open. key: NULL at the top. */
+void fields_write_json_at(struct json *j, const char *key, struct subject *s);
 /* Canonical text of an address of 4 or 16 bytes; "" for any other. */
 #define FIELDS_IP_TEXT_MAX 46
 const char *fields_ip_text(ProtobufCBinaryData ip, char buf[static FIELDS_IP_TEXT_MAX]);

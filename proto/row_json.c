@@ -84,10 +84,15 @@ static void write_value(struct json *j, const char *key, enum value_type type,
 
 void fields_write_json(struct json *j, struct subject *s)
 {
+	fields_write_json_at(j, NULL, s);
+}
+
+void fields_write_json_at(struct json *j, const char *key, struct subject *s)
+{
 	struct nest nest = { .name = "" };
 	const struct field *f;
 
-	json_open(j, NULL, 0, '{');
+	json_open(j, key, key ? strlen(key) : 0, '{');
 	for (size_t i = 0; (f = field_at(i)); i++) {
 		struct value v;
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "batch.pb-c.h"
+#include "collector/cli/bundle_events.h"
 #include "collector/retention_record.h"
 #include "proto/base/base64.h"
 #include "proto/identity.h"
@@ -49,6 +50,9 @@ void bundle_release(struct bundle *b)
 		blob_release(&b->hosts[i].record);
 	for (size_t i = 0; i < b->n_orders; i++)
 		blob_release(&b->orders[i].bytes);
+	for (size_t i = 0; i < b->n_events; i++)
+		bundle_events_release(&b->events[i]);
+	free(b->events);
 	free(b->leaves);
 	free(b->exhibits);
 	free(b->hosts);
@@ -56,6 +60,7 @@ void bundle_release(struct bundle *b)
 	blob_release(&b->note);
 	blob_release(&b->certificate);
 	blob_release(&b->authority);
+	*b = (struct bundle){ 0 };
 }
 
 struct bundle_leaf *bundle_add_leaf(struct bundle *b)
@@ -92,6 +97,7 @@ struct bundle_leaf *bundle_add_leaf(struct bundle *b)
 ADD(bundle_exhibit, exhibit, n_exhibits)
 ADD(bundle_host, host, n_hosts)
 ADD(bundle_order, order, n_orders)
+ADD(bundle_events, event, n_events)
 
 bool bundle_name_valid(const char *name)
 {
@@ -238,6 +244,11 @@ int bundle_primary(const struct bundle *b, bundle_emit emit, void *ctx, struct e
 		r = emit_leaf(b, &b->leaves[i], emit, ctx, e);
 	for (size_t i = 0; i < b->n_exhibits && r == 0; i++)
 		r = emit_exhibit(&b->exhibits[i], emit, ctx, e);
+	for (size_t i = 0; i < b->n_events && r == 0; i++) {
+		r = PATH("events/%s.events", b->events[i].id);
+		if (r == 0)
+			r = emit(ctx, path, b->events[i].bytes.data, b->events[i].bytes.len, e);
+	}
 	return r;
 }
 
@@ -316,6 +327,33 @@ static int emit_document(const struct bundle *b, const char *path,
 	return emit(ctx, path, text, len, e);
 }
 
+static int emit_timeline(const struct bundle *b, bundle_emit emit, void *ctx, struct error *e)
+{
+	AUTO(free_ptr) char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	int r = out ? bundle_write_timeline(b, out) : -ENOMEM;
+
+	if ((out && fclose(out) != 0) || r < 0)
+		return error_set(e, -ENOMEM, "cannot write 'timeline.jsonl': out of memory");
+	return emit(ctx, "timeline.jsonl", text, len, e);
+}
+
+static int emit_events(const struct bundle_events *x, bundle_emit emit, void *ctx, struct error *e)
+{
+	AUTO(free_ptr) char *text = NULL;
+	char path[BUNDLE_PATH_MAX];
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	int r = PATH("events/%s.json", x->id);
+
+	if (out)
+		bundle_write_events(x, out);
+	if (!out || fclose(out) != 0)
+		return error_set(e, -ENOMEM, "cannot write '%s': out of memory", path);
+	return r == 0 ? emit(ctx, path, text, len, e) : r;
+}
+
 static int emit_signed_texts(const struct bundle *b, bundle_emit emit, void *ctx, struct error *e)
 {
 	char path[BUNDLE_PATH_MAX];
@@ -349,13 +387,16 @@ int bundle_derived(const struct bundle *b, bundle_emit emit, void *ctx, struct e
 	} documents[] = {
 		{ "README.txt", bundle_write_readme },
 		{ "custody.jsonl", bundle_write_custody },
-		{ "timeline.jsonl", bundle_write_timeline },
 		{ "case.jsonld", bundle_write_case },
 	};
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(documents) && r == 0; i++)
 		r = emit_document(b, documents[i].path, documents[i].write, emit, ctx, e);
+	if (r == 0)
+		r = emit_timeline(b, emit, ctx, e);
+	for (size_t i = 0; i < b->n_events && r == 0; i++)
+		r = emit_events(&b->events[i], emit, ctx, e);
 	if (r == 0)
 		r = emit_checkpoint(b, emit, ctx, e);
 	if (r == 0)

@@ -53,6 +53,15 @@ struct bundle_order {
 	struct blob bytes; /* SignedOrder */
 };
 
+struct bundle_events {
+	char id[2 * VAULT_ID_LEN + 1]; /* of the exhibit */
+	struct blob bytes; /* bundle_events.h */
+	bool readable;
+	Exhibit__V1__EventsQuery *question;
+	size_t n_answers;
+	Exhibit__V1__EventsAnswer **answers;
+};
+
 struct bundle {
 	struct blob note; /* the checkpoint */
 	struct blob certificate; /* DER, of the ledger's key */
@@ -66,6 +75,8 @@ struct bundle {
 	struct bundle_host *hosts;
 	size_t n_orders;
 	struct bundle_order *orders;
+	size_t n_events;
+	struct bundle_events *events; /* of exhibits' targets, around their orders */
 };
 void bundle_release(struct bundle *b);
 /* One more, zeroed; NULL: out of memory, or too many. */
@@ -73,6 +84,7 @@ struct bundle_leaf *bundle_add_leaf(struct bundle *b);
 struct bundle_exhibit *bundle_add_exhibit(struct bundle *b);
 struct bundle_host *bundle_add_host(struct bundle *b);
 struct bundle_order *bundle_add_order(struct bundle *b);
+struct bundle_events *bundle_add_event(struct bundle *b);
 /* Read what the members' bytes say: entries, manifests, records, the certificate's key. */
 void bundle_understand(struct bundle *b);
 /* "batch", "order", ...; "unknown". */
@@ -90,7 +102,8 @@ MUST_CHECK int bundle_primary(const struct bundle *b, bundle_emit emit, void *ct
 MUST_CHECK int bundle_derived(const struct bundle *b, bundle_emit emit, void *ctx, struct error *e);
 /* The documents among these, each written to out. */
 void bundle_write_custody(const struct bundle *b, FILE *out);
-void bundle_write_timeline(const struct bundle *b, FILE *out);
+/* -ENOMEM: nothing was written. */
+MUST_CHECK int bundle_write_timeline(const struct bundle *b, FILE *out);
 void bundle_write_case(const struct bundle *b, FILE *out);
 void bundle_write_readme(const struct bundle *b, FILE *out);
 /* DOMAIN || NUL || SHA-256(manifest): what the host signed. ret: BUNDLE_SIGNED_LEN bytes. -ENOMEM. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Documents that people and their tools read: custody record, Timesketch's timeline, how to check. The same bytes for
+/* Documents that people and their tools read: custody record, how to check. The same bytes for
  * the same leaves, always. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "collector/cli/bundle.h"
+#include "collector/cli/bundle_leaf.h"
 #include "proto/json.h"
 #include "proto/order.h"
 
@@ -26,7 +26,7 @@ static void put_text(struct json *j, const char *key, const ProtobufCBinaryData 
 		json_bytes(j, key, b->data, b->len);
 }
 
-static void put_leaf(struct json *j, const struct bundle_leaf *l)
+void bundle_put_leaf(struct json *j, const struct bundle_leaf *l)
 {
 	const Exhibit__V1__LedgerEntry *m = l->entry;
 
@@ -54,34 +54,7 @@ void bundle_write_custody(const struct bundle *b, FILE *out)
 			continue;
 		json_open(&j, NULL, 0, '{');
 		json_time(&j, "time", b->leaves[i].entry->wall_ns);
-		put_leaf(&j, &b->leaves[i]);
-		json_close(&j, '}');
-		json_line(&j);
-	}
-}
-
-/* What Timesketch wants of a line: message, datetime, timestamp_desc; the rest is kept as fields. */
-void bundle_write_timeline(const struct bundle *b, FILE *out)
-{
-	for (size_t i = 0; i < b->n_leaves; i++) {
-		const Exhibit__V1__LedgerEntry *m = b->leaves[i].entry;
-		struct json j = json_init(out);
-		const char *state;
-		char message[512], what[64];
-
-		if (!m)
-			continue;
-		state = m->state > 0 ? order_state_name((Exhibit__V1__OrderState)m->state) : NULL;
-		(void)snprintf(what, sizeof(what), "%s%s%s", bundle_kind_name(m->kind),
-			       state ? " " : "", state ? state : "");
-		(void)snprintf(message, sizeof(message), "%s%s%.*s", what, m->text.len ? ": " : "",
-			       (int)(m->text.len < 400 ? m->text.len : 400),
-			       (const char *)m->text.data);
-		json_open(&j, NULL, 0, '{');
-		json_bytes(&j, "message", message, strlen(message));
-		json_time(&j, "datetime", m->wall_ns);
-		json_text(&j, "timestamp_desc", what);
-		put_leaf(&j, &b->leaves[i]);
+		bundle_put_leaf(&j, &b->leaves[i]);
 		json_close(&j, '}');
 		json_line(&j);
 	}
@@ -105,8 +78,11 @@ void bundle_write_readme(const struct bundle *b, FILE *out)
 		"ledger/certificate.*  by which the order authority says whose log it is\n"
 		"keys/                 the order authority; each host's record and key\n"
 		"custody.jsonl         the leaves for reading: who did what, when, why\n"
-		"timeline.jsonl        the same for Timesketch\n"
-		"case.jsonld           the same in CASE/UCO\n"
+		"events/               what the collector had stored of each exhibit's target around its order, and in\n"
+		"                      ID.json how it was chosen, what was cut, what is missing; only the collector\n"
+		"                      vouches for it\n"
+		"timeline.jsonl        leaves and events on one axis of time, for Timesketch\n"
+		"case.jsonld           the leaves in CASE/UCO\n"
 		"\n"
 		"All of it, with no network and no daemon:   exhibit verify FILE-OR-FOLDER --explain\n"
 		"\n"

@@ -6,16 +6,19 @@
 #include <string.h>
 
 #include "collector/cli/config.h"
+#include "collector/cli/export_events.h"
 #include "collector/cli/session.h"
 #include "proto/authorities.h"
+#include "proto/base/clock.h"
 #include "proto/base/files.h"
 #include "proto/order.h"
 
+#define AGAIN_NS (60 * NSEC_PER_SEC)
+
 typedef int (*take_fn)(void *ctx, const uint8_t *data, size_t len, struct error *e);
 
-/* Every message of an answer to fn. */
-static int ask(const struct args *a, const char *path, const void *question, take_fn fn, void *ctx,
-	       struct error *e)
+int export_call(const struct args *a, const char *path, const void *question, take_fn fn, void *ctx,
+		struct error *e)
 {
 	AUTO(session_free_ptr) struct session *s = NULL;
 	int r = session_open(a, path, question, &s, e);
@@ -34,6 +37,29 @@ static int ask(const struct args *a, const char *path, const void *question, tak
 			return r;
 	}
 	return r == 0 && session_interrupted() ? error_set(e, -EINTR, "interrupted") : r;
+}
+
+/* ---- a collector that goes away ---- */
+
+struct patience {
+	uint64_t until_ns; /* 0: nothing broke since it last said something */
+};
+
+/* Whether to ask again. */
+static bool wait_again(struct patience *p, int r, bool got_on)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	if ((r != -ECONNREFUSED && r != -ECANCELED && r != -ETIMEDOUT) || session_interrupted())
+		return false;
+	if (got_on || p->until_ns == 0) {
+		p->until_ns = now + AGAIN_NS;
+		(void)fputs("the collector is away; going on when it is back\n", stderr);
+	}
+	if (now >= p->until_ns)
+		return false;
+	(void)usleep(500000);
+	return true;
 }
 
 static int unreadable(struct error *e)
@@ -101,10 +127,11 @@ static int ask_ledger(const struct args *a, const char *case_id, struct bundle *
 {
 	Exhibit__V1__CheckpointRequest checkpoint = EXHIBIT__V1__CHECKPOINT_REQUEST__INIT;
 	Exhibit__V1__EntriesRequest entries = EXHIBIT__V1__ENTRIES_REQUEST__INIT;
-	int r = ask(a, "/exhibit.v1.Ledger/Checkpoint", &checkpoint, take_certificate, b, e);
+	int r = export_call(a, "/exhibit.v1.Ledger/Checkpoint", &checkpoint, take_certificate, b,
+			    e);
 
 	entries.case_id = (ProtobufCBinaryData){ strlen(case_id), (uint8_t *)(uintptr_t)case_id };
-	return r == 0 ? ask(a, "/exhibit.v1.Ledger/Entries", &entries, take_leaf, b, e) : r;
+	return r == 0 ? export_call(a, "/exhibit.v1.Ledger/Entries", &entries, take_leaf, b, e) : r;
 }
 
 /* ---- hosts ---- */
@@ -155,7 +182,7 @@ static int ask_hosts(const struct args *a, const struct exhibit_list *list, stru
 			continue;
 		m.host_id = *q.id;
 		m.size = c.size;
-		r = ask(a, "/exhibit.v1.Ledger/Entries", &m, take_host, &q, e);
+		r = export_call(a, "/exhibit.v1.Ledger/Entries", &m, take_host, &q, e);
 	}
 	return r;
 }
@@ -195,7 +222,7 @@ static int ask_orders(const struct args *a, const char *case_id, struct bundle *
 
 	q.case_id = (ProtobufCBinaryData){ strlen(case_id), (uint8_t *)(uintptr_t)case_id };
 	q.limit = BUNDLE_EXHIBITS_MAX;
-	return ask(a, "/exhibit.v1.Orders/List", &q, take_order, b, e);
+	return export_call(a, "/exhibit.v1.Orders/List", &q, take_order, b, e);
 }
 
 /* ---- exhibits ---- */
@@ -230,7 +257,7 @@ static int ask_exhibit(const struct args *a, const Exhibit__V1__ExhibitInfo *inf
 	if (info->manifest_sha256.len == 0)
 		return 0; /* sealed without one */
 	q.exhibit_id = info->exhibit_id;
-	return ask(a, VAULT_PATH_FETCH, &q, take_manifest, x, e);
+	return export_call(a, VAULT_PATH_FETCH, &q, take_manifest, x, e);
 }
 
 static int ask_exhibits(const struct args *a, const char *case_id, struct bundle *b,
@@ -288,8 +315,8 @@ static int take_authority(const struct args *a, struct bundle *b, struct error *
 	return r;
 }
 
-int export_ask(const struct args *a, const char *case_id, struct bundle *b,
-	       struct exhibit_list *list, struct error *e)
+static int ask_all(const struct args *a, const char *case_id, struct bundle *b,
+		   struct exhibit_list *list, struct error *e)
 {
 	int r = take_authority(a, b, e);
 
@@ -310,6 +337,24 @@ int export_ask(const struct args *a, const char *case_id, struct bundle *b,
 	}
 	if (r == 0)
 		r = ask_hosts(a, list, b, e);
+	return r == 0 ? export_events(a, list, b, e) : r;
+}
+
+int export_ask(const struct args *a, const char *case_id, struct bundle *b,
+	       struct exhibit_list *list, struct error *e)
+{
+	struct patience p = { 0 };
+	bool answered = false;
+	int r;
+
+	/* From the start: what belongs together is asked for in one go. */
+	do {
+		bundle_release(b);
+		exhibit_list_release(list);
+		*e = (struct error){ 0 };
+		r = ask_all(a, case_id, b, list, e);
+		answered |= list->n > 0 || b->n_orders > 0 || b->note.len > 0;
+	} while (r < 0 && answered && wait_again(&p, r, false));
 	if (r < 0)
 		return r;
 	qsort(b->leaves, b->n_leaves, sizeof(*b->leaves), by_index);
@@ -347,11 +392,16 @@ int export_item(const struct args *a, const Exhibit__V1__ExhibitInfo *info,
 {
 	Exhibit__V1__FetchRequest q = EXHIBIT__V1__FETCH_REQUEST__INIT;
 	struct item_bytes bytes = { .fn = fn, .ctx = ctx };
+	struct patience p = { 0 };
 	int r;
 
 	q.exhibit_id = info->exhibit_id;
 	q.name = item->name;
-	r = ask(a, VAULT_PATH_FETCH, &q, take_bytes, &bytes, e);
+	do {
+		q.offset = bytes.bytes;
+		*e = (struct error){ 0 };
+		r = export_call(a, VAULT_PATH_FETCH, &q, take_bytes, &bytes, e);
+	} while (r < 0 && wait_again(&p, r, bytes.bytes > q.offset));
 	if (r == 0 && bytes.bytes != item->bytes)
 		r = error_set(e, -EBADMSG,
 			      "the collector sent %" PRIu64 " bytes of an item of %" PRIu64,

@@ -16,7 +16,7 @@ struct verify {
 	bool trusted; /* somebody named it; else it came with the bundle */
 	struct checkpoint checkpoint;
 	bool good_checkpoint;
-	uint64_t faults;
+	uint64_t faults, events_bytes;
 };
 
 /* One fault: bytes from up to to of an object (to 0: no range). Once per file. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "collector/cli/bundle_events.h"
 #include "collector/cli/verify.h"
 
 #define SUMS "SHA256SUMS"
@@ -107,6 +108,41 @@ static int load_order(struct verify *v, struct bundle_file *f, const char *id, s
 	return take(f, &o->bytes, e);
 }
 
+static int load_events(struct verify *v, struct bundle_file *f, const char *id, struct error *e)
+{
+	struct bundle_events *x;
+
+	if (strlen(id) != 2 * VAULT_ID_LEN)
+		return 0; /* nobody's */
+	f->known = true;
+	if (f->size > BUNDLE_EVENTS_BYTES_MAX ||
+	    v->events_bytes + f->size > BUNDLE_EVENTS_BYTES_ALL_MAX) {
+		verify_fault(v, f->path, 0, f->size, "it is larger than events can be");
+		return 0;
+	}
+	v->events_bytes += f->size;
+	x = bundle_add_event(&v->bundle);
+	if (!x)
+		return no_memory(e);
+	(void)snprintf(x->id, sizeof(x->id), "%s", id);
+	int r = f->bytes.data ?
+			take(f, &x->bytes, e) :
+			bundle_file_load(&v->files, f, BUNDLE_EVENTS_BYTES_MAX, &x->bytes, e);
+
+	if (r < 0)
+		return r;
+	bundle_events_understand(x);
+	if (!x->readable)
+		verify_fault(v, f->path, 0, f->size, "it is no question and its answers");
+	else
+		(void)fprintf(stderr,
+			      "%s: %" PRIu64
+			      " events around the exhibit: only the collector says that "
+			      "hosts told them\n",
+			      f->path, bundle_events_rows(x));
+	return 0;
+}
+
 static const struct {
 	const char *prefix, *suffix;
 	int (*load)(struct verify *v, struct bundle_file *f, const char *name, struct error *e);
@@ -114,6 +150,7 @@ static const struct {
 	{ "ledger/leaves/", ".leaf", load_leaf },
 	{ "keys/", ".record", load_host },
 	{ "orders/", ".order", load_order },
+	{ "events/", ".events", load_events },
 };
 
 static int load_file(struct verify *v, struct bundle_file *f, struct error *e)
@@ -390,7 +427,7 @@ int verify_derived(struct verify *v, struct error *e)
 		verify_explain(
 			v,
 			"custody.jsonl, timeline.jsonl, case.jsonld and the rest that is written from "
-			"leaves and manifests say what those say, byte for byte");
+			"leaves, manifests and events say what those say, byte for byte");
 	return r;
 }
 

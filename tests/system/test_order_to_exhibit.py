@@ -148,7 +148,7 @@ def test_each_step_is_an_event_a_leaf_and_a_row(lab, need_bpf, loop):
     def events(order):
         return [e for e in site.cli.events("--action", "order") if field(e, "exhibit.order.id") == order]
 
-    order = grab("disk", "--device", device, "--rate", "1M")
+    order = grab("disk", "--device", device, "--rate", "1MiB")
     assert site.cli_of(site.bob).run("approve", order, "--yes").code == 0
     places(order, "done", ["made", "approved", "started", "progress", "done"])
     made, approved = events(order)[:2]

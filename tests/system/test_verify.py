@@ -136,7 +136,10 @@ def test_it_holds_what_the_case_has(world):
     assert {"order", "exhibit", "export", "host record"} <= set(kinds) and kinds.count("exhibit") == 2
     timeline = [json.loads(line)
                 for line in (world.unpacked / "exhibit-bundle/timeline.jsonl").read_text().splitlines()]
-    assert len(timeline) == len(lines)
+    assert len([row for row in timeline if row["source"] == "ledger"]) == len(lines)
+    events = [row for row in timeline if row["source"] == "event"]
+    assert {row["ecs"]["file"]["path"] for row in events if row["timestamp_desc"] == "create"} == {"/l/0", "/l/1", "/l/2"}
+    assert len(events) == len({row["evidence_sha256"] for row in events}), "both exhibits have them around, once each"
     for row in timeline:
         assert row["message"] and row["timestamp_desc"] and re.match(r"\d{4}-\d\d-\d\dT", row["datetime"])
 
@@ -164,6 +167,8 @@ def kinds_of_files(world):
             (first + "manifest.json", 20, "bytes 0 to"), (first + "manifest.sig", 20, ""),
             (first + "manifest.signed", 25, ""), (first + "chunks/memory.lime", 4, ""),
             (leaf, 3, "bytes 0 to"), (leaf.replace(".leaf", ".tlog-proof"), 40, ""), (order, 30, "bytes 0 to"),
+            (f"events/{world.exhibits[0].hex()}.events", 6, "bytes 0 to"),
+            (f"events/{world.exhibits[0].hex()}.json", 20, "from its byte"),
             ("ledger/checkpoint", 60, "bytes 0 to"), ("ledger/checkpoint.txt", 5, ""), ("ledger/checkpoint.sig", 5, ""),
             ("ledger/certificate.der", 200, "bytes 0 to"), ("ledger/certificate.crt", 100, ""),
             ("ledger/key.pem", 50, ""), ("ledger/vkey", 9, ""), (f"keys/{host}.record", 40, "bytes 0 to"),
