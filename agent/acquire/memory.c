@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Physical memory as a LiME file (version 1: header of 32 bytes, bytes, repeated), read through a source in
  * ascending order. What an examiner needs to make sense of it goes first, so that a broken transfer is still of
- * use: the kernel's types, symbols, notes. Beside the image two side tables: memory.chunks.jsonl says of each
- * chunk when it was read, memory.gaps.jsonl of each byte of RAM that is not in the image why.
+ * use: the kernel's types, symbols, notes. Beside the image three side tables: memory.chunks.jsonl says of each
+ * chunk when it was read and what its bytes hash to, memory.pageflags.bin of each page what the kernel thought of it,
+ * memory.gaps.jsonl of each byte of RAM that is not in the image why.
  *
  * Segments of the image are runs of readable pages inside a chunk: a page that cannot be read is left out, never
  * filled. */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "agent/acquire/memory_flags.h"
+#include "agent/acquire/memory_inputs.h"
 #include "agent/acquire/memory_source.h"
 #include "proto/base/clock.h"
 #include "proto/base/files.h"
@@ -20,37 +23,52 @@
 #include "proto/json.h"
 
 #define CHUNK OUTPUT_CHUNK_BYTES
-#define PAGES (CHUNK / MEMORY_PAGE)
 #define LIME_MAGIC 0x4c694d45U
 #define LIME_HEADER 32
-#define SYMBOLS_MAX MiB(64) /* of one raw input */
-#define READ_BYTES MiB(1)
-
-/* Bits of /proc/kpageflags (Documentation/admin-guide/mm/pagemap.rst) whose pages hold nothing to be read: the
- * kernel gives zeros for them. */
-static const struct page_flag {
-	unsigned int bit;
-	const char *name;
-} empty_pages[] = {
-	{ 19, "hwpoison" },
-	{ 20, "nopage" },
-	{ 23, "offline" },
-};
 
 struct memory {
 	const struct acquire_request *r;
 	struct output *o;
 	const struct memory_source_ops *ops;
 	void *source;
-	int kpageflags; /* -1: not to be had */
+	struct memory_flags *flags;
 	uint32_t image, chunks, gaps; /* items */
 	uint8_t *buf; /* CHUNK */
-	uint64_t flags[PAGES + 1];
-	uint64_t ram, read, gap_bytes, n_gaps, empty;
+	EVP_MD_CTX *hash; /* of the chunk's bytes */
+	uint64_t ram, read, gap_bytes, n_gaps;
 	uint64_t gap_first, gap_last; /* one that still grows */
 	const char *gap_reason; /* NULL: none */
-	uint64_t reached; /* everything below is in the image or a gap */
+	struct error stopped; /* code 0: it goes on; else why the image ends here */
+	bool cut; /* and that there was more */
 };
+
+/* One line of memory.chunks.jsonl. */
+struct chunk {
+	uint64_t first, last, from_ns, image_offset, flags_offset;
+	size_t flags_len;
+	bool whole;
+	struct seal_hash hash;
+};
+
+/* All of it, also when the order's limits end in the middle: half a segment or half a line would spoil its file.
+ * m->stopped tells that it was the last. */
+static int put_whole(struct memory *m, uint32_t item, const void *data, size_t len, struct error *e)
+{
+	struct error why = { 0 };
+	uint64_t before = output_bytes(m->o, item);
+	int r = output_write(m->o, item, data, len, &why);
+
+	if (r == -ECANCELED) {
+		size_t done = (size_t)(output_bytes(m->o, item) - before);
+
+		if (m->stopped.code == 0)
+			m->stopped = why;
+		r = output_write(m->o, item, (const uint8_t *)data + done, len - done, &why);
+	}
+	if (r < 0 && e != NULL)
+		*e = why;
+	return r == -ECANCELED ? error_set(e, -EIO, "an item ends in the middle of an entry") : r;
+}
 
 /* ---- lines of the side tables ---------------------------------------------------------------------- */
 
@@ -59,7 +77,7 @@ static int put_line(struct memory *m, uint32_t item, FILE *line, char **text, co
 {
 	int r = fclose(line) != 0 ?
 			error_set(e, -ENOMEM, "cannot tell of the memory: out of memory") :
-			output_write(m->o, item, *text, *len, e);
+			put_whole(m, item, *text, *len, e);
 
 	free(*text);
 	*text = NULL;
@@ -117,8 +135,16 @@ static int add_gap(struct memory *m, uint64_t first, uint64_t last, const char *
 	return r;
 }
 
-static int tell_chunk(struct memory *m, uint64_t first, uint64_t last, uint64_t from_ns,
-		      uint64_t to_ns, bool whole, struct error *e)
+static void write_hash(struct json *j, const struct seal_hash *hash)
+{
+	char hex[2 * SEAL_HASH_LEN + 1];
+
+	for (size_t i = 0; i < SEAL_HASH_LEN; i++)
+		(void)snprintf(hex + 2 * i, 3, "%02x", hash->b[i]);
+	json_text(j, "sha256", hex);
+}
+
+static int tell_chunk(struct memory *m, const struct chunk *c, struct error *e)
 {
 	char *text = NULL;
 	size_t len = 0;
@@ -129,41 +155,24 @@ static int tell_chunk(struct memory *m, uint64_t first, uint64_t last, uint64_t 
 	struct json j = json_init(line);
 
 	json_open(&j, NULL, 0, '{');
-	json_u64(&j, "first", first);
-	json_u64(&j, "last", last);
-	json_u64(&j, "from_boottime_ns", from_ns);
-	json_u64(&j, "to_boottime_ns", to_ns);
+	json_u64(&j, "first", c->first);
+	json_u64(&j, "last", c->last);
+	json_u64(&j, "from_boottime_ns", c->from_ns);
+	json_u64(&j, "to_boottime_ns", clock_boottime_ns());
 	json_text(&j, "source", m->ops->name);
-	json_bool(&j, "whole", whole);
+	json_bool(&j, "whole", c->whole);
+	json_u64(&j, "image_offset", c->image_offset);
+	write_hash(&j, &c->hash);
+	if (memory_flags_known(m->flags)) {
+		json_u64(&j, "flags_offset", c->flags_offset);
+		json_u64(&j, "flags_bytes", c->flags_len);
+	}
 	json_close(&j, '}');
 	json_line(&j);
 	return put_line(m, m->chunks, line, &text, &len, e);
 }
 
 /* ---- one chunk ------------------------------------------------------------------------------------- */
-
-/* Why the page at phys is not to be read; NULL: it may be. */
-static const char *empty_reason(const struct memory *m, uint64_t phys, uint64_t chunk)
-{
-	uint64_t flags = m->flags[(phys - (chunk & ~(uint64_t)(MEMORY_PAGE - 1))) / MEMORY_PAGE];
-
-	for (size_t i = 0; i < ARRAY_LEN(empty_pages); i++)
-		if (flags >> empty_pages[i].bit & 1)
-			return empty_pages[i].name;
-	return NULL;
-}
-
-static void read_flags(struct memory *m, uint64_t first, uint64_t last)
-{
-	size_t n = (size_t)(last / MEMORY_PAGE - first / MEMORY_PAGE) + 1;
-
-	memset(m->flags, 0, sizeof(m->flags));
-	if (m->kpageflags < 0)
-		return;
-	if (pread(m->kpageflags, m->flags, n * sizeof(m->flags[0]),
-		  (off_t)(first / MEMORY_PAGE * sizeof(m->flags[0]))) < 0)
-		memset(m->flags, 0, sizeof(m->flags));
-}
 
 /* The end of the page that holds phys, or last. */
 static uint64_t page_end(uint64_t phys, uint64_t last)
@@ -175,12 +184,11 @@ static uint64_t page_end(uint64_t phys, uint64_t last)
 
 /* One run of readable bytes from first on: until a page that holds nothing or cannot be read. Returns bytes; 0:
  * not even the first page, *ret_reason says why. */
-static size_t read_run(struct memory *m, uint64_t chunk, uint64_t first, uint64_t last,
-		       const char **ret_reason)
+static size_t read_run(struct memory *m, uint64_t first, uint64_t last, const char **ret_reason)
 {
 	uint64_t stop = first;
 
-	while (stop <= last && (*ret_reason = empty_reason(m, stop, chunk)) == NULL)
+	while (stop <= last && (*ret_reason = memory_flags_empty(m->flags, stop)) == NULL)
 		stop = page_end(stop, last) + 1;
 	size_t want = (size_t)(stop - first), got = 0;
 
@@ -196,21 +204,6 @@ static size_t read_run(struct memory *m, uint64_t chunk, uint64_t first, uint64_
 	return got;
 }
 
-/* All of it, also when the order's limits end in the middle: half a segment would spoil the image. -ECANCELED:
- * it is whole, and was the last. */
-static int put_whole(struct memory *m, const uint8_t *data, size_t len, struct error *e)
-{
-	uint64_t before = output_bytes(m->o, m->image);
-	int r = output_write(m->o, m->image, data, len, e);
-
-	if (r != -ECANCELED)
-		return r;
-	size_t done = (size_t)(output_bytes(m->o, m->image) - before);
-	int rest = output_write(m->o, m->image, data + done, len - done, NULL);
-
-	return rest == 0 ? r : error_set(e, -EIO, "the image ends in the middle of a segment");
-}
-
 static int put_segment(struct memory *m, uint64_t first, size_t len, struct error *e)
 {
 	uint8_t header[LIME_HEADER];
@@ -221,46 +214,62 @@ static int put_segment(struct memory *m, uint64_t first, size_t len, struct erro
 	writer_u64(&w, first);
 	writer_u64(&w, first + len - 1);
 	writer_u64(&w, 0);
-	int r = put_whole(m, header, sizeof(header), e);
-	int r_data = r == 0 || r == -ECANCELED ? put_whole(m, m->buf, len, e) : r;
+	int r = put_whole(m, m->image, header, sizeof(header), e);
 
-	if (r_data == 0 || r_data == -ECANCELED)
+	if (r == 0)
+		r = put_whole(m, m->image, m->buf, len, e);
+	if (r == 0 && EVP_DigestUpdate(m->hash, m->buf, len) != 1)
+		r = error_set(e, -ENOMEM, "cannot hash a chunk of memory: out of memory");
+	if (r == 0)
 		m->read += len;
-	return r_data < 0 ? r_data : r;
+	return r;
 }
 
-/* first..last lie in one chunk and in one stretch that the source has. */
-static int take_chunk(struct memory *m, uint64_t first, uint64_t last, struct error *e)
+/* Segments and gaps of c->first..c->last. When it is told to stop, c->last is where it did. */
+static int read_chunk(struct memory *m, struct chunk *c, struct error *e)
 {
-	uint64_t from_ns = clock_boottime_ns(), at = first;
-	bool whole = true;
+	uint64_t at = c->first, last = c->last;
 	int r = 0;
 
-	read_flags(m, first, last);
-	while (r == 0 && at <= last) {
+	while (r == 0 && at <= last && m->stopped.code == 0) {
 		const char *reason = NULL;
-		size_t got = read_run(m, first, at, last, &reason);
+		size_t got = read_run(m, at, last, &reason);
 
 		if (got > 0)
 			r = put_segment(m, at, got, e);
 		at += got;
-		m->reached = at;
-		if (r < 0 || at > last || reason == NULL)
+		if (r < 0 || at > last || reason == NULL || m->stopped.code != 0)
 			continue;
-		uint64_t end = page_end(at, last);
-
-		whole = false;
-		if (strcmp(reason, "not readable") != 0)
-			m->empty += end - at + 1;
-		r = add_gap(m, at, end, reason, e);
-		at = end + 1;
-		m->reached = at;
+		c->whole = false;
+		r = add_gap(m, at, page_end(at, last), reason, e);
+		at = page_end(at, last) + 1;
 	}
-	int told = r == 0 || r == -ECANCELED ?
-			   tell_chunk(m, first, last, from_ns, clock_boottime_ns(), whole, e) :
-			   r;
+	c->last = at - 1;
+	return r;
+}
 
-	return told < 0 ? told : r;
+/* c->first..c->last lie in one chunk and in one stretch that the source has. */
+static int take_chunk(struct memory *m, struct chunk *c, struct error *e)
+{
+	uint32_t table = memory_flags_item(m->flags);
+
+	c->whole = true;
+	c->from_ns = clock_boottime_ns();
+	c->image_offset = output_bytes(m->o, m->image);
+	memory_flags_read(m->flags, c->first, c->last);
+	int r = EVP_DigestInit_ex(m->hash, EVP_sha256(), NULL) != 1 ?
+			error_set(e, -ENOMEM, "cannot hash a chunk of memory: out of memory") :
+			read_chunk(m, c, e);
+
+	if (r == 0 && EVP_DigestFinal_ex(m->hash, c->hash.b, NULL) != 1)
+		r = error_set(e, -ENOMEM, "cannot hash a chunk of memory: out of memory");
+	if (r == 0 && table != 0) {
+		const uint8_t *raw = memory_flags_raw(m->flags, c->last, &c->flags_len);
+
+		c->flags_offset = output_bytes(m->o, table);
+		r = put_whole(m, table, raw, c->flags_len, e);
+	}
+	return r == 0 ? tell_chunk(m, c, e) : r;
 }
 
 static int take_range(struct memory *m, const struct memory_range *range, struct error *e)
@@ -268,7 +277,7 @@ static int take_range(struct memory *m, const struct memory_range *range, struct
 	uint64_t at = range->first;
 	int r = 0;
 
-	while (r == 0 && at <= range->last) {
+	while (r == 0 && at <= range->last && m->stopped.code == 0) {
 		uint64_t first = 0, last = 0;
 		bool there = m->ops->next(m->source, at, &first, &last) && first <= range->last;
 
@@ -277,94 +286,21 @@ static int take_range(struct memory *m, const struct memory_range *range, struct
 		if (first > at)
 			r = add_gap(m, at, first - 1, "not offered by the source", e);
 		last = last < range->last ? last : range->last;
-		for (at = first; r == 0 && at <= last;) {
+		for (at = first; r == 0 && at <= last && m->stopped.code == 0;) {
 			uint64_t end = at | (CHUNK - 1);
+			struct chunk c = { .first = at, .last = end < last ? end : last };
 
-			end = end < last ? end : last;
-			r = take_chunk(m, at, end, e);
-			at = m->reached;
+			r = take_chunk(m, &c, e);
+			at = c.last + 1;
 		}
 	}
-	/* Told to stop: what is left of this range is a gap, and the caller tells of the others. */
-	if (r == -ECANCELED && at <= range->last) {
-		int told = add_gap(m, at, range->last, "stopped before", e);
-
-		return told < 0 ? told : r;
-	}
-	return r;
+	if (r < 0 || at > range->last)
+		return r;
+	m->cut = true;
+	return add_gap(m, at, range->last, "stopped before", e);
 }
 
 /* ---- before and after ------------------------------------------------------------------------------ */
-
-/* A file of /proc or /sys as an item, whatever its size. Missing ones are told of, and are no failure. */
-static int take_input(struct memory *m, const char *root, const char *name, const char *item,
-		      const char *format, struct error *e)
-{
-	char path[PATH_MAX];
-	AUTO(free_ptr) uint8_t *buf = malloc(READ_BYTES);
-	uint32_t number = 0;
-	uint64_t total = 0;
-
-	(void)snprintf(path, sizeof(path), "%s/%s", root, name);
-	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (buf == NULL)
-		return error_set(e, -ENOMEM, "cannot read %s: out of memory", path);
-	if (fd < 0)
-		return output_warn(m->o, false, e, "cannot open %s: %s", path, strerror(errno));
-	int r = output_begin(m->o, item, format, 0, &number, e);
-
-	while (r == 0 && total < SYMBOLS_MAX) {
-		ssize_t n = read(fd, buf, READ_BYTES);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			r = output_warn(m->o, true, e, "cannot read %s: %s", path, strerror(errno));
-		if (n <= 0)
-			break;
-		total += (uint64_t)n;
-		r = output_write(m->o, number, buf, (size_t)n, e);
-	}
-	return r == 0 ? output_end(m->o, number, NULL, NULL, e) : r;
-}
-
-static int take_note(struct memory *m, struct error *e)
-{
-	size_t len = 0;
-	const char *note = m->ops->note(m->source, &len);
-	uint32_t number = 0;
-
-	if (note == NULL)
-		return output_warn(m->o, false, e, "this source does not tell VMCOREINFO");
-	int r = output_begin(m->o, "vmcoreinfo.txt", "text", len, &number, e);
-
-	if (r == 0)
-		r = output_write(m->o, number, note, len, e);
-	return r == 0 ? output_end(m->o, number, NULL, NULL, e) : r;
-}
-
-static int take_inputs(struct memory *m, struct error *e)
-{
-	static const struct {
-		const char *name, *item, *format;
-		bool sys;
-	} inputs[] = {
-		{ "version", "version.txt", "text", false },
-		{ "kernel/btf/vmlinux", "vmlinux.btf", "btf", true },
-		{ "kallsyms", "kallsyms.txt", "text", false },
-		{ "iomem", "iomem.txt", "text", false },
-		{ "modules", "modules.txt", "text", false },
-		{ "kernel/notes", "kernel-notes.bin", "raw", true },
-		{ "cmdline", "cmdline.txt", "text", false },
-	};
-	int r = take_note(m, e);
-
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(inputs); i++)
-		r = take_input(m, inputs[i].sys ? m->r->sys : m->r->proc, inputs[i].name,
-			       inputs[i].item, inputs[i].format, e);
-	return r;
-}
 
 static int note_facts(struct memory *m, struct error *e)
 {
@@ -383,14 +319,14 @@ static int note_facts(struct memory *m, struct error *e)
 		r = output_note(m->o, "memory.lockdown", memory_lockdown(m->r, lockdown), e);
 	if (r == 0)
 		r = output_note_u64(m->o, "memory.page_table_levels", la57 ? 5 : 4, e);
-	if (r == 0 && m->kpageflags < 0)
+	if (r == 0 && !memory_flags_known(m->flags))
 		r = output_warn(
 			m->o, true, e,
 			"cannot read page flags (/proc/kpageflags): pages that the kernel gives as zeros, such as poisoned ones, cannot be told from true zeros");
 	return r;
 }
 
-static int note_result(struct memory *m, const struct error *why, struct error *e)
+static int note_result(struct memory *m, struct error *e)
 {
 	int r = output_note_u64(m->o, "memory.ram_bytes", m->ram, e);
 
@@ -400,8 +336,8 @@ static int note_result(struct memory *m, const struct error *why, struct error *
 		r = output_note_u64(m->o, "memory.gap_bytes", m->gap_bytes, e);
 	if (r == 0)
 		r = output_note_u64(m->o, "memory.gaps", m->n_gaps, e);
-	if (r == 0 && why != NULL)
-		r = output_warn(m->o, true, e, "the image is not whole: %s", why->text);
+	if (r == 0 && m->cut)
+		r = output_warn(m->o, true, e, "the image is not whole: %s", m->stopped.text);
 	return r;
 }
 
@@ -436,46 +372,51 @@ static int begin_items(struct memory *m, struct error *e)
 		r = output_begin(m->o, "memory.chunks.jsonl", "jsonl", 0, &m->chunks, e);
 	if (r == 0)
 		r = output_begin(m->o, "memory.gaps.jsonl", "jsonl", 0, &m->gaps, e);
-	return r;
+	return r == 0 ? memory_flags_begin(m->flags, m->o, e) : r;
 }
 
-static int end_items(struct memory *m, const struct error *why, struct error *e)
+static int end_items(struct memory *m, struct error *e)
 {
 	int r = end_gap(m, e);
 
 	if (r == 0)
-		r = output_end(m->o, m->image, why != NULL ? why->text : NULL, NULL, e);
+		r = output_end(m->o, m->image, m->cut ? m->stopped.text : NULL, NULL, e);
 	if (r == 0)
 		r = output_end(m->o, m->chunks, NULL, NULL, e);
 	if (r == 0)
 		r = output_end(m->o, m->gaps, NULL, NULL, e);
-	return r;
+	return r == 0 ? memory_flags_end(m->flags, m->o, e) : r;
 }
 
 static int take_image(struct memory *m, const struct memory_range *ranges, size_t n,
 		      struct error *e)
 {
-	struct error stopped = { 0 };
-
 	for (size_t i = 0; i < n; i++)
 		m->ram += ranges[i].last - ranges[i].first + 1;
 	int r = begin_items(m, e);
 
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		if (stopped.code == 0)
-			r = take_range(m, &ranges[i], e);
-		else
-			r = add_gap(m, ranges[i].first, ranges[i].last, "stopped before", e);
-		if (r == -ECANCELED) {
-			stopped = *e;
-			r = 0;
-		}
-	}
-	const struct error *why = stopped.code != 0 ? &stopped : NULL;
-
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = take_range(m, &ranges[i], e);
 	if (r == 0)
-		r = end_items(m, why, e);
-	return r == 0 ? note_result(m, why, e) : r;
+		r = end_items(m, e);
+	return r == 0 ? note_result(m, e) : r;
+}
+
+/* The order's limits may end here already: then all of the image is a gap. */
+static int take_inputs(struct memory *m, struct error *e)
+{
+	size_t len = 0;
+	const char *note = m->ops->note(m->source, &len);
+	struct error why = { 0 };
+	int r = memory_inputs_take(m->r, m->o, note, len, &why);
+
+	if (r == -ECANCELED) {
+		m->stopped = why;
+		return 0;
+	}
+	if (r < 0 && e != NULL)
+		*e = why;
+	return r;
 }
 
 static int list_ranges(const struct acquire_request *r, struct memory_range **ret, size_t *ret_n,
@@ -495,33 +436,39 @@ static void release(struct memory *m)
 {
 	if (m->source != NULL)
 		m->ops->close(m->source);
-	close_fd(&m->kpageflags);
+	memory_flags_free(m->flags);
+	EVP_MD_CTX_free(m->hash);
 	if (m->buf != NULL)
 		(void)munmap(m->buf, CHUNK);
 }
 
-int acquire_memory(const struct acquire_request *r, struct output *o, struct error *e)
+static int make(struct memory *m, struct error *e)
 {
-	AUTO(release) struct memory m = { .r = r, .o = o, .kpageflags = -1 };
-	AUTO(free_ptr) struct memory_range *ranges = NULL;
-	char path[PATH_MAX];
-	size_t n = 0;
-
 	/* Not malloc: one mapping, so that the footprint that the manifest states is this and little else. */
 	void *buf = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (buf == MAP_FAILED)
 		return error_set(e, -ENOMEM, "cannot read memory: out of memory");
-	m.buf = buf;
+	m->buf = buf;
+	m->hash = EVP_MD_CTX_new();
+	if (m->hash == NULL)
+		return error_set(e, -ENOMEM, "cannot hash memory: out of memory");
+	return memory_flags_open(m->r->proc, &m->flags, e);
+}
+
+int acquire_memory(const struct acquire_request *r, struct output *o, struct error *e)
+{
+	AUTO(release) struct memory m = { .r = r, .o = o };
+	AUTO(free_ptr) struct memory_range *ranges = NULL;
+	size_t n = 0;
 	int result = list_ranges(r, &ranges, &n, e);
 
 	if (result == 0)
+		result = make(&m, e);
+	if (result == 0)
 		result = open_source(&m, e);
-	if (result < 0)
-		return result;
-	(void)snprintf(path, sizeof(path), "%s/kpageflags", r->proc);
-	m.kpageflags = open(path, O_RDONLY | O_CLOEXEC);
-	result = note_facts(&m, e);
+	if (result == 0)
+		result = note_facts(&m, e);
 	if (result == 0)
 		result = take_inputs(&m, e);
 	return result == 0 ? take_image(&m, ranges, n, e) : result;
