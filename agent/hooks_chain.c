@@ -4,11 +4,11 @@
 #include "proto/actions.h"
 
 /* What posts no completion, or none with a descriptor. */
-#define URING_OPEN                                                                                  \
-	"not seen is an open without a completion, past a full ring, or into the ring's own table; "  \
+#define URING_OPEN                                                                                   \
+	"not seen is an open without a completion, past a full ring, or into the ring's own table; " \
 	"fanotify sees what such files are written"
-#define URING_ACCEPT                                                                                \
-	"not seen is an accept without a completion, past a full ring, or into the ring's own "       \
+#define URING_ACCEPT                                                                               \
+	"not seen is an accept without a completion, past a full ring, or into the ring's own "    \
 	"table; its disconnect is"
 #define NO_PORT "connects come without the local port, which a sockops hook would tell"
 #define NO_URING_FLAG "a connect through io_uring is not told from a system call's"
@@ -25,9 +25,9 @@ static const struct hooks_class classes[REC_CLASSES] = {
 	[REC_CLASS_UDP] = { CLASS_UDP, "udp_flow", HOOKS_NETWORK, false },
 	[REC_CLASS_STOCK_PROCESS] = { CLASS_EXEC, "existing processes", HOOKS_PROCESS, false },
 	[REC_CLASS_STOCK_SOCKET] = { CLASS_TCP, "existing sockets", HOOKS_NETWORK, false },
-	[REC_CLASS_URING_OPEN] = { CLASS_FILE_OPEN, "create, open_write through io_uring",
+	[REC_CLASS_URING_OPEN] = { CLASS_FILE_OPEN, "io_uring: create, open_write",
 				   HOOKS_FILES, false },
-	[REC_CLASS_URING_ACCEPT] = { CLASS_TCP, "accept through io_uring", HOOKS_NETWORK, false },
+	[REC_CLASS_URING_ACCEPT] = { CLASS_TCP, "io_uring: accept", HOOKS_NETWORK, false },
 };
 
 static const struct hooks_row chain[] = {

@@ -12,8 +12,8 @@ FULL = {
     ("exec", "existing processes"): ("attached", "T1", "iter.s/task"),
     ("tcp", "existing sockets"): ("attached", "T1", "iter/task_file"),
     # What posts no completion, or none with a descriptor.
-    ("file_open", "create, open_write through io_uring"): ("partial", "T1", "tp_btf/io_uring_complete"),
-    ("tcp", "accept through io_uring"): ("partial", "T1", "tp_btf/io_uring_complete"),
+    ("file_open", "io_uring: create, open_write"): ("partial", "T1", "tp_btf/io_uring_complete"),
+    ("tcp", "io_uring: accept"): ("partial", "T1", "tp_btf/io_uring_complete"),
     # What is mounted in other namespaces has no mark.
     ("file_change", "modify, rename, unlink"): ("partial", "T0", "fanotify"),
     ("agent", "packets, newest"): ("attached", "T1", "cgroup_skb"),
@@ -34,8 +34,8 @@ PLAIN = {
     ("tcp", "accept"): ("attached", "T1", "raw_tp/sys_exit"),
     ("exec", "existing processes"): ("partial", "T1", "iter/task"),
     # A completion does not tell which request it is of.
-    ("file_open", "create, open_write through io_uring"): ("failed", "-", "none"),
-    ("tcp", "accept through io_uring"): ("failed", "-", "none"),
+    ("file_open", "io_uring: create, open_write"): ("failed", "-", "none"),
+    ("tcp", "io_uring: accept"): ("failed", "-", "none"),
     ("agent", "packets, newest"): ("failed", "-", "none"),
 }
 

@@ -225,11 +225,6 @@ def test_torn_end_of_the_open_segment(lab):
     assert f"{kept[0].name}': 777 bytes" in collector.offline("check").stdout
 
 
-def journal_files(agent):
-    return sorted(path for path in (agent.state / "journal").rglob("*") if path.is_file()
-                  and path.stat().st_size > 0 and path.name != "lock")
-
-
 def journal_with_batches(lab):
     """An agent that ended with batches in its journal that no collector has."""
     collector = lab.collector()
@@ -244,21 +239,45 @@ def journal_with_batches(lab):
     return collector, agent
 
 
+def newest_journal_file(agent):
+    return max((agent.state / "journal").glob("*.jrn"), key=lambda path: path.stat().st_mtime_ns)
+
+
 def test_journal_torn_frame(need_bpf, lab):
-    """The last frame half written: the agent starts, cuts it off, sends the rest."""
+    """The next frame half written when the power went: the agent starts, cuts it off, sends the rest."""
     collector, agent = journal_with_batches(lab)
-    newest = max(journal_files(agent), key=lambda path: path.stat().st_mtime)
-    os.truncate(newest, newest.stat().st_size - 5)
+    newest = newest_journal_file(agent)
+    frame = newest.read_bytes()[64:64 + 90]
+    with open(newest, "ab") as file:
+        file.write(frame)
     agent.start()
-    assert "torn" in agent.log
+    assert "torn" in agent.log and "ALARM" not in agent.log
     collector.start()
     run("after-torn")
     cli = lab.cli(collector)
     until(lambda: markers(cli, "after"), 60, f"the agent to go on:\n{agent.tail()}")
-    assert field(cli.events("--action", "gap")[-1], "exhibit.gap.where")
+    gaps = {field(gap, "exhibit.gap.where") for gap in cli.events("--action", "gap")}
+    assert gaps and "journal" not in gaps
 
 
-JOURNAL_KINDS = ["critical-*.jrn", "bulk-*.jrn", "bulk-*.tomb", "epoch", "acks"]
+def test_journal_end_that_was_durable(need_bpf, lab):
+    """The last frame was synced, and somebody cut it off: that is a loss, counted and told, and nothing is cut."""
+    collector, agent = journal_with_batches(lab)
+    newest = newest_journal_file(agent)
+    os.truncate(newest, newest.stat().st_size - 5)
+    size = newest.stat().st_size
+    agent.start()
+    assert "ALARM journal files are damaged" in agent.log and "torn" not in agent.log
+    assert newest.stat().st_size == size
+    collector.start()
+    run("after-loss")
+    cli = lab.cli(collector)
+    until(lambda: markers(cli, "after"), 60, f"the agent to go on:\n{agent.tail()}")
+    told = [gap for gap in cli.events("--action", "gap") if field(gap, "exhibit.gap.where") == "journal"]
+    assert any("1 of them not known to be at the collector" in field(gap, "exhibit.gap.reason") for gap in told), told
+
+
+JOURNAL_KINDS = ["critical-*.jrn", "bulk-*.jrn", "bulk-*.tomb", "epoch", "acks", "marks"]
 
 
 @pytest.fixture(scope="module")
