@@ -14,6 +14,7 @@
 
 #include "agent/acquire/acquire.h"
 #include "agent/acquire/disk_copy.h"
+#include "agent/acquire/disk_use.h"
 #include "agent/acquire/host_root.h"
 #include "proto/base/files.h"
 
@@ -112,22 +113,19 @@ static int note_device(const struct acquire_request *r, struct output *o, dev_t 
 	return result;
 }
 
-/* What is mounted goes on changing while it is read. */
-static int warn_mounted(const struct acquire_request *r, struct output *o, dev_t device,
-			struct error *e)
+/* What is in use goes on changing while it is read. */
+static int warn_used(const struct acquire_request *r, struct output *o, dev_t device,
+		     struct error *e)
 {
-	char path[PATH_MAX], wanted[32];
-	AUTO(free_ptr) uint8_t *text = NULL;
-	size_t len = 0;
+	char by[DISK_USE_MAX];
 
-	(void)snprintf(path, sizeof(path), "%s/1/mountinfo", r->proc);
-	(void)snprintf(wanted, sizeof(wanted), " %u:%u ", major(device), minor(device));
-	if (files_read(path, MiB(8), &text, &len, NULL) < 0 ||
-	    strstr((const char *)text, wanted) == NULL)
-		return 0;
-	return output_warn(
-		o, false, e,
-		"the device is mounted: what changed while it was read is of no one instant");
+	disk_use_find(r, device, by);
+	return by[0] == '\0' ?
+		       0 :
+		       output_warn(
+			       o, false, e,
+			       "%s: what changed while the device was read is of no one instant",
+			       by);
 }
 
 int acquire_disk(const struct acquire_request *r, struct output *o, struct error *e)
@@ -143,7 +141,7 @@ int acquire_disk(const struct acquire_request *r, struct output *o, struct error
 	if (result == 0)
 		result = note_device(r, o, st.st_rdev, fd, &d, e);
 	if (result == 0)
-		result = warn_mounted(r, o, st.st_rdev, e);
+		result = warn_used(r, o, st.st_rdev, e);
 	if (result == 0)
 		result = disk_copy(&d, o, &done, e);
 	if (result == 0)

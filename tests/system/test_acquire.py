@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +13,10 @@ from basics import BUILD
 DRIVER = BUILD / "tests/driver_acquire"
 
 
-def acquire(kind, into, *words, status=0, seconds=60):
+def acquire(kind, into, *words, status=0, seconds=60, env=None):
     """What stands on standard error; the items lie in the folder."""
-    done = subprocess.run([DRIVER, kind, into, *words], capture_output=True, text=True, timeout=seconds, check=False)
+    done = subprocess.run([DRIVER, kind, into, *words], capture_output=True, text=True, timeout=seconds, check=False,
+                          env={**os.environ, **(env or {})})
     assert done.returncode == status, done.stderr
     return done.stderr
 
@@ -63,6 +65,36 @@ def test_disk_stops_at_a_limit_and_says_so(loop, tmp_path):
     acquire("disk", tmp_path / "out", f"device={device}", "max-bytes=1500000")
     assert (tmp_path / "out/disk.raw").read_bytes() == backing.read_bytes()[:1500000]
     assert "not whole" in (tmp_path / "out/notes.jsonl").read_text()
+
+
+@pytest.mark.parametrize("part", [False, True], ids=["itself", "its partition"])
+def test_a_disk_in_use_is_told(tmp_path, part):
+    backing, place, node = tmp_path / "disk", tmp_path / "mounted", tmp_path / "node"
+    with open(backing, "wb") as f:
+        f.truncate(16 << 20)
+    made = subprocess.run(["losetup", "--find", "--show", backing], capture_output=True, text=True, timeout=20, check=False)
+    if made.returncode != 0:
+        pytest.skip(f"no loop device here: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    name = Path(device).name + ("p1" if part else "")
+    try:
+        if part:
+            subprocess.run(["addpart", device, "1", "2048", "30720"], check=True, timeout=20)
+        acquire("disk", tmp_path / "idle", f"device={device}")
+        assert not any("no one instant" in row.get("warning", "") for row in notes(tmp_path / "idle")[1])
+        major, minor = map(int, Path(f"/sys/class/block/{name}/dev").read_text().split(":"))
+        os.mknod(node, 0o060600, os.makedev(major, minor))  # there may be no udev to make one
+        subprocess.run(["mkfs.ext4", "-q", node], check=True, timeout=60)
+        place.mkdir()
+        subprocess.run(["mount", node, place], check=True, timeout=20)
+        acquire("disk", tmp_path / "used", f"device={device}")
+        told = [row["warning"] for row in notes(tmp_path / "used")[1] if "no one instant" in row.get("warning", "")]
+        assert told == [f"{name} is mounted: what changed while the device was read is of no one instant"]
+    finally:
+        subprocess.run(["umount", place], timeout=20, check=False)
+        if part:
+            subprocess.run(["delpart", device, "1"], timeout=20, check=False)
+        subprocess.run(["losetup", "--detach", device], check=True, timeout=20)
 
 
 @pytest.mark.parametrize("device, says", [("/etc/passwd", "no block device"), ("/dev/none", "No such file"),
