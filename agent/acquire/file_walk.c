@@ -222,7 +222,9 @@ static int match(struct walk *w, const char *path, const char *rest, struct erro
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		AUTO(free_ptr) char *next = NULL;
 
-		if (fnmatch(part, names.all[i], FNM_PERIOD | FNM_NOESCAPE) != 0)
+		/* Hidden names too. A name may itself look like a pattern. */
+		if (fnmatch(part, names.all[i], FNM_NOESCAPE) != 0 &&
+		    strcmp(part, names.all[i]) != 0)
 			continue;
 		next = join(path, names.all[i]);
 		r = next == NULL ? miss(w, path, -ENAMETOOLONG, e) : match(w, next, after, e);

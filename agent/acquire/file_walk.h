@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Paths and patterns in a target's view, and all that lies below a folder, in the order of names. A pattern's
- * components are as fnmatch(3)'s with FNM_PERIOD; components without wildcards are followed through links as the
- * target itself would follow them, the last never. Other file systems below a folder are gone into, but for those
+ * components are as fnmatch(3)'s, hidden names included; a name that is the component itself matches too, so that
+ * "a[1]" is found. Components without wildcards are followed through links as the target itself would follow them,
+ * the last never. Other file systems below a folder are gone into, but for those
  * that hold no data of their own (proc, sysfs, ...) or may hang (network, FUSE): they are told of. */
 #ifndef ACQUIRE_FILE_WALK_H
 #define ACQUIRE_FILE_WALK_H

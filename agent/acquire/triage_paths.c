@@ -124,7 +124,7 @@ static void match(struct search *s, int fd, size_t used, const char *pattern)
 	else
 		while (dir != NULL && (entry = readdir(dir)) != NULL && !triage_over(s->t))
 			if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-			    fnmatch(component, entry->d_name, FNM_PERIOD) == 0)
+			    fnmatch(component, entry->d_name, 0) == 0)
 				step(s, dirfd(dir), entry->d_name, used,
 				     slash != NULL ? slash + 1 : NULL);
 }

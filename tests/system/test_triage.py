@@ -138,6 +138,7 @@ def fill(root):
                                      "link:x:2:2::/tmp/elsewhere:/bin/sh\n"
                                      "long:x:3:3::/" + "a" * 5000 + ":/bin/sh\n\xff:::::::\n")
     (root / "etc/shadow").write_text("root:$y$j9T$salt$secrethash:20000:0:99999:7:::\n")
+    (root / ".dockerenv").touch()
     (root / "etc/outside").symlink_to("/proc/1/root/etc/hostname")
     (root / "home/eve/.bash_history").write_text("curl evil\n")
     (root / "home/eve/.ssh/authorized_keys").write_text("ssh-ed25519 AAAA eve\n")
@@ -201,6 +202,7 @@ def test_container_is_seen_alone(pod, inside):
     left_out = [row for row in bundle.order if "left_out" in row]
     assert [row["step"].split(",")[0] for row in left_out] == ["kernel"]
     assert bundle.bytes("[root]/etc/hostname") == b"inside\n"
+    assert ".dockerenv" in bundle.below_root(), "a mark of a container runtime"
     assert dissect.opened(bundle.path)["hostname"] == "inside"
 
 
