@@ -20,6 +20,7 @@ struct acquire_request {
 	const char *const *own_cgroups; /* never frozen; NULL-terminated */
 	uint64_t spool_bytes; /* for what is copied while the target is frozen */
 	uint64_t freeze_max_ms; /* a target is never held longer */
+	uint64_t max_seconds; /* as this host, and the order, allow; 0: neither says */
 	/* Set by a signal: finish with what there is. */
 	const volatile sig_atomic_t *stop;
 };

@@ -3,6 +3,7 @@
  * executable are taken, and it goes on, dies, or stays stopped, as ordered. A watchdog lets it go at the latest
  * when the order's time is over. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,18 +54,19 @@ static bool in_container(const struct core_target *t, const ProtobufCBinaryData 
 	return false;
 }
 
-/* By its path in its own view, where the numbers of its file did not tell the kernel. */
-static bool is_protected(const struct core_target *t)
+/* By its path in its own view, where the numbers of its file did not tell the kernel. path: that path, NUL-terminated. */
+static bool is_protected(const struct core_target *t, char path[static PATH_MAX])
 {
-	char path[4096];
-	ssize_t n = readlinkat(t->dir, "exe", path, sizeof(path));
+	ssize_t n = readlinkat(t->dir, "exe", path, PATH_MAX - 1);
 
+	path[n > 0 ? n : 0] = '\0';
 	return n > 0 && arrest_protects(path, (size_t)n);
 }
 
-static bool meant(const struct arrest *a, const struct core_target *t)
+static void pass_on(struct arrest *a, const struct core_target *t)
 {
-	return in_container(t, &a->r->order->container_id) && !is_protected(t);
+	(void)pidfd_send_signal(t->pidfd, SIGCONT, NULL, 0);
+	arrest_watch_give_back(a->watch);
 }
 
 static int note_stop(struct arrest *a, pid_t pid, uint64_t boottime_ns, struct error *e)
@@ -130,6 +132,7 @@ static int take(struct arrest *a, struct core_job *j, pid_t pid, uint64_t bootti
 {
 	const struct core_target *t = &j->targets[0];
 	struct error why = { 0 };
+	char path[PATH_MAX];
 
 	if (core_take_open(j, pid, &why) < 0) {
 		let_go(pid);
@@ -137,10 +140,17 @@ static int take(struct arrest *a, struct core_job *j, pid_t pid, uint64_t bootti
 		return output_warn(a->o, true, e, "a process that was stopped is not taken: %s",
 				   why.text);
 	}
-	if (!meant(a, t)) {
-		(void)pidfd_send_signal(t->pidfd, SIGCONT, NULL, 0);
-		arrest_watch_give_back(a->watch);
+	if (!in_container(t, &a->r->order->container_id)) {
+		pass_on(a, t);
 		return 0;
+	}
+	if (is_protected(t, path)) {
+		/* Told: whoever owns a container can give a program such a name there. */
+		pass_on(a, t);
+		return output_warn(
+			a->o, false, e,
+			"process %d started %s and went on: such a program is never stopped",
+			(int)pid, path);
 	}
 	int r = watchdog_hold_pid(a->watchdog, t->pidfd, e);
 
@@ -219,11 +229,14 @@ static int conclude(struct arrest *a, struct error *e)
 	return r == 0 && end == EXHIBIT__V1__ARREST_END__ARREST_STAY ? stay(a, e) : r;
 }
 
+/* What the order says, else otherwise; never more than this host allows. */
 static uint64_t seconds(const struct acquire_request *r, uint64_t otherwise)
 {
-	return r->order->limits != NULL && r->order->limits->max_seconds != 0 ?
-		       r->order->limits->max_seconds :
-		       otherwise;
+	const Exhibit__V1__OrderLimits *limits = r->order->limits;
+	uint64_t asked = limits != NULL && limits->max_seconds != 0 ? limits->max_seconds :
+								      otherwise;
+
+	return r->max_seconds != 0 && r->max_seconds < asked ? r->max_seconds : asked;
 }
 
 static int start(struct arrest *a, struct error *e)

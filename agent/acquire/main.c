@@ -111,6 +111,7 @@ static int acquire(const struct job *j, struct error *e)
 		.own_cgroups = j->own.paths,
 		.spool_bytes = j->request.spool_bytes,
 		.freeze_max_ms = j->request.freeze_max_ms,
+		.max_seconds = j->request.max_seconds,
 		.stop = &stop,
 	};
 	struct output *o = NULL;

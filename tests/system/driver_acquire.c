@@ -2,8 +2,8 @@
 /* One acquirer by itself, into a folder of plain files: what it makes is judged by the field's own tools.
  *
  * driver_acquire KIND DIR [WORD=VALUE ...]: max-bytes, pid, start-ns, boot-id, container, path (again and again), deleted, device,
- *	filter, snap, seconds, before, interface, net-ns, spool-bytes, freeze-ms, no-freeze, on-exec, on-prefix,
- *	on-file (DEVICE:INODE), max-stops, max-seconds, end (continue, stay, kill), own-cgroup
+ *	filter, snap, seconds, before, interface, net-ns, spool-bytes, freeze-ms, host-seconds, no-freeze, on-exec,
+ *	on-prefix, on-file (DEVICE:INODE), max-stops, max-seconds, end (continue, stay, kill), own-cgroup
  * SIGTERM: finish with what there is. An error is one sentence on standard error and exit status 1. */
 #include <errno.h>
 #include <inttypes.h>
@@ -118,6 +118,8 @@ static bool take_word(struct driver *d, const char *word, char *value)
 		d->request.spool_bytes = strtoull(value, NULL, 10);
 	} else if (strcmp(word, "freeze-ms") == 0) {
 		d->request.freeze_max_ms = strtoull(value, NULL, 10);
+	} else if (strcmp(word, "host-seconds") == 0) {
+		d->request.max_seconds = strtoull(value, NULL, 10);
 	} else if (strcmp(word, "no-freeze") == 0) {
 		d->core.no_freeze = strcmp(value, "1") == 0;
 	} else if (strcmp(word, "own-cgroup") == 0) {

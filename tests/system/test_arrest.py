@@ -161,8 +161,9 @@ def test_nothing_came(arrest, bad):
     assert any("no process started" in row.get("warning", "") and row["lacking"] for row in rows)
 
 
-def test_a_hard_timeout(arrest, bad, tmp_path):
-    it = arrest(f"on-exec={bad}", "end=stay", "max-seconds=2")
+@pytest.mark.parametrize("limits", [["max-seconds=2"], ["host-seconds=2"], ["max-seconds=600", "host-seconds=2"]])
+def test_a_hard_timeout(arrest, bad, tmp_path, limits):
+    it = arrest(f"on-exec={bad}", "end=stay", *limits)
     victim = subprocess.Popen([bad, tmp_path / "a"])
     assert victim.wait(20) == 0 and (tmp_path / "a").exists()
     it.end()
@@ -184,6 +185,19 @@ def test_a_killed_acquirer_lets_go(arrest, bad, tmp_path, wait):
 def test_refuses(tmp_path, words, says):
     told = acquire("arrest", tmp_path / "out", *words, status=1)
     assert says in told and len(told.splitlines()) == 1
+
+
+def test_a_name_that_protects_is_told(arrest, bad):
+    """In a mount namespace of its own anybody may have a kubelet."""
+    it = arrest("on-prefix=/usr/local/sbin/kube", "max-seconds=20")
+    inside = "mount -t tmpfs none /usr/local/sbin && cp $0 /usr/local/sbin/kubelet && exec /usr/local/sbin/kubelet /dev/null"
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", inside, bad], timeout=30, check=False)
+    if done.returncode != 0:
+        pytest.skip("no mount namespace can be made here")
+    it.process.send_signal(signal.SIGTERM)
+    said, rows = it.end()
+    assert said["arrest.stops"] == 0
+    assert any("/usr/local/sbin/kubelet and went on: such a program is never stopped" in row.get("warning", "") for row in rows)
 
 
 @pytest.mark.parametrize("whose", ["first process", "ourselves"])
