@@ -299,6 +299,7 @@ static int copy_exe(struct core_facts *f, const struct core_target *t, const str
 {
 	char name[32];
 	AUTO(free_ptr) uint8_t *buf = malloc(READ_BYTES);
+	struct error why = { 0 };
 	uint32_t item = 0;
 	ssize_t n = 1;
 	off_t at = 0;
@@ -306,8 +307,14 @@ static int copy_exe(struct core_facts *f, const struct core_target *t, const str
 	if (buf == NULL)
 		return error_set(e, -ENOMEM, "cannot copy the executable: out of memory");
 	(void)snprintf(name, sizeof(name), "exe.%d", (int)t->pid);
-	int r = output_begin(f->o, name, "raw", (uint64_t)st->st_size, &item, e);
+	int r = output_begin(f->o, name, "raw", (uint64_t)st->st_size, &item, &why);
 
+	/* Whoever owns a container can give each of its processes an executable of its own: the cores count more. */
+	if (r == -EINVAL)
+		return output_warn(f->o, true, e, "the executable of process %d is left out: %s",
+				   (int)t->pid, why.text);
+	if (r < 0)
+		return error_set(e, r, "%s", why.text);
 	for (; r == 0 && n > 0; at += n) {
 		n = pread(t->exe, buf, READ_BYTES, at);
 		if (n > 0)

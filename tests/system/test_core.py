@@ -471,6 +471,25 @@ def test_a_deadline_lets_go(container, odd, tmp_path):
     until(lambda: not frozen(version, top) and all(runs(one.pid) for one in made), 10, "they go on")
 
 
+def test_more_executables_than_an_exhibit_has_items(container, tmp_path):
+    """Their owner gives each process a file of its own: all cores are taken, and what is left out is told."""
+    _, top, name = container
+    made = []
+    for i in range(130):
+        shutil.copy("/usr/bin/sleep", tmp_path / f"sleep{i}")
+        made.append(subprocess.Popen([tmp_path / f"sleep{i}", "300"],
+                                     preexec_fn=lambda: (top / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")))
+    try:
+        acquire("core", tmp_path / "out", f"container={name}", seconds=200)
+    finally:
+        for one in made:
+            one.kill()
+            one.wait()
+    assert len(list((tmp_path / "out").glob("core.*.elf"))) == 130 and len(list((tmp_path / "out").glob("exe.*"))) > 100
+    left_out = [row for row in notes(tmp_path / "out")[1] if "is left out: more than 256 items" in row.get("warning", "")]
+    assert left_out and all(row["lacking"] for row in left_out)
+
+
 def test_our_own_cgroup_is_refused(container, tmp_path):
     _, top, name = container
     keeper = subprocess.Popen(["sleep", "60"])
