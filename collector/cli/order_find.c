@@ -2,13 +2,14 @@
 #include "collector/cli/order_find.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "collector/cli/order_show.h"
 #include "collector/cli/session.h"
 
 #define PATH "/exhibit.v1.Orders/List"
-#define SEARCHED 1000 /* orders, for one by the beginning of its id */
+#define LISTED 100 /* orders, if no --limit is given */
 #define STEPS_MAX 65536
 
 static void release_one(struct found_order *x)
@@ -112,24 +113,48 @@ static bool begins_with(const struct found_order *x, const char *prefix)
 	return strncmp(id, prefix, strlen(prefix)) == 0;
 }
 
+static uint64_t how_many(const struct args *a, const char *prefix)
+{
+	if (prefix[0] || (a->has_limit && (a->limit == 0 || a->limit > ORDERS_LOOK_MAX)))
+		return ORDERS_LOOK_MAX;
+	return a->has_limit ? a->limit : LISTED;
+}
+
+static uint8_t digit(char c)
+{
+	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
+/* A whole id is asked for by the collector's own index, however old the order is. */
+static bool whole_id(const char *prefix, uint8_t id[static ORDER_ID_LEN])
+{
+	if (strlen(prefix) != 2 * ORDER_ID_LEN)
+		return false;
+	for (size_t i = 0; i < ORDER_ID_LEN; i++)
+		id[i] = (uint8_t)(digit(prefix[2 * i]) << 4 | digit(prefix[2 * i + 1]));
+	return true;
+}
+
 int orders_find(const struct args *a, const char *prefix, struct found_orders *ret, struct error *e)
 {
 	Exhibit__V1__OrdersQuery q = EXHIBIT__V1__ORDERS_QUERY__INIT;
+	uint8_t id[ORDER_ID_LEN];
 	size_t kept = 0;
 	int r;
 
 	if (a->case_id)
 		q.case_id = (ProtobufCBinaryData){ strlen(a->case_id),
 						   (uint8_t *)(uintptr_t)a->case_id };
-	q.limit = prefix[0] || !a->limit ? SEARCHED : a->limit;
-	if (!prefix[0] && !a->has_limit)
-		q.limit = 0; /* the collector's own */
+	if (whole_id(prefix, id))
+		q.order_id = (ProtobufCBinaryData){ sizeof(id), id };
+	q.limit = how_many(a, prefix);
 	*ret = (struct found_orders){ 0 };
 	r = ask(a, &q, ret, e);
 	if (r < 0) {
 		orders_found_release(ret);
 		return r;
 	}
+	ret->looked = ret->n >= q.limit ? ret->n : 0;
 	for (size_t i = 0; i < ret->n; i++)
 		if (begins_with(&ret->at[i], prefix))
 			ret->at[kept++] = ret->at[i];
@@ -137,6 +162,24 @@ int orders_find(const struct args *a, const char *prefix, struct found_orders *r
 			release_one(&ret->at[i]);
 	ret->n = kept;
 	return 0;
+}
+
+static int not_one(struct found_orders *f, const char *text, struct error *e)
+{
+	if (f->n > 1) {
+		(void)error_set(e, -ENOENT, "several orders begin with '%s'", text);
+		error_hint(e, "give more of it");
+	} else if (f->looked) {
+		(void)error_set(e, -ENOENT,
+				"none of the newest %" PRIu64 " orders begins with '%s'", f->looked,
+				text);
+		error_hint(e, "give its whole id");
+	} else {
+		(void)error_set(e, -ENOENT, "there is no order '%s'", text);
+		error_hint(e, "'exhibit orders' lists them");
+	}
+	orders_found_release(f);
+	return -ENOENT;
 }
 
 int orders_find_one(const struct args *a, const char *text, struct found_orders *ret,
@@ -154,9 +197,5 @@ int orders_find_one(const struct args *a, const char *text, struct found_orders 
 	r = orders_find(a, prefix, ret, e);
 	if (r < 0 || ret->n == 1)
 		return r;
-	(void)error_set(e, -ENOENT,
-			ret->n ? "several orders begin with '%s'" : "there is no order '%s'", text);
-	error_hint(e, ret->n ? "give more of it" : "'exhibit orders' lists them");
-	orders_found_release(ret);
-	return -ENOENT;
+	return not_one(ret, text, e);
 }

@@ -234,16 +234,18 @@ static void show_row(struct table *t, const char *host, const Exhibit__V1__Order
 	table_add_bytes(t, COLOR_NONE, step->reason.data, step->reason.len);
 }
 
-/* With the manifest of what came, if it can be had. */
-static void show_json(const struct order_watch *w, FILE *out, const Exhibit__V1__OrderStep *step)
+/* With the manifest of what came; false: it cannot be had, and the row lacks it. */
+static bool show_json(const struct order_watch *w, FILE *out, const Exhibit__V1__OrderStep *step)
 {
 	AUTO(free_ptr) char *manifest = NULL;
 	struct error e = { 0 };
+	bool whole = step->exhibit_id.len == 0 || step->manifest_sha256.len == 0 ||
+		     order_manifest(w->args, step, &manifest, &e) == 0;
 
-	if (step->exhibit_id.len && step->manifest_sha256.len &&
-	    order_manifest(w->args, step, &manifest, &e) < 0)
+	if (!whole)
 		(void)outcome_failure(&e);
 	order_step_json(out, w->order, step, manifest);
+	return whole;
 }
 
 int order_watch_code(const struct order_watch *w)
@@ -262,6 +264,7 @@ int order_watch_show(struct order_watch *w)
 {
 	AUTO(table_free_ptr) struct table *t = table_new(headers);
 	struct screen s;
+	bool whole = true;
 
 	screen_init(&s, w->args);
 	for (size_t i = 0; t && i < w->n; i++) {
@@ -274,9 +277,11 @@ int order_watch_show(struct order_watch *w)
 		if (s.table)
 			show_row(t, w->hosts[i].host, step);
 		else
-			show_json(w, s.out, step);
+			whole = show_json(w, s.out, step) && whole;
 	}
 	if (t && s.table)
 		table_print(t, &s);
-	return outcome_deaf() ? EXIT_ERROR : order_watch_code(w);
+	int code = outcome_deaf() ? EXIT_ERROR : order_watch_code(w);
+
+	return code == EXIT_FOUND && !whole ? EXIT_INCOMPLETE : code;
 }

@@ -153,19 +153,32 @@ int verb_orders(const struct args *a)
 	if (a->follow)
 		return follow(a, &f.at[0]);
 	show(a, &hosts, &f, a->object != NULL, &o);
+	if (f.looked && !a->object)
+		(void)fprintf(
+			stderr,
+			"cut by --limit: only the newest %" PRIu64
+			" orders were looked at; --limit takes up to %d, --case all of one case\n",
+			f.looked, ORDERS_LOOK_MAX);
 	return outcome_exit(&o);
 }
 
 /* ---- approve --------------------------------------------------------------------------------------------- */
 
-static bool agreed(const struct args *a)
+/* A script says --yes, or what a person would answer: silence is no consent. */
+static int ask_person(const struct args *a, struct error *e)
 {
 	char line[8];
 
-	if (a->yes || isatty(STDIN_FILENO) != 1)
-		return true;
+	if (a->yes)
+		return 0;
 	(void)fputs("sign it? [y/N] ", stderr);
-	return fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y');
+	if (fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y'))
+		return 0;
+	if (isatty(STDIN_FILENO) != 1)
+		(void)fputc('\n', stderr);
+	(void)error_set(e, -ECANCELED, "nothing is signed");
+	error_hint(e, "answer y, or give --yes");
+	return -ECANCELED;
 }
 
 static int send_approval(const struct args *a, const struct found_order *x,
@@ -204,9 +217,9 @@ static int approve(const struct args *a, const struct found_order *x, struct fou
 				 "this order cannot be read by this version, so it "
 				 "cannot be approved");
 	order_describe(stderr, x->order);
-	if (!agreed(a))
-		return error_set(e, -ECANCELED, "nothing is signed");
-	r = person_signer(a, &signer, e);
+	r = ask_person(a, e);
+	if (r == 0)
+		r = person_signer(a, &signer, e);
 	if (r == 0)
 		r = order_sign(signer, ORDER_DOMAIN_APPROVAL, x->signed_order->order.data,
 			       x->signed_order->order.len, &signature, e);

@@ -529,7 +529,8 @@ def test_grab_waits_and_tells_the_end(world):
     host.step(order.order_id, STARTED)
     host.step(order.order_id, DONE, exhibit_id=b"\1" * 16, manifest_sha256=b"\2" * 32)
     out, err = grab.communicate(timeout=30)
-    assert grab.returncode == 0, err
+    # This host made its exhibit up: the row lacks the manifest, and says so.
+    assert grab.returncode == 3 and b"there is no exhibit" in err, err
     (row,) = [json.loads(line) for line in out.splitlines()]
     assert field(row, "exhibit.order.state") == "done" and field(row, "exhibit.order.exhibit") == "01" * 16
     assert field(row, "exhibit.order.manifest") == "02" * 32 and field(row, "host.id") == host.host.host_id
@@ -563,7 +564,7 @@ def test_grab_survives_the_collectors_restart(world):
     again = world.host(host.host)
     again.step(order_id, DONE, exhibit_id=b"\1" * 16, manifest_sha256=b"\2" * 32)
     out, err = grab.communicate(timeout=60)
-    assert grab.returncode == 0, err
+    assert grab.returncode == 3 and b"there is no exhibit" in err, err
     assert b"the order is not" in err
 
 
@@ -580,6 +581,9 @@ def test_grab_without_wait_ends_when_the_order_is_made(world):
     assert cli.run("orders", "--case", "nothing").code == 1
     assert len(cli.run("orders", "--host", host.host_id, "--since", "1m").rows) == 1
     assert cli.run("orders", "--until", "1m").code == 1
+    assert "cut by --limit: only the newest 1 orders" in cli.run("orders", "--limit", "1").err
+    assert "cut" not in cli.run("orders").err
+    assert len(cli.run("orders", field(row, "exhibit.order.id").upper()).rows) == 2, "by the whole id"
     other = known(world, world.lab.host_identity())
     assert cli.run("orders", "--host", other.host_id).code == 1
     assert cli.run("orders", "--host", "nobody").code == 2
@@ -593,7 +597,12 @@ def test_approve_signs_what_it_shows(world):
     assert cli.run("grab", "memory", "--host", host.host.host_id, *GRAB).code == 0
     (row,) = cli.run("orders").rows
     assert field(row, "exhibit.order.state") == "made"
-    answer = world.cli(world.bob).run("approve", field(row, "exhibit.order.id")[:8])
+    for said in (b"", b"n\n"):  # silence is no consent, nor is a pipe
+        command = world.cli(world.bob).command("approve", field(row, "exhibit.order.id")[:8])
+        silent = subprocess.run(command, input=said, capture_output=True, timeout=30, check=False)
+        assert silent.returncode == 2 and b"nothing is signed; answer y, or give --yes" in silent.stderr, silent.stderr
+    assert not host.orders
+    answer = world.cli(world.bob).run("approve", field(row, "exhibit.order.id")[:8], "--yes")
     assert answer.code == 0, answer.err
     for text in ("memory", "the whole host", "INC-9", "beacon seen", "ann-acq", host.host.host_id):
         assert text in answer.err
@@ -604,7 +613,7 @@ def test_approve_signs_what_it_shows(world):
     cli = world.cli(both)
     assert cli.run("grab", "memory", "--host", host.host.host_id, *GRAB).code == 0
     row = cli.run("orders").rows[-1]
-    answer = cli.run("approve", field(row, "exhibit.order.id"))
+    answer = cli.run("approve", field(row, "exhibit.order.id"), "--yes")
     assert answer.code == 2 and "of their own" in answer.err
 
 
