@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Stops a process that starts a certain executable before it runs an instruction of its own: the signal is pending
  * when the exec returns to user mode. The path is that of the file in its mount namespace, as in exec records:
- * walked upwards from what the kernel opened, not what the caller said. */
+ * walked upwards from what the kernel opened, not what the caller said. Of a script the kernel has opened the
+ * interpreter by then: what the caller said counts as well, from the kernel's own copy, below the working directory
+ * when it is relative. */
 #include "bpf/arrest.h"
 #include "bpf/kernel.h"
 
@@ -9,6 +11,7 @@
 #define STEPS 64 /* components and mounts */
 #define NAME_MAX 255
 #define PATH_MASK (ARREST_PATH_MAX - 1)
+#define BOTH_MASK (2 * ARREST_PATH_MAX - 1)
 
 const volatile uint32_t match = 0; /* enum arrest_match */
 const volatile uint32_t pattern_len = 0;
@@ -20,8 +23,9 @@ struct arrest_stop stopped[ARREST_STOPS_MAX] = { 0 };
 struct scratch {
 	struct dentry *dentry, *root;
 	struct mount *mount;
-	uint32_t at; /* of the path, which is built from its end */
-	uint8_t path[ARREST_PATH_MAX + NAME_MAX + 1];
+	uint32_t at, end; /* of the path in path[] */
+	/* The first half is filled from its end, component by component; a script's name lies in the second. */
+	uint8_t path[2 * ARREST_PATH_MAX];
 };
 
 struct {
@@ -91,9 +95,9 @@ __noinline int exh_arrest_compare(uint32_t index)
 	if (!s)
 		return 0;
 	at = s->at;
-	if (at > ARREST_PATH_MAX)
+	if (at > s->end)
 		return 0;
-	len = ARREST_PATH_MAX - at;
+	len = s->end - at;
 	if (len < pattern_len || (match == ARREST_MATCH_PATH && len != pattern_len))
 		return 0;
 	for (uint32_t i = 0; i < ARREST_PATH_MAX; i++) {
@@ -102,33 +106,66 @@ __noinline int exh_arrest_compare(uint32_t index)
 		uint32_t from = at + i;
 
 		OPAQUE(from);
-		if (s->path[from & PATH_MASK] != pattern[i])
+		if (s->path[from & BOTH_MASK] != pattern[i])
 			return 0;
 	}
 	return 1;
 }
 
-static __always_inline bool path_matches(struct file *file)
+/* false: the path cannot be told. */
+static __always_inline bool walk(struct scratch *s, struct dentry *dentry, struct vfsmount *mnt)
 {
-	uint32_t zero = 0;
-	struct scratch *s = bpf_map_lookup_elem(&scratch, &zero);
-	struct vfsmount *mnt = READ(file, f_path.mnt);
-
-	if (!s || pattern_len == 0)
-		return false;
-	s->dentry = READ(file, f_path.dentry);
+	s->dentry = dentry;
 	s->mount = CONTAINER(mnt, struct mount, mnt);
 	s->root = READ(mnt, mnt_root);
-	s->at = ARREST_PATH_MAX;
+	s->at = s->end = ARREST_PATH_MAX;
 	for (int i = 0; i < STEPS; i++) {
 		int r = exh_arrest_step(0);
 
-		if (r == 1)
-			return exh_arrest_compare(0) != 0;
 		if (r != 0)
-			return false;
+			return r == 1;
 	}
 	return false;
+}
+
+static __always_inline bool file_matches(struct scratch *s, struct file *file)
+{
+	return walk(s, READ(file, f_path.dentry), READ(file, f_path.mnt)) &&
+	       exh_arrest_compare(0) != 0;
+}
+
+static __always_inline bool script_matches(struct scratch *s, struct task_struct *task,
+					   struct linux_binprm *bprm)
+{
+	const char *name = READ(bprm, filename);
+	char start[2] = { 0 };
+	long len;
+
+	if (READ(bprm, interp) == name)
+		return false; /* it is the file itself that runs */
+	READ_BYTES(start, sizeof(start), name);
+	if (start[0] == '.' && start[1] == '/')
+		name += 2;
+	if (start[0] != '/' && !walk(s, READ(task, fs, pwd.dentry), READ(task, fs, pwd.mnt)))
+		return false;
+	s->path[ARREST_PATH_MAX] = '/';
+	len = READ_STRING(&s->path[ARREST_PATH_MAX + 1], ARREST_PATH_MAX - 1, name);
+	if (len <= 1)
+		return false;
+	s->end = ARREST_PATH_MAX + (uint32_t)len;
+	if (start[0] == '/')
+		s->at = ARREST_PATH_MAX + 1;
+	return exh_arrest_compare(0) != 0;
+}
+
+static __always_inline bool path_matches(struct task_struct *task, struct linux_binprm *bprm)
+{
+	uint32_t zero = 0;
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (!s || pattern_len == 0)
+		return false;
+	return file_matches(s, READ(bprm, file)) || script_matches(s, task, bprm);
 }
 
 /* One for each stop that is ordered: a place in stopped[]. Taken here, given back by the agent when the process was
@@ -159,8 +196,7 @@ static __always_inline void stop(uint32_t pid)
 SEC("raw_tp/sched_process_exec")
 int BPF_PROG(exh_arrest, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
-	struct file *file = READ(bprm, file);
-	struct inode *inode = READ(file, f_inode);
+	struct inode *inode = READ(bprm, file, f_inode);
 	struct arrest_file it = { 0 };
 	uint32_t pid = bpf_get_current_pid_tgid() >> 32;
 
@@ -171,7 +207,7 @@ int BPF_PROG(exh_arrest, struct task_struct *task, int old_pid, struct linux_bin
 	if (match == ARREST_MATCH_FILE) {
 		if (it.inode != wanted.inode || it.device != wanted.device)
 			return 0;
-	} else if (!path_matches(file)) {
+	} else if (!path_matches(task, bprm)) {
 		return 0;
 	}
 	if (bpf_map_lookup_elem(&protected, &it))

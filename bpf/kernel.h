@@ -142,6 +142,7 @@ struct mm_struct {
 struct linux_binprm {
 	struct file *file;
 	const char *filename;
+	const char *interp;
 };
 
 struct ns_common {
