@@ -13,6 +13,7 @@
 #include "collector/cli/bundle_tar.h"
 #include "collector/cli/export_ask.h"
 #include "collector/cli/export_events.h"
+#include "collector/cli/place.h"
 #include "proto/base/clock.h"
 #include "proto/json.h"
 #include "proto/openssl_util.h"
@@ -30,6 +31,7 @@ struct export
 	EVP_MD_CTX *whole, *chunk;
 	uint64_t at;
 	FILE *chunks;
+	bool found; /* the collector knows the case */
 };
 
 static void put_hex(FILE *out, const uint8_t hash[static SEAL_HASH_LEN])
@@ -210,16 +212,14 @@ static int write_out(struct export *x, const char *part, struct error *e)
 	return r;
 }
 
+/* A file of this name is somebody's. */
 static int finish(const char *part, const char *out, struct error *e)
 {
-	/* link, not rename: a file of this name is somebody's. */
-	if (link(part, out) < 0) {
-		(void)error_set(e, -errno, "cannot make '%s': %m", out);
-		error_hint(e, "give --out another name");
-		return e->code;
-	}
-	(void)unlink(part);
-	return 0;
+	int r = place_file(AT_FDCWD, part, out, e);
+
+	if (r < 0)
+		error_hint(e, "the bundle is whole and stays as '%s'", part);
+	return r;
 }
 
 static int run(struct export *x, struct error *e)
@@ -250,6 +250,7 @@ static int run(struct export *x, struct error *e)
 	if (!x->sums || !x->whole || !x->chunk)
 		return error_set(e, -ENOMEM, "cannot make the bundle: %m");
 	r = export_ask(a, a->object, &x->bundle, &x->list, e);
+	x->found = r == 0;
 	if (r == 0)
 		r = write_out(x, part, e);
 	if (r == 0)
@@ -331,7 +332,7 @@ int verb_export(const struct args *a)
 	int shown = r == 0 ? show(&x) : EXIT_ERROR;
 
 	release(&x);
-	if (r == -ENOENT) {
+	if (r == -ENOENT && !x.found) {
 		(void)outcome_failure(&e);
 		return EXIT_NONE;
 	}

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "collector/cli/place.h"
 #include "proto/openssl_util.h"
 
 #define PIECE MiB(1)
@@ -174,10 +175,8 @@ int fetch_file_finish(struct fetch_file *f, struct error *e)
 		return error_set(e, -EBADMSG, "what came as '%s' does not have its SHA-256",
 				 f->name);
 	}
-	if (fchmod(f->fd, 0444) < 0 || fsync(f->fd) < 0)
+	if (place_read_only(f->fd) < 0 || fsync(f->fd) < 0)
 		return error_set(e, -errno, "cannot sync '%s': %m", f->part);
 	/* Nobody's file is replaced, whoever made it meanwhile. */
-	if (renameat2(f->dirfd, f->part, f->dirfd, f->name, RENAME_NOREPLACE) < 0)
-		return error_set(e, -errno, "cannot rename '%s' to '%s': %m", f->part, f->name);
-	return 0;
+	return place_file(f->dirfd, f->part, f->name, e);
 }

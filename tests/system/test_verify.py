@@ -153,6 +153,24 @@ def test_export_refuses_what_it_cannot(world, tmp_path):
     assert verify(tmp_path / "empty.tar").returncode in (1, 2)
 
 
+def test_a_folder_that_is_not_there_is_an_error(world, tmp_path):
+    done = world.cli.run("export", CASE, "--out", tmp_path / "absent/x.tar")
+    assert done.code == 2 and "No such file" in done.err
+
+
+def test_sticks_know_no_links_and_no_modes(world, tmp_path):
+    env = {**world.cli.env, "LD_PRELOAD": str(BUILD / "tests/shim_fat.so")}
+    run = lambda *words: subprocess.run(world.cli.command(*words), env=env, capture_output=True, text=True, timeout=60, check=False)
+    bundle, fetched = tmp_path / "b.tar", tmp_path / "fetched"
+    done = run("export", CASE, "--out", bundle)
+    assert done.returncode == 0 and [path.name for path in tmp_path.iterdir()] == ["b.tar"], done.stderr
+    assert verify(bundle).returncode == 0
+    assert run("export", CASE, "--out", bundle).returncode == 2, "what is there stays"
+    done = run("fetch", world.exhibits[0].hex(), "--out", fetched)
+    assert done.returncode == 0 and not list(fetched.glob("*.part")), done.stderr
+    assert verify(fetched).returncode == 0
+
+
 # ---- changed ----------------------------------------------------------------------------------------------------------
 
 def kinds_of_files(world):
