@@ -1,65 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packets of a host, network namespace, device, container or process as pcapng, each with whose it is. Live ones come
- * from programs of our own; with a past, both the past and what follows come from the agent's flight recorder, which
- * numbers them: nothing is missing or twice where they meet. */
+ * from programs of our own, those from before the order from the agent's flight recorder; where they meet nothing is
+ * missing or twice. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
-#include <time.h>
 
-#include "agent/acquire/packets_file.h"
-#include "agent/acquire/packets_live.h"
-#include "agent/acquire/packets_past.h"
-#include "agent/acquire/packets_target.h"
+#include "agent/acquire/packets_capture.h"
 #include "agent/acquire/priority.h"
 #include "agent/bootid.h"
 #include "agent/cgroups.h"
 #include "proto/base/clock.h"
 #include "proto/base/files.h"
 
-#define DRAIN_NS (20 * NSEC_PER_MSEC)
-#define BUSY_NS (2 * NSEC_PER_MSEC) /* when a drain found an eighth of the ring full */
-#define REFRESH_NS (2 * NSEC_PER_SEC)
-#define LIVE_NS (NSEC_PER_SEC / 2) /* between what is sent to whoever watches */
-#define SETTLE_NS (20 * NSEC_PER_MSEC) /* programs that still run when they are detached */
-#define HOLD_NS (20 * NSEC_PER_MSEC) /* a packet may come so long after one that is later */
 #define CGROUPS_MAX 4096
 #define FILTER_MIN 256 /* bytes that an expression sees though fewer are written */
-#define FILTER_MAX 4096
 #define COMMENT_MAX 1024
 
-struct capture {
-	const struct acquire_request *r;
-	const Exhibit__V1__PacketsOrder *order;
-	struct output *o;
-	struct packets_target target;
-	struct packets_past past;
-	struct packets_live *live;
-	struct packets_file *file;
-	struct cgroups *cgroups;
-	uint32_t skip[PACKETS_SKIP_MAX];
-	size_t n_skip;
-	uint64_t start_ns, until_ns; /* boottime */
-	uint64_t ticked_ns, refreshed_ns, flushed_ns;
-	bool from_recorder, cancelled;
-	uint64_t skipped;
-	char filter[FILTER_MAX];
-	char why[ERROR_TEXT_MAX]; /* what ended it too early, or "" */
-};
-
 /* ---- what is asked beside packets --------------------------------------------------------------------- */
-
-static struct packets_clock read_clock(void)
-{
-	uint64_t before = clock_boottime_ns();
-	int64_t wall = clock_wall_ns();
-	uint64_t after = clock_boottime_ns();
-
-	return (struct packets_clock){ .boot_ns = before + (after - before) / 2, .wall_ns = wall };
-}
 
 static void take_text(char *to, size_t size, struct bytes from)
 {
@@ -127,14 +88,6 @@ static void find_skipped(struct capture *c)
 	}
 }
 
-static bool is_skipped(const struct capture *c, uint32_t pid)
-{
-	for (size_t i = 0; i < c->n_skip; i++)
-		if (c->skip[i] == pid)
-			return true;
-	return false;
-}
-
 /* ---- the file ------------------------------------------------------------------------------------------------ */
 
 static int take_filter(struct capture *c, struct error *e)
@@ -188,7 +141,7 @@ static void section_comment(const struct capture *c, const struct packets_clock 
 
 static int open_file(struct capture *c, struct error *e)
 {
-	struct packets_clock now = read_clock();
+	struct packets_clock now = packets_clock_now();
 	char comment[COMMENT_MAX], os[2 * sizeof(((struct utsname *)NULL)->release)];
 	struct utsname kernel = { 0 };
 
@@ -213,275 +166,6 @@ static int open_file(struct capture *c, struct error *e)
 		&c->file, e);
 }
 
-/* Counting goes on when the limit is used up. */
-static int take_packet(void *ctx, const struct packets_head *h, const uint8_t *data,
-		       struct error *e)
-{
-	struct capture *c = ctx;
-	int r = packets_file_packet(c->file, h, data, e);
-
-	if (r != -ECANCELED)
-		return r;
-	if (!c->cancelled)
-		(void)snprintf(c->why, sizeof(c->why), "%s", e->text);
-	c->cancelled = true;
-	return 0;
-}
-
-/* ---- the loop --------------------------------------------------------------------------------------------------- */
-
-static uint64_t seconds_of(const struct capture *c)
-{
-	const Exhibit__V1__OrderLimits *limits = c->r->order->limits;
-	uint64_t asked = c->order->seconds, most = limits == NULL ? 0 : limits->max_seconds;
-
-	return asked == 0 || (most != 0 && most < asked) ? most : asked;
-}
-
-static bool is_over(const struct capture *c, uint64_t now_ns)
-{
-	return c->cancelled || *c->r->stop || (c->until_ns != 0 && now_ns >= c->until_ns);
-}
-
-static void pause_for(uint64_t ns)
-{
-	struct timespec t = { .tv_nsec = (long)ns };
-
-	(void)nanosleep(&t, NULL);
-}
-
-/* What is due beside packets. */
-static int look_after(struct capture *c, uint64_t now_ns, struct error *e)
-{
-	int r = 0;
-
-	if (now_ns - c->refreshed_ns >= REFRESH_NS) {
-		c->refreshed_ns = now_ns;
-		if (packets_target_refresh(&c->target) && c->live != NULL)
-			r = packets_live_cgroups(c->live, e);
-	}
-	if (r == 0 && now_ns - c->ticked_ns >= PACKETS_TICK_NS) {
-		struct packets_clock now = read_clock();
-
-		c->ticked_ns = now_ns;
-		r = packets_file_tick(c->file, &now, e);
-	}
-	if (r == 0 && c->order->live && now_ns - c->flushed_ns >= LIVE_NS) {
-		c->flushed_ns = now_ns;
-		r = packets_file_flush(c->file, e);
-	}
-	if (r != -ECANCELED)
-		return r;
-	(void)snprintf(c->why, sizeof(c->why), "%s", e == NULL ? "" : e->text);
-	c->cancelled = true;
-	return 0;
-}
-
-/* What came, in the order of time; the newest wait for what may still be older, unless room gets scarce. */
-static int drain_live(struct capture *c, uint64_t now_ns, uint64_t *ret_bytes, struct error *e)
-{
-	struct packets_ring *ring = packets_live_ring(c->live);
-	int r = packets_ring_look(ring, ret_bytes, e);
-	bool scarce = r == 0 && *ret_bytes > PACKETS_RING_BYTES / 4;
-
-	return r == 0 ? packets_ring_drain(ring, scarce ? UINT64_MAX : now_ns - HOLD_NS,
-					   take_packet, c, e) :
-			r;
-}
-
-static int drain_rest(struct capture *c, struct error *e)
-{
-	struct packets_ring *ring = packets_live_ring(c->live);
-	uint64_t bytes;
-	int r = packets_ring_look(ring, &bytes, e);
-
-	return r == 0 ? packets_ring_drain(ring, UINT64_MAX, take_packet, c, e) : r;
-}
-
-static int loop_live(struct capture *c, struct error *e)
-{
-	uint64_t bytes = 0;
-	int r = 0;
-
-	for (uint64_t now = clock_boottime_ns(); r == 0 && !is_over(c, now);
-	     now = clock_boottime_ns()) {
-		r = drain_live(c, now, &bytes, e);
-		if (r == 0)
-			r = look_after(c, now, e);
-		if (r == 0)
-			pause_for(bytes > PACKETS_RING_BYTES / 8 ? BUSY_NS : DRAIN_NS);
-	}
-	packets_live_stop(c->live);
-	pause_for(SETTLE_NS);
-	return r < 0 ? r : drain_rest(c, e);
-}
-
-/* What came since the last round, up to a time. */
-static int read_past(struct capture *c, uint64_t from_ns, uint64_t until_ns, struct error *e)
-{
-	struct recorder_packet p;
-	int r = 0;
-
-	while (r == 0) {
-		uint64_t lapped = c->past.slots.lapped;
-		int got = recorder_slots_next(&c->past.slots, clock_boottime_ns(), &p);
-
-		packets_file_lost(c->file, c->past.slots.lapped - lapped);
-		if (got == 0 || p.head.boottime_ns >= until_ns)
-			return 0;
-		if (p.head.boottime_ns < from_ns || !packets_target_wants(&c->target, &p.head))
-			continue;
-		if (is_skipped(c, p.head.users.creator.pid)) {
-			c->skipped++;
-			continue;
-		}
-		r = take_packet(c, &p.head, p.data, e);
-	}
-	return r;
-}
-
-static int loop_past(struct capture *c, struct error *e)
-{
-	uint64_t before = c->order->before_seconds * NSEC_PER_SEC;
-	uint64_t from_ns = c->start_ns > before ? c->start_ns - before : 0;
-	uint64_t until_ns = c->until_ns == 0 ? UINT64_MAX : c->until_ns;
-	int r = 0;
-
-	recorder_slots_oldest(&c->past.slots);
-	for (uint64_t now = clock_boottime_ns(); r == 0; now = clock_boottime_ns()) {
-		bool over = is_over(c, now);
-
-		/* Once more after the end: what was recorded until then. */
-		r = read_past(c, from_ns, over && now < until_ns ? now : until_ns, e);
-		if (over)
-			return r;
-		if (r == 0)
-			r = look_after(c, now, e);
-		if (r == 0)
-			pause_for(DRAIN_NS);
-	}
-	return r;
-}
-
-/* ---- what is said of it --------------------------------------------------------------------------------------- */
-
-static int note_numbers(struct capture *c, struct error *e)
-{
-	struct packets_counts n;
-
-	packets_file_counts(c->file, &n);
-	const struct {
-		const char *key;
-		uint64_t value;
-	} rows[] = {
-		{ "packets.received", n.received },
-		{ "packets.written", n.written },
-		{ "packets.filtered", n.filtered },
-		{ "packets.lost", n.lost },
-		{ "packets.after_limit", n.late },
-		{ "packets.interfaces", n.interfaces },
-		{ "packets.owners", n.owners },
-		{ "packets.snap", c->order->snap_bytes },
-		{ "packets.first_boot_ns", n.first_ns },
-		{ "packets.last_boot_ns", n.last_ns },
-		{ "packets.left_out_processes", c->n_skip },
-	};
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(rows); i++)
-		r = output_note_u64(c->o, rows[i].key, rows[i].value, e);
-	if (r == 0 && n.lost > 0)
-		r = output_warn(c->o, true, e,
-				"%" PRIu64 " packets were lost before they were written", n.lost);
-	return r;
-}
-
-static int note_engine(struct capture *c, struct error *e)
-{
-	const char *engine = c->from_recorder       ? "recorder" :
-			     c->target.ifindex != 0 ? "tcx" :
-						      "cgroup_skb";
-	int r = output_note(c->o, "packets.engine", engine, e);
-
-	if (r == 0)
-		r = output_note(c->o, "packets.filter", c->filter, e);
-	if (r == 0 && (c->from_recorder || c->target.ifindex == 0))
-		r = output_note(
-			c->o, "packets.not_seen",
-			"what no socket sent or received: forwarded packets, ARP, packets to closed ports; "
-			"what packet sockets (AF_PACKET) sent",
-			e);
-	if (r == 0 && c->live != NULL && packets_live_limit(c->live) != NULL)
-		r = output_note(c->o, "packets.limit", packets_live_limit(c->live), e);
-	return r;
-}
-
-static int note_past(struct capture *c, struct error *e)
-{
-	struct packets_counts n;
-
-	packets_file_counts(c->file, &n);
-	uint64_t reached = n.first_ns != 0 && n.first_ns < c->start_ns ? c->start_ns - n.first_ns :
-									 0;
-	int r = output_note_u64(c->o, "recorder.slots", c->past.state.slots, e);
-
-	if (r == 0)
-		r = output_note_u64(c->o, "recorder.snap", c->past.state.snap, e);
-	if (r == 0)
-		r = output_note_u64(c->o, "recorder.lapped", c->past.slots.lapped, e);
-	return r == 0 ? output_note_u64(c->o, "recorder.before_ns", reached, e) : r;
-}
-
-static int note_order(struct capture *c, struct error *e)
-{
-	uint64_t most_ns;
-	uint64_t n = packets_ring_disorder(packets_live_ring(c->live), &most_ns);
-	int r = output_note_u64(c->o, "packets.out_of_order", n, e);
-
-	return r == 0 && n > 0 ? output_note_u64(c->o, "packets.out_of_order_ns", most_ns, e) : r;
-}
-
-/* The kernel's counters and what came out of the ring are one account: it must balance. */
-static int check_balance(struct capture *c, struct error *e)
-{
-	struct packets_counters kernel;
-	struct packets_counts n;
-
-	packets_live_counters(c->live, &kernel);
-	packets_file_counts(c->file, &n);
-	packets_file_lost(c->file, kernel.lost - n.lost); /* after the last that got through */
-	packets_file_counts(c->file, &n);
-	int r = output_note_u64(c->o, "packets.seen", kernel.seen, e);
-
-	if (r == 0)
-		r = note_order(c, e);
-	if (r == 0 && kernel.unread > 0)
-		r = output_warn(c->o, true, e, "%" PRIu64 " packets came without their bytes",
-				kernel.unread);
-	if (r == 0 && n.received != kernel.seen)
-		r = output_warn(c->o, true, e,
-				"the kernel saw %" PRIu64 " packets, %" PRIu64 " are accounted for",
-				kernel.seen, n.received);
-	return r;
-}
-
-static int finish(struct capture *c, struct error *e)
-{
-	struct packets_clock now = read_clock();
-	const char *why = c->why[0] == '\0' ? NULL : c->why;
-	int r = c->live != NULL ? check_balance(c, e) : 0;
-
-	if (r == 0)
-		r = packets_file_end(c->file, &now, why, e);
-	if (r == 0 && why != NULL)
-		r = output_warn(c->o, true, e, "the capture ended early: %s", why);
-	if (r == 0)
-		r = note_engine(c, e);
-	if (r == 0 && c->from_recorder)
-		r = note_past(c, e);
-	return r == 0 ? note_numbers(c, e) : r;
-}
-
 /* ---- the order ----------------------------------------------------------------------------------------------------- */
 
 static uint32_t copy_bytes(const struct capture *c)
@@ -491,22 +175,43 @@ static uint32_t copy_bytes(const struct capture *c)
 	return c->filter[0] != '\0' && snap != 0 && snap < FILTER_MIN ? FILTER_MIN : snap;
 }
 
+static int open_live(struct capture *c, struct error *e)
+{
+	c->copy_bytes = copy_bytes(c);
+	return packets_live_open(&(struct packets_live_config){ .target = &c->target,
+								.copy_bytes = c->copy_bytes,
+								.ring_bytes = PACKETS_RING_BYTES,
+								.users_fd = c->past.users_fd,
+								.skip = c->skip,
+								.n_skip = c->n_skip },
+				 &c->live, e);
+}
+
 static int start_live(struct capture *c, struct error *e)
 {
-	int r = packets_live_open(&(struct packets_live_config){ .target = &c->target,
-								 .copy_bytes = copy_bytes(c),
-								 .ring_bytes = PACKETS_RING_BYTES,
-								 .users_fd = c->past.users_fd,
-								 .skip = c->skip,
-								 .n_skip = c->n_skip },
-				  &c->live, e);
+	int r = open_live(c, e);
 
-	if (r == 0)
-		r = packets_live_start(c->live, e);
-	/* An open descriptor would keep a network namespace that is deleted meanwhile. */
-	close_fd(&c->target.net_fd);
-	c->target.net_fd = -1;
-	return r;
+	return r == 0 ? packets_live_start(c->live, e) : r;
+}
+
+/* What follows the past comes from programs of our own, with the order's own snap length; a device's cannot, as its
+ * packets have a link header and the recorder's have none. */
+static int open_after_past(struct capture *c, struct error *e)
+{
+	bool shorter = c->order->snap_bytes == 0 || c->order->snap_bytes > c->past.state.snap;
+	struct error why = { 0 };
+
+	if (c->target.ifindex == 0 && open_live(c, &why) < 0)
+		return output_warn(
+			c->o, false, e,
+			"all packets come from the flight recorder, %u bytes of each: %s",
+			c->past.state.snap, why.text);
+	if (!shorter)
+		return 0;
+	return output_warn(c->o, false, e,
+			   "the flight recorder keeps %u bytes of a packet (recorder.snap)%s",
+			   c->past.state.snap,
+			   c->live != NULL ? ": those from before the order have no more" : "");
 }
 
 static int open_past(struct capture *c, struct error *e)
@@ -515,12 +220,6 @@ static int open_past(struct capture *c, struct error *e)
 
 	if (packets_past_open(c->r->proc, &c->past, &why) == 0) {
 		c->from_recorder = c->order->before_seconds > 0;
-		if (c->from_recorder &&
-		    (c->order->snap_bytes == 0 || c->order->snap_bytes > c->past.state.snap))
-			return output_warn(
-				c->o, false, e,
-				"the flight recorder keeps %u bytes of a packet (recorder.snap)",
-				c->past.state.snap);
 		return 0;
 	}
 	c->past.users_fd = -1;
@@ -557,13 +256,13 @@ static int capture(struct capture *c, struct error *e)
 	find_skipped(c);
 	/* A reader at idle priority loses packets whenever the host has work. */
 	priority_normal();
-	if (!c->from_recorder)
-		r = start_live(c, e);
-	c->start_ns = clock_boottime_ns();
-	c->until_ns = seconds_of(c) == 0 ? 0 : c->start_ns + seconds_of(c) * NSEC_PER_SEC;
+	r = c->from_recorder ? open_after_past(c, e) : start_live(c, e);
+	/* An open descriptor would keep a network namespace that is deleted meanwhile. */
+	close_fd(&c->target.net_fd);
+	c->target.net_fd = -1;
 	if (r == 0)
-		r = c->from_recorder ? loop_past(c, e) : loop_live(c, e);
-	return r == 0 ? finish(c, e) : r;
+		r = packets_loop(c, e);
+	return r == 0 ? packets_account(c, e) : r;
 }
 
 int acquire_packets(const struct acquire_request *r, struct output *o, struct error *e)
@@ -580,6 +279,8 @@ int acquire_packets(const struct acquire_request *r, struct output *o, struct er
 	int result = capture(c, &why);
 
 	packets_live_close(c->live);
+	packets_wait_free(c->wait);
+	packets_seam_free(c->seam);
 	packets_file_free(c->file);
 	cgroups_close(c->cgroups);
 	packets_past_close(&c->past);

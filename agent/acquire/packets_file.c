@@ -47,6 +47,7 @@ struct packets_file {
 	bool has_filter;
 	struct packets_counts counts;
 	uint64_t lost; /* not yet told */
+	uint64_t numbers; /* before the first */
 	struct owner owners[OWNER_SLOTS];
 	struct interface interfaces[PACKETS_INTERFACES_MAX + 1]; /* the last: other */
 	uint32_t by_key[INTERFACE_SLOTS]; /* index + 1; 0: free */
@@ -306,7 +307,7 @@ static int write_packet(struct packets_file *f, const struct packets_head *h, ui
 						   .len = frame->len,
 						   .direction = h->direction,
 						   .dropped = f->lost,
-						   .number = h->number,
+						   .number = f->numbers + h->number,
 						   .queue = h->cpu,
 						   .comment = comment_of(f, &h->users, container),
 						   .custom = custom,
@@ -366,6 +367,11 @@ int packets_file_packet(struct packets_file *f, const struct packets_head *h, co
 	f->interfaces[interface].received++;
 	f->interfaces[interface].accepted++;
 	return write_packet(f, h, interface, container, &frame, e);
+}
+
+void packets_file_numbers(struct packets_file *f, uint64_t base)
+{
+	f->numbers = base;
 }
 
 void packets_file_lost(struct packets_file *f, uint64_t n)

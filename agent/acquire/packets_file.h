@@ -62,6 +62,8 @@ void packets_file_free(struct packets_file *f); /* NULL allowed */
 /* One packet; data: h->caplen bytes. -ECANCELED: the limit is used up; go on counting, or end. */
 MUST_CHECK int packets_file_packet(struct packets_file *f, const struct packets_head *h,
 				   const uint8_t *data, struct error *e);
+/* Packets' numbers in the file come after that many, from now on. */
+void packets_file_numbers(struct packets_file *f, uint64_t base);
 /* n packets were lost before the next one, or before the end. */
 void packets_file_lost(struct packets_file *f, uint64_t n);
 /* Once in PACKETS_TICK_NS: statistics, and a new pair of clocks. */
