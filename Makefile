@@ -400,9 +400,9 @@ TEST_DEPS := libcmocka-dev gdb python3-pytest python3-pytest-timeout python3-grp
 	libengine-pkcs11-openssl libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc ceph-mon ceph-osd \
 	radosgw ceph-common tshark tcpdump golang-go golang-golang-x-mod-dev
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
-KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd python3-pytest python3-pytest-timeout python3-venv
+KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd dmsetup python3-pytest python3-pytest-timeout python3-venv
 VALIDATION_DEPS := strace util-linux iproute2 python3-venv
-BENCH_DEPS := python3-yaml iproute2 ripgrep util-linux gdb tshark tcpdump bpftool
+BENCH_DEPS := python3-yaml iproute2 ripgrep util-linux gdb tshark tcpdump bpftool netsniff-ng
 
 # Says nothing when all is there.
 apt = @missing=; for p in $(1); do \

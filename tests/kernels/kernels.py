@@ -142,22 +142,23 @@ class Scenario:
     """What a guest is and what it does: the script is its process 1, and leaves its results in /out."""
 
     def __init__(self, name, script, programs, memory_mib=1024, cpu="max", disk=DISK_BYTES, result=RESULT_BYTES,
-                 words=""):
+                 words="", modules=()):
         self.name, self.script, self.programs, self.memory_mib, self.cpu = name, script, programs, memory_mib, cpu
         self.disk, self.result, self.words = disk, result, words  # words: in the guest's /proc/cmdline
+        self.modules = modules  # of the kernel, in /x/modules
 
 
 RUN = Scenario("run", "guest.sh", PROGRAMS)
 
 
-def make_disk(folder, scenario, ret):
+def make_disk(kernel, folder, scenario, ret):
     """The guest's root: the programs, their libraries, busybox for the rest."""
     tree = folder / "disk"
     shutil.rmtree(tree, ignore_errors=True)
     for link, target in (("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")):
         (tree / target).mkdir(parents=True)
         (tree / link).symlink_to(target)
-    for path in ("dev", "proc", "sys", "run", "tmp", "out", "root", "etc", "x", "deploy/run"):
+    for path in ("dev", "proc", "sys", "run", "tmp", "out", "root", "etc", "x", "deploy/run", "x/modules"):
         (tree / path).mkdir(parents=True)
     for path, source in scenario.programs.items():
         source = source if isinstance(source, Path) else Path(shutil.which(source, path=PATH))
@@ -170,6 +171,8 @@ def make_disk(folder, scenario, ret):
             (tree / "usr/bin" / applet).symlink_to("busybox")
     add_file(tree, "/deploy/run/run.sh", TOP / "deploy/run/run.sh")
     add_file(tree, "/guest.sh", HERE / scenario.script)
+    for module in scenario.modules:
+        unpacked_module(kernel, module, tree / "x/modules")
     (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (tree / "etc/group").write_text("root:x:0:\n")
     (tree / "etc/hosts").write_text("127.0.0.1 localhost guest\n::1 localhost\n")
@@ -187,7 +190,7 @@ def boot(name, scenario=RUN, seconds=240):
     make_initramfs(kernel, initramfs)
     for old in (disk, result):
         old.unlink(missing_ok=True)
-    make_disk(folder, scenario, disk)
+    make_disk(kernel, folder, scenario, disk)
     with open(result, "wb") as f:
         f.truncate(scenario.result)
     drives = [f"file={path},format=raw,if=virtio,cache=unsafe" for path in (disk, result)]
