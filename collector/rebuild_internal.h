@@ -23,7 +23,7 @@
 struct rebuild_exhibit {
 	struct batch_name tenant;
 	uint8_t id[VAULT_ID_LEN];
-	bool leaf, removed, held, ever_held, found;
+	bool leaf, removed, held, found;
 	uint64_t index; /* of the leaf of its sealing */
 	uint8_t object[SEAL_HASH_LEN];
 	char by[256], reason[1024]; /* of the newest hold */

@@ -63,7 +63,6 @@ static void take_hold(struct rebuild_exhibit *x, const Exhibit__V1__LedgerEntry 
 
 	at = at > m->text.len ? m->text.len : at;
 	x->held = starts(&m->text, HOLD_SET);
-	x->ever_held = x->ever_held || x->held;
 	x->held_ns = m->wall_ns;
 	(void)snprintf(x->by, sizeof(x->by), "%.*s", (int)m->subject.len,
 		       m->subject.len ? (const char *)m->subject.data : "");

@@ -11,6 +11,7 @@
 #include "collector/rebuild_internal.h"
 #include "collector/row.h"
 #include "collector/vault_internal.h"
+#include "proto/base/clock.h"
 #include "proto/base/files.h"
 #include "proto/json.h"
 
@@ -79,6 +80,27 @@ static int check_record(void *ctx, const char *path, struct error *e)
 
 /* ---- its objects -------------------------------------------------------------------------------------------- */
 
+/* One that was set after the checkpoint is not in the ledger; S3 has it. */
+static int see_hold(struct exhibit *x, const char *key, const char *version, struct error *e)
+{
+	bool held = false;
+	int r = s3_held(x->b->bucket->s3, key, version, &held, e);
+
+	if (r < 0)
+		return r == -ENOTSUP ? 0 : r;
+	if (!held || x->said->held)
+		return 0;
+	rebuild_say(
+		x->b, "later",
+		"exhibit %s is under legal hold in S3, of which the ledger says nothing any more; "
+		"it is kept",
+		x->name);
+	x->said->held = true;
+	x->said->held_ns = clock_wall_ns();
+	(void)snprintf(x->said->reason, sizeof(x->said->reason), "found in S3 by the rebuild");
+	return 0;
+}
+
 static int fetch(struct exhibit *x, const char *key, const char *path, const char *sha256,
 		 bool record, struct error *e)
 {
@@ -102,10 +124,12 @@ static int fetch(struct exhibit *x, const char *key, const char *path, const cha
 			    why.text);
 		return 1;
 	}
-	json_open(x->j, NULL, 0, '{');
 	char full[S3_KEY_MAX];
 
 	(void)snprintf(full, sizeof(full), "%.200s%.800s", b->bucket->prefix, key);
+	if (record && (r = see_hold(x, full, got.version, e)) < 0)
+		return r;
+	json_open(x->j, NULL, 0, '{');
 	json_text(x->j, "key", full);
 	json_text(x->j, "version_id", got.version);
 	json_u64(x->j, "bytes", got.size);

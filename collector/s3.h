@@ -52,6 +52,9 @@ MUST_CHECK int s3_extend(struct s3 *s, const char *key, const char *version,
 /* Legal hold on this version on or off; read back. -ENOTSUP: the server does not keep it. */
 MUST_CHECK int s3_hold(struct s3 *s, const char *key, const char *version, bool hold,
 		       struct error *e);
+/* Whether this version is under legal hold. */
+MUST_CHECK int s3_held(struct s3 *s, const char *key, const char *version, bool *ret,
+		       struct error *e);
 /* This version (NULL: the newest) into fd, which is empty: its bytes have this SHA-256 (hex; NULL: not compared), and
  * are at most max. ret_sha256: hex, of what came; may be NULL. -EBADMSG: other bytes. */
 MUST_CHECK int s3_get(struct s3 *s, const char *key, const char *version, int fd, uint64_t max,

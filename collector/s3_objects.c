@@ -17,29 +17,35 @@
 
 /* ---- legal hold ------------------------------------------------------------------------------------------ */
 
-static int read_hold(struct s3 *s, const char *key, const char *version, bool hold, struct error *e)
+int s3_held(struct s3 *s, const char *key, const char *version, bool *ret, struct error *e)
 {
 	struct s3_call c = s3_call_of(s, "GET", key);
-	char status[16] = "OFF";
+	char status[16] = "";
 	int r;
 
 	s3_add_param(&c, "legal-hold", "");
 	s3_add_param(&c, "versionId", version);
 	r = s3_run(s, &c, NULL, e);
+	*ret = r == 0 &&
+	       s3_xml_text(s->reply.body, s->reply.len, "Status", status, sizeof(status)) &&
+	       strcmp(status, "ON") == 0;
 	/* One that never had a hold has none to read. */
-	if (r == -ENOENT && !hold)
+	if (r == 0 || r == -ENOENT)
 		return 0;
-	if (r < 0)
-		return r == -EAGAIN || r == -EACCES ?
-			       r :
-			       error_wrap(e, -ENOTSUP, "the legal hold cannot be read back");
-	if (!s3_xml_text(s->reply.body, s->reply.len, "Status", status, sizeof(status)) ||
-	    strcmp(status, hold ? "ON" : "OFF") != 0)
-		return error_set(
-			e, -ENOTSUP,
-			"S3 does not keep the legal hold of %s: it says '%s' instead of '%s'",
-			c.path, status, hold ? "ON" : "OFF");
-	return 0;
+	return r == -EAGAIN || r == -EACCES ?
+		       r :
+		       error_wrap(e, -ENOTSUP, "the legal hold cannot be read back");
+}
+
+static int read_hold(struct s3 *s, const char *key, const char *version, bool hold, struct error *e)
+{
+	bool held = false;
+	int r = s3_held(s, key, version, &held, e);
+
+	if (r == 0 && held != hold)
+		r = error_set(e, -ENOTSUP, "S3 does not keep the legal hold of /%s/%s: it is %s",
+			      s->bucket, key, held ? "on" : "off");
+	return r;
 }
 
 int s3_hold(struct s3 *s, const char *key, const char *version, bool hold, struct error *e)

@@ -192,6 +192,19 @@ static int archive_waiting(struct vault_archive *a, struct error *e)
 	return r;
 }
 
+static int hold_waiting(struct vault_archive *a, struct error *e)
+{
+	uint64_t exhibits, before, after;
+	int r;
+
+	vault_waiting(a->vault, &exhibits, &before);
+	r = vault_hold_waiting(a->vault, a->bucket, a->stop, e);
+	vault_waiting(a->vault, &exhibits, &after);
+	if (after < before && a->on_archived != NULL)
+		a->on_archived(a->ctx);
+	return r;
+}
+
 static void note_failure(struct vault_archive *a, int r, const struct error *why)
 {
 	(void)pthread_mutex_lock(&a->lock);
@@ -220,7 +233,7 @@ static void *work(void *arg)
 		if (r < 0)
 			log_failure(r == -EAGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
 				    "exhibits wait to be archived", &e);
-		else if ((r = vault_hold_waiting(a->vault, a->bucket, a->stop, &e)) < 0)
+		else if ((r = hold_waiting(a, &e)) < 0)
 			log_failure(r == -EAGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
 				    "legal holds wait to be set in S3", &e);
 		note_failure(a, r, &e);

@@ -12,7 +12,7 @@
 struct vault_archive_config {
 	struct vault *vault; /* borrowed */
 	struct bucket_config bucket; /* retain_days: of the lock, from sealing */
-	/* After each exhibit that was archived, from the archive's thread; may be NULL. */
+	/* After each exhibit or hold that went to S3, from the archive's thread; may be NULL. */
 	void (*on_archived)(void *ctx);
 	void *ctx;
 };

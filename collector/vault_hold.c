@@ -185,7 +185,9 @@ void vault_hold_settle(struct vault *v, const struct batch_name *tenant,
 		entry = vault_lookup(v, tenant, id);
 		if (entry != NULL) {
 			before = before == UINT64_MAX ? entry->hold_tries : before;
-			settled = !differs(entry) || entry->hold_tries != before;
+			/* One that is not archived yet may be in a moment. */
+			settled = entry->record.info->hold == entry->bucket_held ||
+				  entry->hold_tries != before;
 		}
 		(void)pthread_mutex_unlock(&v->lock);
 		if (settled)

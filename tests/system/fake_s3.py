@@ -12,7 +12,7 @@ class FakeS3:
     """fault: None, or a word that Handler knows; seen: (method, path, query) of each request."""
 
     def __init__(self):
-        self.objects, self.locks, self.parts, self.seen = {}, {}, {}, []
+        self.objects, self.locks, self.holds, self.parts, self.seen = {}, {}, {}, {}, []
         self.fault, self.versions = None, 0
         fake = self
 
@@ -87,6 +87,11 @@ class FakeS3:
                 until = re.search(rb"<RetainUntilDate>(.*?)<", body)[1]
                 self.locks[path, query["versionId"]] = (mode, until)
             return r.answer(200)
+        if "legal-hold" in query:
+            if self.fault == "refuses-hold":
+                return r.error(403, "AccessDenied")
+            self.holds[path, query["versionId"]] = self.fault != "forgets-hold" and b"<Status>ON<" in body
+            return r.answer(200)
         if "partNumber" in query:
             self.parts[query["uploadId"], int(query["partNumber"])] = body
             return r.answer(200, ETag=self.etag(body))
@@ -102,6 +107,9 @@ class FakeS3:
         return r.answer(200, b"<CompleteMultipartUploadResult/>", x_amz_version_id=self.store(path, whole))
 
     def on_GET(self, r, path, query, _body):
+        if "legal-hold" in query:
+            on = self.holds.get((path, query["versionId"]), False)
+            return r.answer(200, b"<LegalHold><Status>%s</Status></LegalHold>" % (b"ON" if on else b"OFF"))
         if "retention" not in query:
             return r.answer(200, self.objects[path, query["versionId"]])
         if (path, query["versionId"]) not in self.locks:

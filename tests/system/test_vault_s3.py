@@ -4,47 +4,19 @@ ignores it. boto3 looks at what lies there."""
 import datetime
 import json
 import os
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
+import radosgw as radosgw_server
 from basics import until
+from daemons import Cli
 from fake_s3 import FakeS3
 from vault_agent import Agent, Item, MiB, VaultDriver, asked, noise
 
-RADOSGW = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool")
-
-
 @pytest.fixture(scope="module")
 def radosgw(tmp_path_factory):
-    boto3 = pytest.importorskip("boto3")
-    if not all(shutil.which(program) for program in RADOSGW):
-        pytest.skip("radosgw is not installed: apt-get install ceph-mon ceph-osd radosgw ceph-common")
-    # Its socket's path must be short.
-    folder = Path(os.path.realpath(tmp_path_factory.mktemp("rgw")))
-    port = 20000 + os.getpid() % 10000
-    log = open(folder / "log", "wb")
-    process = subprocess.Popen([Path(__file__).with_name("radosgw.sh"), folder / "s", str(port)],
-                               stdin=subprocess.PIPE, stdout=log, stderr=log)
-    try:
-        def ready():
-            assert process.poll() is None, (folder / "log").read_text()
-            return (folder / "s" / "ready").exists()
-        until(ready, 120, "radosgw")
-        endpoint = f"http://127.0.0.1:{port}"
-        client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id="AKEXHIBIT",
-                              aws_secret_access_key="secret-of-exhibit", region_name="us-east-1")
-        client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
-        client.create_bucket(Bucket="plain")
-        client.create_bucket(Bucket="versions")
-        client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
-        client.endpoint = endpoint
+    with radosgw_server.serve(tmp_path_factory.mktemp("rgw"), 20000 + os.getpid() % 10000) as client:
         yield client
-    finally:
-        process.stdin.close()
-        process.wait(30)
 
 
 @pytest.fixture
@@ -211,3 +183,56 @@ def test_retention_waits_for_the_archive(fake, vault):
     fake.fault = None
     until(lambda: not driver.exhibit(exhibit_id).exists(), 60, "the exhibit to be removed")
     assert any("sha256" in path for method, path, _ in fake.seen if method == "PUT")
+
+
+# ---- legal hold -------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def held(site, vault, tmp_path):
+    """A driver with one archived exhibit, and the CLI of somebody who may hold and release."""
+    def make(endpoint, **words):
+        driver = vault(endpoint, **words).start()
+        exhibit_id = sealed(driver, [Item("a.raw", noise(777, 9)), Item("b.raw", noise(5, 10))])
+        archive = archived(driver, exhibit_id)
+        cli = Cli(site, site.responder("ann-s3-hold", roles="viewer,acquirer,approver"), driver.address,
+                  tmp_path)
+        return driver, exhibit_id, archive["objects"], cli
+    return make
+
+
+def shown(cli, exhibit_id):
+    return cli.run("exhibits", exhibit_id.hex(), "--json").rows[0]["exhibit"]
+
+
+def test_hold_is_set_and_released_in_s3(radosgw, held):
+    _, exhibit_id, objects, cli = held(radosgw.endpoint)
+
+    def state():
+        return {radosgw.get_object_legal_hold(Bucket="locked", Key=o["key"], VersionId=o["version_id"])[
+            "LegalHold"]["Status"] for o in objects}
+    assert cli.run("hold", exhibit_id.hex(), "--reason", "court").code == 0
+    assert len(objects) == 6 and state() == {"ON"}
+    assert shown(cli, exhibit_id)["hold"] is True and "hold_pending" not in shown(cli, exhibit_id)
+    assert cli.run("hold", exhibit_id.hex(), "--reason", "over", "--release").code == 0
+    assert state() == {"OFF"}
+
+
+@pytest.mark.parametrize("fault, sentence", [
+    ("refuses-hold", "with 403 (AccessDenied)"),
+    ("forgets-hold", "S3 does not keep the legal hold of"),
+    ("503", "with 503 (SlowDown)"),
+])
+def test_hold_that_s3_does_not_take_is_pending(fault, sentence, fake, held):
+    driver, exhibit_id, objects, cli = held(fake.endpoint)
+    fake.fault = fault
+    answer = cli.run("hold", exhibit_id.hex(), "--reason", "court")
+    assert answer.code == 3, answer
+    assert "is kept by the collector, S3 does not follow yet" in answer.err and sentence in answer.err
+    assert shown(cli, exhibit_id)["hold"] is True and shown(cli, exhibit_id)["hold_pending"] is True
+    assert not any(fake.holds.values())
+    # It is kept over a restart, and set as soon as S3 takes it.
+    assert driver.stop() == 0
+    fake.fault = None
+    driver.start()
+    until(lambda: sum(fake.holds.values()) == len(objects), 60, "the hold in S3")
+    until(lambda: "legal hold set in S3" in driver.log, 20, "the line")
