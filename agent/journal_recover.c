@@ -198,7 +198,7 @@ static int settle_newest(struct journal *j, struct journal_lane *l, size_t torn,
 		return error_set(e, -ENOMEM, "cannot recover the journal '%s': %m", j->dir);
 	if (missed)
 		torn = 0;
-	else
+	else if (l->mark.file <= f->number) /* else that newer file is gone */
 		l->mark = (struct journal_mark){ f->number, f->bytes - torn,
 						 journal_file_end(f) - 1 };
 	journal_file_name(f, l->lane, name);

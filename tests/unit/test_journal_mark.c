@@ -162,6 +162,48 @@ static void missing_end_is_lost_not_torn(void **state)
 	journal_world_end(&w);
 }
 
+/* The newest of two files: gone as a whole, or without one good frame. */
+static void newest_of_two_files_is_lost(void **state)
+{
+	static struct journal_world w;
+	struct seal_hash hashes[20], hash;
+	uint64_t first, last;
+
+	(void)state;
+	for (int empty = 0; empty < 2; empty++) {
+		const char *const second = "critical-0000000000000002.jrn";
+		size_t left;
+
+		journal_world_begin(&w);
+		journal_world_append_many(&w, BATCH_LANE_CRITICAL, 20, hashes);
+		assert_true(journal_world_exists(&w, second));
+		journal_world_close(&w);
+		if (empty)
+			assert_int_equal(truncate(journal_world_path(&w, second),
+						  JOURNAL_FILE_HEADER_LEN + 300),
+					 0);
+		else
+			assert_int_equal(unlink(journal_world_path(&w, second)), 0);
+		journal_world_reopen(&w);
+		assert_true(w.rec.new_epoch);
+		left = journal_world_readable(&w, BATCH_LANE_CRITICAL);
+		assert_in_range(left, 1, 19);
+		assert_int_equal(w.rec.lost_frames, 20 - left);
+		assert_int_equal(w.rec.damaged_files, empty);
+		assert_int_equal(w.rec.torn_bytes, 0);
+		/* Told once, and it goes on, whether or not something was appended meanwhile. */
+		journal_world_reopen(&w);
+		assert_false(w.rec.new_epoch);
+		assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 5, &hash), 0);
+		journal_world_reopen(&w);
+		assert_false(w.rec.new_epoch);
+		journal_range(w.j, BATCH_LANE_CRITICAL, &first, &last);
+		assert_int_equal(last, left + 1);
+		journal_world_assert_frame(&w, BATCH_LANE_CRITICAL, last, &hash);
+		journal_world_end(&w);
+	}
+}
+
 /* What was never synced is cut as before: bytes behind what the mark says. */
 static void torn_write_is_no_loss(void **state)
 {
@@ -213,6 +255,7 @@ int main(void)
 	ADD_ROWS(&t, newest_whole_slot_is_taken, slot_rows);
 	ADD_TEST(&t, any_bit_of_the_newest_frame_counts);
 	ADD_ROWS(&t, missing_end_is_lost_not_torn, end_rows);
+	ADD_TEST(&t, newest_of_two_files_is_lost);
 	ADD_TEST(&t, torn_write_is_no_loss);
 	ADD_TEST(&t, acknowledged_end_is_no_loss);
 	return tests_run(&t, "journal_mark");
