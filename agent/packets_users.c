@@ -18,8 +18,10 @@ int packets_users_check(struct error *e)
 
 	if (uname(&kernel) < 0 || hooks_kernel_number(kernel.release) >= KERNEL_MIN)
 		return 0;
-	return error_set(e, -ENOTSUP, "packets can be seen from Linux 5.12 on: this is %s",
-			 kernel.release);
+	(void)error_set(e, -ENOTSUP, "packets can be seen from Linux 5.12 on: this is %s",
+			kernel.release);
+	error_hint(e, "tcpdump on the host captures them there, without whose they are");
+	return -ENOTSUP;
 }
 
 int packets_users_root(int *ret_fd, struct error *e)
@@ -27,8 +29,11 @@ int packets_users_root(int *ret_fd, struct error *e)
 	char path[PATH_MAX];
 	int r = hooks_cgroup_root("/proc/self/mounts", path, sizeof(path));
 
-	if (r < 0)
-		return error_set(e, r, "cannot capture packets: cgroup v2 is not mounted");
+	if (r < 0) {
+		(void)error_set(e, r, "cannot capture packets: cgroup v2 is not mounted");
+		error_hint(e, "mount it: mount -t cgroup2 none /sys/fs/cgroup/unified");
+		return r;
+	}
 	*ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return *ret_fd < 0 ? error_set(e, -errno, "cannot open '%s': %m", path) : 0;
 }

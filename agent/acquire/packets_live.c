@@ -204,10 +204,14 @@ static int attach_device(struct packets_live *l, struct error *e)
 	const struct packets_target *t = l->c.target;
 	int r = packets_within(t->net_fd, attach_in_namespace, l);
 
-	if (r == -EINVAL)
-		return error_set(e, -ENOTSUP,
-				 "cannot capture on the device '%s': that takes Linux 6.6",
-				 t->interface);
+	if (r == -EINVAL) {
+		(void)error_set(e, -ENOTSUP,
+				"cannot capture on the device '%s': that takes Linux 6.6",
+				t->interface);
+		error_hint(e,
+			   "leave --interface out: what sockets send and receive is seen without");
+		return -ENOTSUP;
+	}
 	return r == 0 ? 0 : error_set(e, r, "cannot capture on the device '%s': %m", t->interface);
 }
 

@@ -249,6 +249,48 @@ class Flood:
         self.process.communicate("end\n", timeout=20)
 
 
+def test_in_the_order_of_time(net, tmp_path):
+    """Two CPUs send at once into one ring."""
+    floods = [Flood(net, 0, 1 << 40, seconds=3, before=lambda cpu=cpu: os.sched_setaffinity(0, {cpu}))
+              for cpu in sorted(os.sched_getaffinity(0))[:2]]
+    with Capture(tmp_path / "out", f"net-ns={net.inode(0)}") as capture:
+        for flood in floods:
+            flood.go()
+        sent = sum(flood.sent() for flood in floods)
+    for flood in floods:
+        flood.end()
+    said, file = capture.said, pcapng_reader.read(capture.file)
+    assert said["packets.written"] == said["packets.seen"] - said["packets.lost"] > sent
+    assert said["packets.out_of_order"] == 0
+    times = [ns for _, ns, *_ in file.packets]
+    assert times == sorted(times)
+    assert tshark(capture.file, "frame.number", only="frame.time_delta < 0") == []
+    # As the kernel numbered them, before its clock was read, they were not.
+    ids = [pcapng_reader.u64(options[5]) for *_, options in file.packets]
+    assert len(set(ids)) == len(ids)
+    print(f"{sum(a > b for a, b in zip(ids, ids[1:]))} of {len(ids)} changed places")
+
+
+def refusal(*words, before=()):
+    done = subprocess.run([*before, DRIVER, "packets", *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    return done.stderr.strip()
+
+
+def test_where_it_cannot_be_done(tmp_path):
+    """One sentence, and what to do."""
+    old = refusal(tmp_path / "old", "seconds=1", before=["setarch", "--uname-2.6"])
+    assert re.search(r"packets can be seen from Linux 5\.12 on: this is 2\.6\.\d+.*; tcpdump on the host captures them", old)
+    bare = refusal(tmp_path / "bare", "seconds=1",
+                   before=["unshare", "-m", "sh", "-c", 'umount -R /sys/fs/cgroup && exec "$@"', "sh"])
+    assert "cannot capture packets: cgroup v2 is not mounted; mount it" in bare
+    weak = refusal(tmp_path / "weak", "seconds=1",
+                   before=["capsh", "--drop=cap_bpf,cap_sys_admin,cap_net_admin", "--", "-c", 'exec "$@"', "sh"])
+    assert "cannot load the programs that capture packets" in weak and "not permitted" in weak
+    for text in (old, bare, weak):
+        assert "\n" not in text
+
+
 def test_one_process(net, tmp_path):
     ours, other = Flood(net, 0, 1000, rate=5000), Flood(net, 0, 1000, rate=5000)
     with Capture(tmp_path / "out", f"pid={ours.process.pid}") as capture:
