@@ -2,6 +2,7 @@
 /* One acquisition from its begin to the end of its acquirer. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -299,6 +300,18 @@ static bool any_process(const struct orders *o)
 	return false;
 }
 
+/* Of the launcher, or of an acquirer. */
+static void wait_for_word(const struct orders *o, uint64_t until_ns)
+{
+	struct pollfd fds[1 + RUNS_MAX] = { { .fd = o->c.control, .events = POLLIN } };
+	uint64_t now = clock_monotonic_ns();
+	nfds_t n = 1;
+
+	for (size_t i = 0; i < o->n_runs; i++)
+		fds[n++] = (struct pollfd){ .fd = o->runs[i]->control, .events = POLLIN };
+	(void)poll(fds, n, now < until_ns ? (int)((until_ns - now) / NSEC_PER_MSEC) + 1 : 0);
+}
+
 /* What can be read again goes on after the next start; the others finish with what they have. */
 void orders_finish(struct orders *o)
 {
@@ -309,15 +322,15 @@ void orders_finish(struct orders *o)
 			launch_stop(o->c.control, o->runs[i]->token, o->runs[i]->kind->resumable);
 	while (any_process(o) && clock_monotonic_ns() < until_ns) {
 		struct launch_report report;
-		int r = launch_receive(o->c.control, &report);
+		int r;
 
+		wait_for_word(o, until_ns);
+		r = launch_receive(o->c.control, &report);
 		if (r < 0)
 			return;
-		if (r == 0)
-			(void)usleep(10000);
-		else if (report.kind == LAUNCH_LINK)
+		if (r > 0 && report.kind == LAUNCH_LINK)
 			(void)close(report.fd);
-		else
+		else if (r > 0)
 			process_ended(o, report.token, report.status, false);
 		for (size_t i = 0; i < o->n_runs; i++)
 			if (o->runs[i]->control >= 0)

@@ -37,7 +37,6 @@ void query_service_free(struct query_service *s);
 
 /* The table of methods and roles, for tests: NULL past the end. Deny by default: a method without a row does
  * not exist. */
-struct query_method;
 const char *query_method_path(size_t i);
 unsigned int query_method_allow(size_t i);
 

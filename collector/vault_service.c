@@ -2,47 +2,11 @@
 #include "collector/vault_service_internal.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "proto/base/clock.h"
-#include "proto/base/log.h"
 #include "proto/order.h"
 
-#define LOOK_MS 200
 #define STALL_MS 120000 /* a reader that takes nothing for so long is given up */
-
-/* ---- sending --------------------------------------------------------------------------------------------- */
-
-static void call_drop(struct call *c)
-{
-	if (c == NULL || atomic_fetch_sub(&c->users, 1) != 1)
-		return;
-	rpc_stream_unref(c->stream);
-	if (c->question != NULL)
-		protobuf_c_message_free_unpacked(c->question, NULL);
-	queue_free(c->room);
-	free(c);
-}
-
-bool vault_call_over(const struct call *c)
-{
-	return queue_closed(c->room) || atomic_load(&c->service->closing);
-}
-
-int vault_call_send(struct call *c, uint8_t *data, size_t len)
-{
-	uint64_t begun = clock_monotonic_ns();
-	int r;
-
-	while ((r = rpc_stream_send(c->stream, data, len)) == -EAGAIN && !vault_call_over(c) &&
-	       clock_monotonic_ns() - begun < STALL_MS * NSEC_PER_MSEC)
-		(void)queue_pop(c->room, LOOK_MS);
-	if (r < 0)
-		free(data);
-	return r < 0 ? -ECANCELED : 0;
-}
 
 /* ---- the methods ----------------------------------------------------------------------------------------- */
 
@@ -59,7 +23,7 @@ static int send_all(struct call *c, struct vault_packed *all, size_t n)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = vault_call_send(c, TAKE(all[i].data), all[i].len);
+		r = call_send(c, TAKE(all[i].data), all[i].len);
 	return r;
 }
 
@@ -79,7 +43,7 @@ static int find(struct call *c, const ProtobufCBinaryData *exhibit,
 	q.case_id.len = (uint8_t)case_id->len;
 	if (case_id->len > 0)
 		memcpy(q.case_id.b, case_id->data, case_id->len);
-	return vault_find(c->service->vault, &q, ret, ret_n, e);
+	return vault_find(vault_of(c), &q, ret, ret_n, e);
 }
 
 static int answer_exhibits(struct call *c, struct error *e)
@@ -105,11 +69,10 @@ static int hold_one(struct call *c, const struct vault_packed *p, const Exhibit_
 
 	if (info == NULL)
 		return error_set(e, -ENOMEM, "the collector is out of memory");
-	r = vault_hold(c->service->vault, &c->tenant, info->exhibit_id.data, q->hold, c->subject,
+	r = vault_hold(vault_of(c), &c->tenant, info->exhibit_id.data, q->hold, c->subject,
 		       q->reason.data, q->reason.len, e);
 	if (r == 0)
-		vault_hold_settle(c->service->vault, &c->tenant, info->exhibit_id.data,
-				  HOLD_SETTLE_MS);
+		vault_hold_settle(vault_of(c), &c->tenant, info->exhibit_id.data, HOLD_SETTLE_MS);
 	exhibit__v1__exhibit_info__free_unpacked(info, NULL);
 	return r;
 }
@@ -153,16 +116,7 @@ static const char *const viewers[] = { ORDER_ROLE_VIEWER, ORDER_ROLE_ACQUIRER, O
 /* Evidence itself may hold what no log does: keys, mail, other people's data. */
 static const char *const handlers[] = { ORDER_ROLE_ACQUIRER, ORDER_ROLE_APPROVER, NULL };
 
-struct vault_method {
-	const char *path;
-	unsigned int allow;
-	const char *const *roles; /* one of these is needed; NULL ends */
-	const char *need; /* the same for a sentence */
-	const ProtobufCMessageDescriptor *request;
-	int (*answer)(struct call *c, struct error *e);
-};
-
-static const struct vault_method methods[] = {
+static const struct call_method methods[] = {
 	{ "/exhibit.v1.Vault/Exhibits", RPC_ALLOW_RESPONDER, viewers,
 	  "viewer, acquirer or approver", &exhibit__v1__exhibits_query__descriptor,
 	  answer_exhibits },
@@ -184,172 +138,20 @@ unsigned int vault_service_allow(size_t i)
 
 /* ---- answering ------------------------------------------------------------------------------------------- */
 
-static enum rpc_status status_of(int code)
-{
-	static const struct {
-		int code;
-		enum rpc_status status;
-	} rows[] = {
-		{ -EINVAL, RPC_INVALID_ARGUMENT },   { -ENOENT, RPC_NOT_FOUND },
-		{ -EACCES, RPC_PERMISSION_DENIED },  { -EAGAIN, RPC_FAILED_PRECONDITION },
-		{ -ENOMEM, RPC_RESOURCE_EXHAUSTED }, { -ENOSPC, RPC_RESOURCE_EXHAUSTED },
-		{ -ECANCELED, RPC_CANCELLED },       { -EIO, RPC_DATA_LOSS },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		if (rows[i].code == code)
-			return rows[i].status;
-	return RPC_INTERNAL;
-}
-
 static void *work(void *arg)
 {
-	struct call *c = arg;
-	struct vault_service *s = c->service;
-	char sentence[ERROR_TEXT_MAX + ERROR_HINT_MAX] = "";
-	struct error e = { 0 };
-	int r = c->method->answer(c, &e);
+	struct vault_service *s = vault_service_of(arg);
 
-	if (r < 0 && e.text[0] != '\0') {
-		(void)error_format(&e, sentence, sizeof(sentence));
-		if (status_of(r) == RPC_DATA_LOSS || status_of(r) == RPC_INTERNAL)
-			log_failure(LOG_LEVEL_ERROR, "an exhibit cannot be given", &e);
-	}
-	rpc_stream_finish(c->stream, r < 0 ? status_of(r) : RPC_OK, sentence);
-	call_drop(c);
-	(void)atomic_fetch_sub(&s->threads, 1);
+	call_answer(arg);
+	threads_end(&s->threads);
 	return NULL;
 }
 
-static void start(struct call *c)
+static const char *start(struct call *c)
 {
-	struct vault_service *s = c->service;
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r = EAGAIN;
-
-	(void)atomic_fetch_add(&c->users, 1);
-	if (atomic_fetch_add(&s->threads, 1) < VAULT_CALLS_MAX) {
-		(void)pthread_attr_init(&attr);
-		(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		r = pthread_create(&thread, &attr, work, c);
-		(void)pthread_attr_destroy(&attr);
-	}
-	if (r == 0)
-		return;
-	(void)atomic_fetch_sub(&s->threads, 1);
-	rpc_stream_finish(c->stream, RPC_RESOURCE_EXHAUSTED,
-			  "too many exhibits are fetched at one time; try again");
-	call_drop(c);
-}
-
-/* ---- on the rpc threads ------------------------------------------------------------------------------------ */
-
-static void on_message(struct rpc_stream *stream, uint8_t *data, size_t len, void *ctx)
-{
-	struct call *c = ctx;
-
-	rpc_stream_want_read(stream, false);
-	if (len <= VAULT_QUESTION_MAX && c->question == NULL)
-		c->question = protobuf_c_message_unpack(c->method->request, NULL, len, data);
-	free(data);
-	if (c->question == NULL)
-		rpc_stream_finish(stream, RPC_INVALID_ARGUMENT, "the question cannot be read");
-	else
-		start(c);
-}
-
-static void on_sendable(struct rpc_stream *stream, void *ctx)
-{
-	struct call *c = ctx;
-
-	(void)stream;
-	if (!queue_try_push(c->room, c))
-		return; /* a full queue already wakes */
-}
-
-static void on_read_end(struct rpc_stream *stream, void *ctx)
-{
-	struct call *c = ctx;
-
-	if (c->question == NULL)
-		rpc_stream_finish(stream, RPC_INVALID_ARGUMENT,
-				  "the call ended without a question");
-}
-
-static void on_closed(struct rpc_stream *stream, enum rpc_status status, const char *text,
-		      void *ctx)
-{
-	struct call *c = ctx;
-
-	(void)stream, (void)status, (void)text;
-	queue_close(c->room);
-	call_drop(c);
-}
-
-static const struct rpc_stream_ops ops = {
-	.on_message = on_message,
-	.on_sendable = on_sendable,
-	.on_read_end = on_read_end,
-	.on_closed = on_closed,
-};
-
-static struct call *call_new(const struct slot *slot, struct rpc_stream *stream)
-{
-	const struct identity *peer = rpc_stream_peer(stream);
-	struct call *c = calloc(1, sizeof(*c));
-
-	if (c == NULL || (c->room = queue_new(1)) == NULL) {
-		free(c);
-		return NULL;
-	}
-	atomic_init(&c->users, 1);
-	c->service = slot->service;
-	c->method = slot->method;
-	c->stream = rpc_stream_ref(stream);
-	c->tenant.len = (uint8_t)strnlen(peer->tenant, IDENTITY_PART_MAX);
-	memcpy(c->tenant.b, peer->tenant, c->tenant.len);
-	(void)identity_spiffe(peer, c->subject);
-	return c;
-}
-
-static bool has_role(const struct identity *who, const char *const *roles)
-{
-	for (; *roles != NULL; roles++)
-		if (identity_has_role(who, *roles))
-			return true;
-	return false;
-}
-
-static void on_open(struct rpc_stream *stream, void *ctx)
-{
-	const struct slot *slot = ctx;
-	struct call *c;
-
-	if (!has_role(rpc_stream_peer(stream), slot->method->roles)) {
-		char why[128];
-
-		(void)snprintf(why, sizeof(why),
-			       "the certificate does not hold the role that this takes: %s",
-			       slot->method->need);
-		log_warn("refused a call", KV_STR("why", why),
-			 KV_STR("peer", rpc_stream_peer(stream)->name),
-			 KV_STR("remote", rpc_stream_remote(stream)),
-			 KV_STR("method", slot->method->path));
-		rpc_stream_finish(stream, RPC_PERMISSION_DENIED, why);
-		return;
-	}
-	if (atomic_load(&slot->service->closing)) {
-		rpc_stream_finish(stream, RPC_UNAVAILABLE, "the collector is stopping");
-		return;
-	}
-	c = call_new(slot, stream);
-	if (c == NULL) {
-		rpc_stream_finish(stream, RPC_RESOURCE_EXHAUSTED, "the collector is out of memory");
-		return;
-	}
-	rpc_stream_serve(stream, &ops, c);
-	rpc_stream_want_read(stream, true);
+	return threads_start(&vault_service_of(c)->threads, work, c) == 0 ?
+		       NULL :
+		       "too many exhibits are fetched at one time; try again";
 }
 
 /* ---- the service ----------------------------------------------------------------------------------------- */
@@ -357,13 +159,21 @@ static void on_open(struct rpc_stream *stream, void *ctx)
 int vault_service_new(struct vault *v, struct vault_service **ret, struct error *e)
 {
 	struct vault_service *s = calloc(1, sizeof(*s));
+	int r = s == NULL ? error_set(e, -ENOMEM, "cannot serve the vault: out of memory") :
+			    calls_init(&s->calls,
+				       &(struct call_config){ .methods = methods,
+							      .n_methods = ARRAY_LEN(methods),
+							      .question_max = VAULT_QUESTION_MAX,
+							      .stall_ms = STALL_MS,
+							      .start = start,
+							      .owner = s },
+				       e);
 
-	if (s != NULL)
-		s->slots = calloc(ARRAY_LEN(methods), sizeof(*s->slots));
-	if (s == NULL || s->slots == NULL) {
+	if (r < 0) {
 		free(s);
-		return error_set(e, -ENOMEM, "cannot serve the vault: out of memory");
+		return r;
 	}
+	threads_init(&s->threads, VAULT_CALLS_MAX);
 	s->vault = v;
 	*ret = s;
 	return 0;
@@ -371,35 +181,22 @@ int vault_service_new(struct vault *v, struct vault_service **ret, struct error 
 
 int vault_service_register(struct vault_service *s, struct rpc_server *server, struct error *e)
 {
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(methods); i++) {
-		s->slots[i] = (struct slot){ s, &methods[i] };
-		r = rpc_server_method(server,
-				      &(struct rpc_method){ .path = methods[i].path,
-							    .allow = methods[i].allow,
-							    .on_open = on_open,
-							    .ctx = &s->slots[i],
-							    .first_message_ms = 10000 },
-				      e);
-	}
-	return r;
+	return calls_register(&s->calls, server, e);
 }
 
 void vault_service_close(struct vault_service *s)
 {
 	if (s == NULL)
 		return;
-	atomic_store(&s->closing, true);
-	/* Each notices within LOOK_MS. */
-	while (atomic_load(&s->threads) > 0)
-		(void)usleep(10000);
+	(void)calls_close(&s->calls);
+	threads_wait(&s->threads);
 }
 
 void vault_service_free(struct vault_service *s)
 {
 	if (s == NULL)
 		return;
-	free(s->slots);
+	calls_release(&s->calls);
+	threads_release(&s->threads);
 	free(s);
 }

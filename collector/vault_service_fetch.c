@@ -19,8 +19,7 @@ static int fetch_leaf(struct call *c, const Exhibit__V1__ExhibitInfo *info,
 		      const ProtobufCBinaryData *object, uint64_t size, const char *text,
 		      struct error *e)
 {
-	return vault_fetched(c->service->vault, &c->tenant, info, c->subject, object, size, text,
-			     e);
+	return vault_fetched(vault_of(c), &c->tenant, info, c->subject, object, size, text, e);
 }
 
 /* A reply's head and room for len bytes behind it. */
@@ -40,7 +39,7 @@ static int send_range(struct call *c, int fd, uint64_t offset, uint64_t size, st
 {
 	int r = 0;
 
-	while (r == 0 && offset < size && !vault_call_over(c)) {
+	while (r == 0 && offset < size && !call_over(c)) {
 		size_t len = size - offset < VAULT_CHUNK_BYTES ? (size_t)(size - offset) :
 								 VAULT_CHUNK_BYTES;
 		size_t head;
@@ -56,7 +55,7 @@ static int send_range(struct call *c, int fd, uint64_t offset, uint64_t size, st
 					 (unsigned long long)offset,
 					 (unsigned long long)(offset + len - 1));
 		}
-		r = vault_call_send(c, data, head + len);
+		r = call_send(c, data, head + len);
 		offset += len;
 	}
 	return r;
@@ -68,7 +67,7 @@ static int fetch_item(struct call *c, const Exhibit__V1__FetchRequest *q,
 	AUTO(close_fd) int fd = -1;
 	Exhibit__V1__ItemInfo *item = NULL;
 	char text[VAULT_NAME_MAX + 64];
-	int r = vault_open_item(c->service->vault, &c->tenant, q->exhibit_id.data, q->name.data,
+	int r = vault_open_item(vault_of(c), &c->tenant, q->exhibit_id.data, q->name.data,
 				q->name.len, &fd, &item, e);
 
 	if (r < 0)
@@ -90,7 +89,7 @@ static int fetch_manifest(struct call *c, const Exhibit__V1__FetchRequest *q,
 			  const Exhibit__V1__ExhibitInfo *info, struct error *e)
 {
 	Exhibit__V1__SignedManifest *m = NULL;
-	int r = vault_manifest(c->service->vault, &c->tenant, q->exhibit_id.data, &m, e);
+	int r = vault_manifest(vault_of(c), &c->tenant, q->exhibit_id.data, &m, e);
 	size_t len, head;
 	uint8_t *data;
 
@@ -101,7 +100,7 @@ static int fetch_manifest(struct call *c, const Exhibit__V1__FetchRequest *q,
 	data = r == 0 ? reply_of(REPLY_MANIFEST, len, &head) : NULL;
 	if (data != NULL) {
 		(void)exhibit__v1__signed_manifest__pack(m, data + head);
-		r = vault_call_send(c, data, head + len);
+		r = call_send(c, data, head + len);
 	} else if (r == 0) {
 		r = error_set(e, -ENOMEM, "the collector is out of memory");
 	}
@@ -116,7 +115,7 @@ static int send_followed(struct call *c, struct vault_follow *f, uint64_t at, st
 	bool end = false;
 	int r = 0;
 
-	while (r == 0 && !vault_call_over(c)) {
+	while (r == 0 && !call_over(c)) {
 		uint64_t bytes = 0;
 
 		r = vault_follow_look(f, &bytes, &end, e);
@@ -151,7 +150,7 @@ static int try_sealed(struct call *c, const Exhibit__V1__FetchRequest *q, struct
 {
 	Exhibit__V1__ItemInfo *item = NULL;
 	AUTO(close_fd) int fd = -1;
-	int r = vault_open_item(c->service->vault, &c->tenant, q->exhibit_id.data, q->name.data,
+	int r = vault_open_item(vault_of(c), &c->tenant, q->exhibit_id.data, q->name.data,
 				q->name.len, &fd, &item, e);
 
 	if (r == 0)
@@ -164,15 +163,15 @@ static int open_either(struct call *c, const Exhibit__V1__FetchRequest *q,
 		       struct vault_follow **ret, struct error *e)
 {
 	for (;;) {
-		int r = vault_follow_open(c->service->vault, &c->tenant, q->exhibit_id.data,
-					  q->name.data, q->name.len, ret, e);
+		int r = vault_follow_open(vault_of(c), &c->tenant, q->exhibit_id.data, q->name.data,
+					  q->name.len, ret, e);
 
 		if (r == 1)
 			r = try_sealed(c, q, e);
 		if (r != -EAGAIN)
 			return r;
 		*e = (struct error){ 0 };
-		if (vault_call_over(c))
+		if (call_over(c))
 			return -ECANCELED;
 		(void)usleep(FOLLOW_MS * 1000);
 	}
@@ -181,7 +180,7 @@ static int open_either(struct call *c, const Exhibit__V1__FetchRequest *q,
 static int fetch_following(struct call *c, const Exhibit__V1__FetchRequest *q,
 			   const Exhibit__V1__ExhibitInfo *info, struct error *e)
 {
-	struct vault_service *s = c->service;
+	struct vault_service *s = vault_service_of(c);
 	struct vault_follow *f = NULL;
 	int r;
 
@@ -207,7 +206,7 @@ int vault_call_fetch(struct call *c, struct error *e)
 
 	if (q->exhibit_id.len != VAULT_ID_LEN)
 		return error_set(e, -EINVAL, "an exhibit's id has %d bytes", VAULT_ID_LEN);
-	r = vault_get(c->service->vault, &c->tenant, q->exhibit_id.data, &info, e);
+	r = vault_get(vault_of(c), &c->tenant, q->exhibit_id.data, &info, e);
 	if (r < 0)
 		return r;
 	if (q->name.len == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "collector/row.h"
@@ -42,6 +43,7 @@ void vault_upload_unlink(struct call *c)
 			u->n_calls--;
 			break;
 		}
+	(void)pthread_cond_broadcast(&u->left);
 	(void)pthread_mutex_unlock(&u->lock);
 }
 
@@ -151,19 +153,9 @@ static const char *admit(struct vault_uploads *u, struct call *c)
 
 static bool start_thread(struct call *c)
 {
-	pthread_attr_t attr;
-	pthread_t thread;
-	int r;
-
 	(void)atomic_fetch_add(&c->users, 1);
-	(void)atomic_fetch_add(&c->uploads->threads, 1);
-	(void)pthread_attr_init(&attr);
-	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	r = pthread_create(&thread, &attr, vault_upload_work, c);
-	(void)pthread_attr_destroy(&attr);
-	if (r == 0)
+	if (threads_start(&c->uploads->threads, vault_upload_work, c) == 0)
 		return true;
-	(void)atomic_fetch_sub(&c->uploads->threads, 1);
 	(void)atomic_fetch_sub(&c->users, 1);
 	return false;
 }
@@ -213,6 +205,8 @@ int vault_uploads_new(const struct vault_upload_config *c, struct vault_uploads 
 	}
 	u->c = *c;
 	(void)pthread_mutex_init(&u->lock, NULL);
+	(void)pthread_cond_init(&u->left, NULL);
+	threads_init(&u->threads, UINT_MAX); /* calls are bounded where they begin */
 	*ret = u;
 	return 0;
 }
@@ -232,8 +226,7 @@ void vault_uploads_close(struct vault_uploads *u)
 		return;
 	atomic_store(&u->closing, true);
 	/* Each looks within SYNC_MS, or ends what it is doing. */
-	while (atomic_load(&u->threads) > 0)
-		(void)usleep(10000);
+	threads_wait(&u->threads);
 }
 
 void vault_uploads_free(struct vault_uploads *u)
@@ -241,6 +234,8 @@ void vault_uploads_free(struct vault_uploads *u)
 	if (u == NULL)
 		return;
 	ingest_log_free(u->refusals);
+	threads_release(&u->threads);
+	(void)pthread_cond_destroy(&u->left);
 	(void)pthread_mutex_destroy(&u->lock);
 	free(u);
 }

@@ -9,6 +9,7 @@
 #include <zstd.h>
 
 #include "collector/ingest_log.h"
+#include "collector/threads.h"
 #include "collector/vault_upload.h"
 #include "proto/base/queue.h"
 
@@ -45,7 +46,8 @@ struct vault_uploads {
 	pthread_mutex_t lock;
 	struct call *calls;
 	unsigned int n_calls;
-	atomic_uint threads;
+	pthread_cond_t left; /* a call gave its upload back */
+	struct threads threads; /* one for each call */
 	atomic_bool closing;
 	atomic_uint_fast64_t refused;
 	struct ingest_log *refusals;

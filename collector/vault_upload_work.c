@@ -125,6 +125,18 @@ static void cancel_older(struct call *c)
 	(void)pthread_mutex_unlock(&u->lock);
 }
 
+/* Until some call gave its upload back; not for ever, since the asker may leave meanwhile. */
+static void wait_for_older(struct vault_uploads *u)
+{
+	uint64_t until_ns = clock_monotonic_ns() + LOOK_MS * NSEC_PER_MSEC;
+	struct timespec until = { .tv_sec = (time_t)(until_ns / NSEC_PER_SEC),
+				  .tv_nsec = (long)(until_ns % NSEC_PER_SEC) };
+
+	(void)pthread_mutex_lock(&u->lock);
+	(void)pthread_cond_clockwait(&u->left, &u->lock, CLOCK_MONOTONIC, &until);
+	(void)pthread_mutex_unlock(&u->lock);
+}
+
 static int begin(struct call *c, const struct vault_begin *b, struct error *e)
 {
 	uint64_t begun = clock_monotonic_ns();
@@ -136,7 +148,7 @@ static int begin(struct call *c, const struct vault_begin *b, struct error *e)
 	       !atomic_load(&c->closed) && !atomic_load(&c->uploads->closing) &&
 	       clock_monotonic_ns() - begun < TAKE_OVER_MS * NSEC_PER_MSEC) {
 		cancel_older(c);
-		(void)usleep(LOOK_MS * 1000);
+		wait_for_older(c->uploads);
 	}
 	if (r == 1)
 		return send_receipt(c, &receipt, e);
@@ -337,6 +349,6 @@ void *vault_upload_work(void *arg)
 			"the call ended without a manifest; what came waits for the next");
 	vault_upload_unlink(c);
 	vault_upload_drop(c);
-	(void)atomic_fetch_sub(&u->threads, 1);
+	threads_end(&u->threads);
 	return NULL;
 }
