@@ -270,9 +270,10 @@ validation-build: system-build $(B)/validation/counters
 
 # Run in guests: no library of this machine.
 GUEST_PROGRAMS := $(B)/kernels/workload $(B)/kernels/planted
+$(B)/kernels/workload: tests/unit/uring.c tests/unit/uring.h
 $(GUEST_PROGRAMS): $(B)/kernels/%: tests/kernels/%.c
 	@mkdir -p $(@D)
-	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static -o $@ $<
+	$(call say,CC,$@)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -I. -static -o $@ $(filter %.c,$^)
 
 # The examiner's tool, from its own registry: Debian has no package of it. Without jsonschema, with which it
 # would validate each symbol file for minutes.

@@ -38,12 +38,16 @@ class Guest:
         return "\n".join(f"--- {path.name}\n{tail(path, 10)}"
                          for path in [self.out.parent / "console", *sorted(self.out.glob("*.log"))])
 
-    def find(self, action, **where):
-        """Events whose fields (. written as __) are these, at least one."""
+    def look(self, action, **where):
+        """Events whose fields (. written as __) are these."""
         wanted = {name.replace("__", "."): value for name, value in where.items()}
-        rows = [row for row in self.events if field(row, "event.action") == action and
+        return [row for row in self.events if field(row, "event.action") == action and
                 all(field(row, name) == value for name, value in wanted.items())]
-        assert rows, f"{self.name}: no {action} with {wanted}; there is " + \
+
+    def find(self, action, **where):
+        """The same, at least one."""
+        rows = self.look(action, **where)
+        assert rows, f"{self.name}: no {action} with {where}; there is " + \
             json.dumps([row for row in self.events if field(row, "event.action") == action][-3:]) + self.logs()
         return rows
 
@@ -167,6 +171,17 @@ def test_tcp(name, address, guest):
     for row in ends:
         assert field(row, "process.pid") == pid
         assert (field(row, "source.bytes"), field(row, "destination.bytes")) == (1234, 567)
+
+
+def test_through_io_uring(guest):
+    """Where the kernel says which request was completed; where it does not, nothing false is said either."""
+    seen = COVERAGE[guest.name][("file_open", "io_uring: create, open_write")][0] != "failed"
+    created = guest.look("create", file__path="/data/ring")
+    accepted = guest.look("accept", destination__port=guest.did["ring"])
+    assert (len(created), len(accepted)) == ((1, 1) if seen else (0, 0))
+    for row in created + accepted:
+        assert field(row, "process.pid") == guest.did["pid"]
+        assert field(row, "exhibit.via") == "io_uring"
 
 
 @pytest.mark.parametrize("name", ["udp4", "udp6"])

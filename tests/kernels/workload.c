@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/unit/uring.h"
+
 #define LONG_ARGUMENT 20000
 #define DEEP 80
 
@@ -156,11 +158,34 @@ static void udp(const char *name, int family)
 	printf("\"%s\": %d, ", name, ntohs(to.v4.sin_port));
 }
 
+/* A file created and a connection accepted through io_uring. */
+static void ring(const char *path)
+{
+	union address to;
+	int server = bound(AF_INET, SOCK_STREAM, &to);
+	int client = socket(AF_INET, SOCK_STREAM, 0);
+	struct uring u;
+
+	check(uring_make(&u, 0) == 0 ? 0 : -1, "io_uring_setup");
+	check(uring_do(&u, &(struct io_uring_sqe){ .opcode = IORING_OP_OPENAT,
+						   .fd = AT_FDCWD,
+						   .addr = (uintptr_t)path,
+						   .len = 0600,
+						   .open_flags = O_CREAT | O_EXCL | O_WRONLY }),
+	      "openat of a ring");
+	check(listen(server, 1), "listen");
+	check(connect(client, &to.any, sizeof(to.v4)), "connect");
+	check(uring_do(&u, &(struct io_uring_sqe){ .opcode = IORING_OP_ACCEPT, .fd = server }),
+	      "accept of a ring");
+	printf("\"ring\": %d, ", ntohs(to.v4.sin_port));
+}
+
 static int run(const char *folder)
 {
 	check(chdir(folder), folder);
 	printf("{");
 	processes();
+	ring("/data/ring");
 	files();
 	tcp("tcp4", AF_INET);
 	tcp("tcp6", AF_INET6);
