@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -35,17 +36,23 @@ static void *beat(void *arg)
 	return NULL;
 }
 
-/* Its parent cannot be stopped: it waits for the end of a child that shares its memory. */
-static void *stuck(void *arg)
+static int never_end(void *arg)
 {
 	const int *fd = arg;
 
-	if (vfork() == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)!write(*fd, "b", 1);
-		for (;;)
-			(void)pause();
-	}
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)!write(*fd, "b", 1);
+	for (;;)
+		(void)pause();
+	return 0;
+}
+
+/* Cannot be stopped: it waits for the end of a child that shares its memory. */
+static void *stuck(void *arg)
+{
+	static char stack[KiB(64)];
+
+	(void)clone(never_end, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, arg);
 	return NULL;
 }
 
