@@ -130,7 +130,8 @@ static const struct flag flags[] = {
 	OPTION("expires", "TIME", VERB_GRAB, args_set_seconds, grab.expires_seconds,
 	       "a host that is away may come back within this time; 12h, at most 24h and the certificate's end"),
 	OPTION("wait", NULL, VERB_GRAB, args_set_true, grab.wait,
-	       "show progress, and end when the order is over on all hosts"),
+	       "show progress, and end when the order is over on all hosts; exit status 2: nowhere done, 3: not everywhere, or not "
+	       "whole"),
 	OPTION("follow", NULL, VERB_ORDERS, args_set_true, follow,
 	       "of one order: until it is over on all hosts"),
 	OPTION("yes", NULL, VERB_APPROVE, args_set_true, yes, "sign without asking"),

@@ -228,7 +228,8 @@ int bundle_files_read(const char *path, struct bundle_files *ret,
 	struct stat st;
 	int x = 0;
 
-	*ret = (struct bundle_files){ .fd = open(path, O_RDONLY | O_CLOEXEC) };
+	/* Not to wait for somebody who writes into a pipe. */
+	*ret = (struct bundle_files){ .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) };
 	if (ret->fd < 0 || fstat(ret->fd, &st) < 0)
 		return error_set(e, -errno, "cannot open '%s': %m", path);
 	r.buffer = malloc(READ_BYTES);

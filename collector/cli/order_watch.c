@@ -248,16 +248,21 @@ static bool show_json(const struct order_watch *w, FILE *out, const Exhibit__V1_
 	return whole;
 }
 
+/* A host that is done and has something to say about it says what is lacking (agent/orders_upload.c). */
 int order_watch_code(const struct order_watch *w)
 {
-	size_t done = 0;
+	size_t done = 0, whole = 0;
 
-	for (size_t i = 0; i < w->n; i++)
-		done += w->hosts[i].last &&
-			w->hosts[i].last->state == EXHIBIT__V1__ORDER_STATE__ORDER_DONE;
+	for (size_t i = 0; i < w->n; i++) {
+		const Exhibit__V1__OrderStep *last = w->hosts[i].last;
+		bool is_done = last && last->state == EXHIBIT__V1__ORDER_STATE__ORDER_DONE;
+
+		done += is_done;
+		whole += is_done && last->reason.len == 0;
+	}
 	if (!order_watch_over(w))
 		return EXIT_INCOMPLETE;
-	return done == w->n ? EXIT_FOUND : done ? EXIT_INCOMPLETE : EXIT_ERROR;
+	return whole == w->n ? EXIT_FOUND : done ? EXIT_INCOMPLETE : EXIT_ERROR;
 }
 
 int order_watch_show(struct order_watch *w)

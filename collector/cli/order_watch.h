@@ -36,7 +36,7 @@ MUST_CHECK int order_watch_run(struct order_watch *w, const char *path, const vo
 /* The same, of an order that the collector has: until it is over, or (follow false) only how far it is. */
 MUST_CHECK int order_watch_again(struct order_watch *w, bool follow, struct error *e);
 bool order_watch_over(const struct order_watch *w); /* on all hosts */
-/* 0 done everywhere, 2 nowhere, 3 on some, or not over. */
+/* 0 done everywhere and whole, 2 nowhere, 3 on some, not whole, or not over. */
 int order_watch_code(const struct order_watch *w);
 /* The last step of each host, as table or as JSON lines. Returns the exit code. */
 int order_watch_show(struct order_watch *w);

@@ -149,6 +149,8 @@ def test_export_refuses_what_it_cannot(world, tmp_path):
     none = world.cli.run("export", "no-such-case", "--out", tmp_path / "x.tar")
     assert none.code == 1 and "knows no case" in none.err and not list(tmp_path.iterdir())
     assert verify(tmp_path / "absent.tar").returncode == 2
+    os.mkfifo(tmp_path / "pipe")
+    assert verify(tmp_path / "pipe").returncode == 2, "nobody is waited for"
     (tmp_path / "empty.tar").write_bytes(b"")
     assert verify(tmp_path / "empty.tar").returncode in (1, 2)
 
