@@ -305,7 +305,8 @@ static void *work(void *arg)
 		struct error e = { 0 };
 		int r = due(a, poked) ? archive_now(a, &e) : 0;
 
-		if (r == 0 && clock_monotonic_ns() - a->looked_ns >= RENEW_EVERY_NS)
+		if (r == 0 &&
+		    (a->looked_ns == 0 || clock_monotonic_ns() - a->looked_ns >= RENEW_EVERY_NS))
 			r = renew(a, &e);
 		note_failure(a, r, &e);
 		backoff = r == 0                       ? BACKOFF_FIRST_MS :
@@ -382,6 +383,21 @@ static void archive_free(struct archive *a)
 	free(a);
 }
 
+static bool cancelled(void *ctx)
+{
+	return archive_stopping(ctx);
+}
+
+/* A stop of the collector does not wait for a server. */
+static int open_bucket(struct archive *a, struct error *e)
+{
+	struct bucket_config c = a->c.bucket;
+
+	c.cancelled = cancelled;
+	c.cancelled_ctx = a;
+	return bucket_open(&c, &a->bucket, e);
+}
+
 static int start(struct archive *a, struct error *e)
 {
 	int r = archive_index_open(a->store_dir, &a->index, e);
@@ -389,7 +405,7 @@ static int start(struct archive *a, struct error *e)
 	if (r == 0)
 		r = load_log(a, e);
 	if (r == 0)
-		r = bucket_open(&a->c.bucket, &a->bucket, e);
+		r = open_bucket(a, e);
 	if (r < 0)
 		return r;
 	r = pthread_create(&a->thread, NULL, work, a);

@@ -56,6 +56,8 @@ static int open_s3(struct bucket *b, const struct bucket_config *c, struct error
 	s3.http.endpoint = c->endpoint;
 	s3.http.ca_file = c->ca_file;
 	s3.http.connect_ms = CONNECT_MS;
+	s3.http.cancelled = c->cancelled;
+	s3.http.cancelled_ctx = c->cancelled_ctx;
 	s3.http.stall_ms = c->stall_ms != 0 ? c->stall_ms : STALL_MS;
 	r = s3_new(&s3, &b->s3, e);
 	explicit_bzero(&s3.http.credentials, sizeof(s3.http.credentials));

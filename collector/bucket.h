@@ -11,6 +11,8 @@ struct bucket_config {
 	uint64_t retain_days; /* of locks */
 	uint64_t part_bytes; /* 0: the default */
 	uint64_t stall_ms; /* 0: 60 s */
+	bool (*cancelled)(void *ctx); /* as s3_http_config's */
+	void *cancelled_ctx;
 	/* As s3_config's, for tests: the endpoint and the key's file are not looked at then. */
 	int (*run)(void *ctx, struct s3_call *call, const struct s3_body *body, int sink,
 		   uint64_t sink_max, struct s3_reply *reply, struct error *e);

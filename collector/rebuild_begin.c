@@ -171,6 +171,35 @@ static void give_later(const void *node, VISIT visit, void *ctx)
 		g->r = give_leaf(g, x);
 }
 
+/* As sealing leaves them. */
+static void protect(const void *node, VISIT visit, void *ctx)
+{
+	static const char *const files[] = { VAULT_FILE_RECORD, VAULT_FILE_MANIFEST,
+					     VAULT_FILE_SIGNATURE, VAULT_FILE_CHUNKS };
+	const struct rebuild_exhibit *x = *(struct rebuild_exhibit *const *)node;
+	const struct rebuild *b = ctx;
+	char base[VAULT_DIR_MAX + 256], path[VAULT_DIR_MAX + 600], id[VAULT_ID_TEXT], hash[65];
+	struct vault_record r = { 0 };
+
+	if ((visit != postorder && visit != leaf) || !x->found)
+		return;
+	(void)snprintf(base, sizeof(base), "%s/%.*s", b->vault_dir, x->tenant.len,
+		       (const char *)x->tenant.b);
+	(void)snprintf(path, sizeof(path), "%s/exhibits/%s", base, vault_id_text(x->id, id));
+	if (vault_record_get(path, &r, NULL) < 0)
+		return; /* named already */
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		(void)snprintf(path, sizeof(path), "%s/exhibits/%s/%s", base, id, files[i]);
+		vault_protect(path, true);
+	}
+	for (size_t i = 0; i < r.info->n_items; i++) {
+		rebuild_hex(r.info->items[i]->sha256.data, SEAL_HASH_LEN, hash);
+		(void)snprintf(path, sizeof(path), "%s/sha256/%.2s/%s", base, hash, hash);
+		vault_protect(path, true);
+	}
+	vault_record_release(&r);
+}
+
 /* Frames that were archived after the checkpoint get theirs as after a crash. */
 static int feed(struct rebuild *b, struct ledger *l, struct store *s, struct error *e)
 {
@@ -192,6 +221,8 @@ static int go_on(struct rebuild *b, struct ledger *l, struct store *s, struct er
 	}
 	if (r == 0)
 		r = feed(b, l, s, e);
+	if (r == 0 && b->c->vault_immutable)
+		twalk_r(b->exhibits, protect, b);
 	return r == 0 ? ledger_checkpoint(l, e) : r;
 }
 

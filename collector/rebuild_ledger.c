@@ -12,7 +12,8 @@
 #include "proto/base/files.h"
 #include "proto/ledger_cert.h"
 
-#define TRIES 8 /* checkpoints, the newest first */
+#define TRIES                                                                                      \
+	8 /* trees, the newest first; whose checkpoint is not signed as it must be does not count */
 #define SIZE_DIGITS 20
 
 struct candidate {
@@ -21,28 +22,33 @@ struct candidate {
 };
 
 struct candidates {
-	struct candidate at[TRIES];
-	size_t n;
+	struct candidate *at;
+	size_t n, max;
 };
 
-static bool same(const struct candidate *a, const struct candidate *b)
+static int by_size(const void *x, const void *y)
 {
-	return a->size == b->size && strcmp(a->log, b->log) == 0;
+	const struct candidate *a = x, *b = y;
+
+	return (a->size < b->size) - (a->size > b->size);
 }
 
-/* Keep the largest, in falling order. */
-static void keep(struct candidates *l, const struct candidate *c)
+static int keep(struct candidates *l, const struct candidate *c)
 {
-	size_t at = 0;
+	/* Versions of one name stand beside each other. */
+	if (l->n > 0 && l->at[l->n - 1].size == c->size && strcmp(l->at[l->n - 1].log, c->log) == 0)
+		return 0;
+	if (l->n == l->max) {
+		size_t max = l->max ? 2 * l->max : 64;
+		struct candidate *more = reallocarray(l->at, max, sizeof(*more));
 
-	while (at < l->n && l->at[at].size > c->size)
-		at++;
-	if (at == TRIES || (at < l->n && same(&l->at[at], c)))
-		return;
-	if (l->n < TRIES)
-		l->n++;
-	memmove(&l->at[at + 1], &l->at[at], (l->n - at - 1) * sizeof(*c));
-	l->at[at] = *c;
+		if (!more)
+			return -ENOMEM;
+		l->at = more;
+		l->max = max;
+	}
+	l->at[l->n++] = *c;
+	return 0;
 }
 
 /* ".ledger/LOG/checkpoint/SIZE" */
@@ -50,16 +56,14 @@ static int take_key(void *ctx, const struct s3_version *v, struct error *e)
 {
 	const char *log = v->key + strlen(ARCHIVE_LEDGER);
 	const char *rest = log + ARCHIVE_LOG_LEN;
-	struct candidate c;
+	struct candidate c = { .size = 0 };
 
-	(void)e;
 	if (strlen(log) != ARCHIVE_LOG_LEN + 1 + strlen(ARCHIVE_CHECKPOINT) + SIZE_DIGITS ||
 	    strncmp(rest, "/" ARCHIVE_CHECKPOINT, strlen("/" ARCHIVE_CHECKPOINT)) != 0)
 		return 0;
 	(void)snprintf(c.log, sizeof(c.log), "%.*s", ARCHIVE_LOG_LEN, log);
 	c.size = strtoull(rest + strlen("/" ARCHIVE_CHECKPOINT), NULL, 10);
-	keep(ctx, &c);
-	return 0;
+	return keep(ctx, &c) < 0 ? error_set(e, -ENOMEM, "cannot list checkpoints: %m") : 0;
 }
 
 /* ---- one of them ------------------------------------------------------------------------------------------- */
@@ -87,6 +91,9 @@ static int check_note(struct rebuild *b, const struct candidate *c, struct error
 	/* A log is read long after it was written: dates are not looked at. */
 	if (r == 0)
 		r = ledger_cert_check(der, len, b->authorities, 0, &b->key, e);
+	/* Of another authority, or none: a fault of the bucket, whatever its code is elsewhere. */
+	if (r < 0 && r != -ENOMEM)
+		return error_wrap(e, -EBADMSG, "its certificate does not count");
 	(void)snprintf(path, sizeof(path), "%s/checkpoint", b->ledger_dir);
 	if (r == 0)
 		r = files_read(path, LEDGER_CHECKPOINT_MAX, &note, &len, e);
@@ -136,7 +143,7 @@ static int check_tree(struct rebuild *b, struct error *e)
 	return r;
 }
 
-static int try_one(struct rebuild *b, const struct candidate *c, struct error *e)
+static int try_note(struct rebuild *b, const struct candidate *c, struct error *e)
 {
 	char name[64];
 	int r;
@@ -145,10 +152,13 @@ static int try_one(struct rebuild *b, const struct candidate *c, struct error *e
 	r = fetch_named(b, c, ARCHIVE_CERTIFICATE, REBUILT_CERTIFICATE, e);
 	if (r == 0)
 		r = fetch_named(b, c, name, "checkpoint", e);
-	if (r == 0)
-		r = check_note(b, c, e);
-	if (r == 0)
-		r = fetch_level(b, c, TLOG_ENTRIES, e);
+	return r == 0 ? check_note(b, c, e) : r;
+}
+
+static int try_tree(struct rebuild *b, const struct candidate *c, struct error *e)
+{
+	int r = fetch_level(b, c, TLOG_ENTRIES, e);
+
 	for (int level = 0; level < TLOG_TILE_LEVELS && r == 0; level++)
 		r = fetch_level(b, c, level, e);
 	return r == 0 ? check_tree(b, e) : r;
@@ -160,24 +170,20 @@ static bool is_ours(int r)
 	return r == -ENOMEM || r == -ENOSPC || r == -EIO || r == -EAGAIN || r == -EACCES;
 }
 
-int rebuild_ledger(struct rebuild *b, struct error *e)
+static int try_all(struct rebuild *b, const struct candidates *all, struct error *e)
 {
-	struct candidates all = { .n = 0 };
-	int r = rebuild_each(b, ARCHIVE_LEDGER, take_key, &all, e);
+	unsigned int trees = 0;
 
-	if (r == 0 && all.n == 0) {
-		(void)error_set(e, -ENOENT,
-				"there is no checkpoint of a ledger below '%s' in the bucket '%s'",
-				b->bucket->prefix, b->bucket->name);
-		error_hint(e, "name the bucket and the prefix that the lost collector used");
-		return -ENOENT;
-	}
-	for (size_t i = 0; r == 0 && i < all.n; i++) {
+	for (size_t i = 0; i < all->n && trees < TRIES; i++) {
+		const struct candidate *c = &all->at[i];
 		struct error why = { 0 };
+		int r = try_note(b, c, &why);
 
-		r = try_one(b, &all.at[i], &why);
+		trees += r == 0;
+		if (r == 0)
+			r = try_tree(b, c, &why);
 		if (r == 0) {
-			memcpy(b->log, all.at[i].log, sizeof(b->log));
+			memcpy(b->log, c->log, sizeof(b->log));
 			return 0;
 		}
 		if (is_ours(r)) {
@@ -185,10 +191,27 @@ int rebuild_ledger(struct rebuild *b, struct error *e)
 			return r;
 		}
 		rebuild_say(b, "damaged",
-			    "checkpoint of %" PRIu64 " leaves (" ARCHIVE_LEDGER "%s): %s",
-			    all.at[i].size, all.at[i].log, why.text);
-		r = 0;
+			    "checkpoint of %" PRIu64 " leaves (" ARCHIVE_LEDGER "%s): %s", c->size,
+			    c->log, why.text);
 	}
-	return r < 0 ? r :
-		       error_set(e, -EBADMSG, "none of the newest checkpoints in the bucket holds");
+	return error_set(e, -EBADMSG, "none of the newest checkpoints in the bucket holds");
+}
+
+int rebuild_ledger(struct rebuild *b, struct error *e)
+{
+	struct candidates all = { .n = 0 };
+	int r = rebuild_each(b, ARCHIVE_LEDGER, take_key, &all, e);
+
+	if (r == 0 && all.n == 0) {
+		r = error_set(e, -ENOENT,
+			      "there is no checkpoint of a ledger below '%s' in the bucket '%s'",
+			      b->bucket->prefix, b->bucket->name);
+		error_hint(e, "name the bucket and the prefix that the lost collector used");
+	}
+	if (r == 0) {
+		qsort(all.at, all.n, sizeof(*all.at), by_size);
+		r = try_all(b, &all, e);
+	}
+	free(all.at);
+	return r;
 }

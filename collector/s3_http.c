@@ -15,6 +15,8 @@ struct s3_http {
 	char *endpoint, *ca_file, *host;
 	struct s3_credentials credentials;
 	uint64_t connect_ms, stall_ms;
+	bool (*cancelled)(void *ctx);
+	void *cancelled_ctx;
 };
 
 struct transfer {
@@ -128,6 +130,15 @@ static size_t on_header(char *line, size_t size, size_t n, void *ctx)
 	return len;
 }
 
+static int on_progress(void *ctx, curl_off_t total, curl_off_t now, curl_off_t up_total,
+		       curl_off_t up_now)
+{
+	const struct s3_http *h = ctx;
+
+	(void)total, (void)now, (void)up_total, (void)up_now;
+	return h->cancelled(h->cancelled_ctx);
+}
+
 /* ---- one request ----------------------------------------------------------------------------------------- */
 
 static bool add_header(struct curl_slist **list, const char *name, const char *value)
@@ -192,6 +203,11 @@ static void set_options(struct s3_http *h, const char *url, struct curl_slist *h
 	(void)curl_easy_setopt(h->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)h->connect_ms);
 	(void)curl_easy_setopt(h->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
 	(void)curl_easy_setopt(h->curl, CURLOPT_LOW_SPEED_TIME, (long)((h->stall_ms + 999) / 1000));
+	if (h->cancelled != NULL) {
+		(void)curl_easy_setopt(h->curl, CURLOPT_NOPROGRESS, 0L);
+		(void)curl_easy_setopt(h->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+		(void)curl_easy_setopt(h->curl, CURLOPT_XFERINFODATA, h);
+	}
 	if (h->ca_file != NULL)
 		(void)curl_easy_setopt(h->curl, CURLOPT_CAINFO, h->ca_file);
 }
@@ -204,6 +220,8 @@ static int code_of(CURLcode code)
 	case CURLE_COULDNT_CONNECT:
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return -EHOSTUNREACH;
+	case CURLE_ABORTED_BY_CALLBACK:
+		return -ECANCELED;
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CONNECT_ERROR:
 		return -EBADMSG;
@@ -296,6 +314,8 @@ int s3_http_new(const struct s3_http_config *c, struct s3_http **ret, struct err
 	h->credentials = c->credentials;
 	h->connect_ms = c->connect_ms;
 	h->stall_ms = c->stall_ms;
+	h->cancelled = c->cancelled;
+	h->cancelled_ctx = c->cancelled_ctx;
 	h->curl = curl_easy_init();
 	if (h->endpoint == NULL || h->host == NULL || h->curl == NULL) {
 		s3_http_free(h);

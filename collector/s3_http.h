@@ -14,6 +14,8 @@ struct s3_http_config {
 	const char *ca_file; /* PEM; NULL: the system's */
 	struct s3_credentials credentials;
 	uint64_t connect_ms, stall_ms; /* a server that moves nothing for so long is given up */
+	bool (*cancelled)(void *ctx); /* asked once a second, at least: true ends it; may be NULL */
+	void *cancelled_ctx;
 };
 
 struct s3_http;
@@ -39,7 +41,7 @@ MUST_CHECK int s3_http_new(const struct s3_http_config *c, struct s3_http **ret,
 void s3_http_free(struct s3_http *h); /* NULL allowed */
 /* Any status is a success here: ask reply->status. call->host is set by us. sink: where the body of a reply with
  * status 200 is written, at most sink_max bytes; S3_NO_SINK: it is kept. -EIO, -ETIMEDOUT, -EHOSTUNREACH, -EBADMSG
- * (TLS, a reply that is too long), -ENOSPC (the sink) with a sentence. */
+ * (TLS, a reply that is too long), -ENOSPC (the sink), -ECANCELED with a sentence. */
 MUST_CHECK int s3_http_run(struct s3_http *h, struct s3_call *call, const struct s3_body *body,
 			   int sink, uint64_t sink_max, struct s3_reply *reply, struct error *e);
 

@@ -121,7 +121,37 @@ struct listing {
 	void *ctx;
 	char key_marker[S3_KEY_MAX + 1], version_marker[S3_WORD_MAX];
 	bool more;
+	bool encoded; /* names are percent-encoded, as asked for */
 };
+
+static int digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' :
+	       c >= 'A' && c <= 'F' ? c - 'A' + 10 :
+	       c >= 'a' && c <= 'f' ? c - 'a' + 10 :
+				      -1;
+}
+
+/* A name as the answer spells it, in place. false: it is none of ours. */
+static bool take_name(const char *xml, size_t len, const char *tag, bool encoded, char *out,
+		      size_t size)
+{
+	size_t n = 0;
+
+	if (!s3_xml_text(xml, len, tag, out, size))
+		return false;
+	for (const char *at = out; encoded && *at != '\0'; n++) {
+		bool escape = at[0] == '%' && digit(at[1]) >= 0 && digit(at[2]) >= 0;
+
+		out[n] = escape ? (char)(digit(at[1]) * 16 + digit(at[2])) : *at;
+		at += escape ? 3 : 1;
+		if (out[n] == '\0')
+			return false;
+	}
+	if (encoded)
+		out[n] = '\0';
+	return true;
+}
 
 static int each_version(const struct listing *l, const char *xml, size_t len, struct error *e)
 {
@@ -137,15 +167,18 @@ static int each_version(const struct listing *l, const char *xml, size_t len, st
 		size_t n = stop != NULL ? (size_t)(stop - at) : 0;
 		int r;
 
-		if (stop == NULL || !s3_xml_text(at, n, "Key", v->key, sizeof(v->key)) ||
+		if (stop == NULL ||
 		    !s3_xml_text(at, n, "VersionId", v->version, sizeof(v->version)) ||
 		    !s3_xml_text(at, n, "Size", size, sizeof(size)))
 			return error_set(e, -EBADMSG, "S3's list of versions cannot be read");
+		at = stop;
+		/* Somebody else's, who gives names that we cannot spell. */
+		if (!take_name(stop - n, n, "Key", l->encoded, v->key, sizeof(v->key)))
+			continue;
 		v->size = strtoull(size, NULL, 10);
 		r = l->fn(l->ctx, v, e);
 		if (r < 0)
 			return r;
-		at = stop;
 	}
 	return 0;
 }
@@ -159,7 +192,9 @@ static int take_listing(struct listing *l, const char *xml, size_t len, struct e
 		return error_set(e, -EBADMSG, "S3 does not list versions");
 	l->more = s3_xml_text(xml, len, "IsTruncated", truncated, sizeof(truncated)) &&
 		  strcmp(truncated, "true") == 0;
-	if (l->more && !s3_xml_text(xml, len, "NextKeyMarker", key, sizeof(key)))
+	l->encoded = s3_xml_text(xml, len, "EncodingType", truncated, sizeof(truncated)) &&
+		     strcmp(truncated, "url") == 0;
+	if (l->more && !take_name(xml, len, "NextKeyMarker", l->encoded, key, sizeof(key)))
 		return error_set(e, -EBADMSG, "S3's list of versions ends without saying where");
 	if (l->more && !s3_xml_text(xml, len, "NextVersionIdMarker", version, sizeof(version)))
 		version[0] = '\0'; /* it goes on with the next key */
@@ -184,6 +219,8 @@ static int list_some(struct s3 *s, const char *prefix, struct listing *l, struct
 		return error_set(e, -errno, "cannot list a bucket: %m");
 	s3_add_param(&c, "versions", "");
 	s3_add_param(&c, "prefix", prefix);
+	/* Names that XML cannot hold would end the list. */
+	s3_add_param(&c, "encoding-type", "url");
 	if (l->key_marker[0] != '\0')
 		s3_add_param(&c, "key-marker", l->key_marker);
 	if (l->version_marker[0] != '\0')

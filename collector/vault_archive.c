@@ -230,6 +230,8 @@ static void *work(void *arg)
 		struct error e = { 0 };
 		int r = archive_waiting(a, &e);
 
+		if (r == -ECANCELED)
+			break;
 		if (r < 0)
 			log_failure(r == -EAGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
 				    "exhibits wait to be archived", &e);
@@ -255,9 +257,22 @@ static void archive_free(struct vault_archive *a)
 	free(a);
 }
 
+/* A stop of the collector does not wait for a server. */
+static bool cancelled(void *ctx)
+{
+	const struct vault_archive *a = ctx;
+
+	return queue_closed(a->stop);
+}
+
 static int start(struct vault_archive *a, const struct vault_archive_config *c, struct error *e)
 {
-	int r = bucket_open(&c->bucket, &a->bucket, e);
+	struct bucket_config bucket = c->bucket;
+	int r;
+
+	bucket.cancelled = cancelled;
+	bucket.cancelled_ctx = a;
+	r = bucket_open(&bucket, &a->bucket, e);
 
 	if (r == 0)
 		r = bucket_prove(a->bucket, e);

@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A collector's ledger and segments into a bucket in memory, and a collector made from it. */
+#include "collector/archive_index.h"
+#include "collector/rebuild.h"
+#include "collector/rebuilt.h"
+#include "proto/base/files.h"
+#include "proto/certs.h"
+#include "proto/ledger_cert.h"
+#include "tests/unit/archive_world.h"
+#include "tests/unit/rows.h"
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -7,218 +15,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "collector/archive.h"
-#include "collector/ledger_feed.h"
-#include "collector/rebuild.h"
-#include "collector/rebuilt.h"
-#include "collector/vault_parts.h"
-#include "proto/base/files.h"
-#include "proto/certs.h"
-#include "proto/ledger_cert.h"
-#include "tests/unit/fake_bucket.h"
-#include "tests/unit/rows.h"
-#include "tests/unit/rpc_fixture.h"
-#include "tests/unit/store_world.h"
-
-#define WAIT_MS 20000
-
-static struct pki pki;
-static struct ledger_feed *feed;
-static struct ledger *ledger;
-static struct archive *archive;
-static struct fake_bucket *bucket;
-static struct collector_config config; /* of the collector that is rebuilt */
-static char key[200], cert[200], folder[200], target[100];
-
-static void must(int r, const struct error *e)
-{
-	if (r < 0)
-		fail_msg("%s", e->text);
-}
-
-static void on_frame(void *ctx, enum store_kind kind, const struct batch_name *tenant,
-		     const uint8_t *body, size_t len)
-{
-	(void)ctx;
-	if (feed)
-		ledger_feed_owe(feed, kind, tenant, body, len);
-}
-
-/* A ledger key with the order authority's certificate: NAME.key, NAME.crt. */
-static void make_key(const char *dir, const char *name)
-{
-	struct certs_authority *a = NULL;
-	uint8_t public[SEAL_PUBLIC_LEN];
-	struct error e = { 0 };
-
-	(void)snprintf(key, sizeof(key), "%s/%s.key", dir, name);
-	(void)snprintf(cert, sizeof(cert), "%s/%s.crt", dir, name);
-	must(certs_sealing_key(key, public, &e), &e);
-	must(certs_authority_load(pki_path(&pki, "order", ""), &a, &e), &e);
-	must(ledger_cert_make(a, "exhibit.internal", "acme", public, time(NULL), cert, &e), &e);
-	certs_authority_free(a);
-}
-
-static struct bucket_config bucket_settings(void)
-{
-	return (struct bucket_config){ .name = "b",
-				       .prefix = "p",
-				       .lock_mode = "compliance",
-				       .retain_days = 3,
-				       .run = fake_bucket_run,
-				       .run_ctx = bucket };
-}
-
-static void open_all(struct world *w)
-{
-	struct ledger_config c = { .dir = folder, .key_file = key, .cert_file = cert };
-
-	make_key(pki.dir, "first");
-	(void)snprintf(folder, sizeof(folder), "%s/" LEDGER_FOLDER, w->dir);
-	w->config.on_frame = on_frame;
-	world_open(w);
-	must(ledger_open(&c, &ledger, &w->error), &w->error);
-	must(ledger_feed_open(ledger, w->store, folder, &feed, &w->error), &w->error);
-	must(archive_start(&(struct archive_config){ .bucket = bucket_settings(),
-						     .store_dir = w->dir,
-						     .cert_file = cert,
-						     .ledger = ledger,
-						     .store = w->store,
-						     .age_ms = 3600000,
-						     .leaves = 1000000,
-						     .segments = true },
-			   &archive, &w->error),
-	     &w->error);
-}
-
-static void close_all(struct world *w)
-{
-	archive_stop(archive);
-	ledger_feed_free(feed);
-	ledger_close(ledger);
-	archive = NULL;
-	feed = NULL;
-	ledger = NULL;
-	world_close(w);
-}
-
-static void store(struct world *w, struct world_stream *s, const char *words)
-{
-	world_store(w, s, 10 + s->number, words);
-	must(ledger_feed_pay(feed, &w->error), &w->error);
-}
-
-static uint64_t newest(void)
-{
-	struct error e = { 0 };
-	char *note = NULL;
-	uint64_t size;
-
-	must(ledger_checkpoint(ledger, &e), &e);
-	must(ledger_newest(ledger, &note, &size, &e), &e);
-	free(note);
-	return size;
-}
-
-/* Everything stored so far lies in the bucket; leaves of the checkpoint that says so. */
-static uint64_t archived(void)
-{
-	uint64_t want = newest();
-	struct archive_status s = { 0 };
-
-	for (unsigned int ms = 0; ms < WAIT_MS; ms += 10) {
-		archive_poke(archive);
-		archive_status(archive, &s);
-		if (s.size >= want)
-			return s.size;
-		(void)usleep(10000);
-	}
-	fail_msg("not archived within %d ms: %s", WAIT_MS, s.why);
-	return 0;
-}
-
-/* ---- the other collector ------------------------------------------------------------------------------------- */
-
-static int rebuild(uint64_t *faults, uint64_t *size, struct error *e)
-{
-	struct bucket_config b = bucket_settings();
-
-	config.store_dir = target;
-	config.vault_dir = (char *)"";
-	config.ledger_key = key;
-	config.ledger_cert = cert;
-	config.tls_order_ca = (char *)(uintptr_t)pki_path(&pki, "order", ".crt");
-	config.segment_bytes = MiB(64);
-	*e = (struct error){ 0 };
-	return rebuild_from(&config, &b, faults, size, e);
-}
-
-static uint64_t batches_there(void)
-{
-	struct store_config c = { .dir = target, .tokenize = world_tokenize };
-	struct store_totals totals;
-	struct store *s = NULL;
-	struct error e = { 0 };
-
-	must(store_open(&c, &s, &e), &e);
-	store_totals(s, &totals);
-	store_close(s);
-	return totals.batches;
-}
-
-static struct ledger *open_rebuilt(void)
-{
-	char dir[200];
-	struct ledger_config c = { .dir = dir, .key_file = key, .cert_file = cert };
-	struct ledger *l = NULL;
-	struct error e = { 0 };
-
-	(void)snprintf(dir, sizeof(dir), "%s/" LEDGER_FOLDER, target);
-	must(ledger_open(&c, &l, &e), &e);
-	return l;
-}
-
-static Exhibit__V1__LedgerEntry *leaf_at(struct ledger *l, uint64_t index)
-{
-	Exhibit__V1__LedgerEntry *m;
-	uint8_t *bytes = NULL;
-	size_t len;
-	struct error e = { 0 };
-
-	must(ledger_entry(l, index, &bytes, &len, &e), &e);
-	m = exhibit__v1__ledger_entry__unpack(NULL, len, bytes);
-	free(bytes);
-	assert_non_null(m);
-	return m;
-}
-
-/* The archived root, as the rebuilt log gives it for that many leaves; the leaf behind says what happened. */
-static void follows_from_archive(uint64_t size)
-{
-	struct ledger *l = open_rebuilt();
-	const struct fake_object *o;
-	struct checkpoint c;
-	struct seal_hash root, hash;
-	char name[64];
-	struct error e = { 0 };
-	Exhibit__V1__LedgerEntry *m;
-
-	(void)snprintf(name, sizeof(name), "checkpoint/%020llu", (unsigned long long)size);
-	o = fake_bucket_find(bucket, name, 0);
-	assert_non_null(o);
-	assert_int_equal(checkpoint_parse((char *)o->data, o->len, &c, NULL), 0);
-	assert_int_equal(c.size, size);
-	must(ledger_root(l, size, &root, &e), &e);
-	assert_memory_equal(root.b, c.root.b, SEAL_HASH_LEN);
-	m = leaf_at(l, size);
-	assert_int_equal(m->kind, EXHIBIT__V1__LEDGER_KIND__LEDGER_REBUILD);
-	assert_int_equal(m->size, size);
-	assert_int_equal(seal_sha256(o->data, o->len, &hash), 0);
-	assert_memory_equal(m->object.data, hash.b, SEAL_HASH_LEN);
-	exhibit__v1__ledger_entry__free_unpacked(m, NULL);
-	ledger_close(l);
-}
 
 /* ---- scenes ---------------------------------------------------------------------------------------------------- */
 
@@ -228,24 +24,24 @@ static void same_root_and_same_batches(struct world *w)
 	uint64_t faults, size, second;
 	struct error e;
 
-	open_all(w);
-	store(w, &s, "one");
-	assert_true(archived() >= 2);
+	aw_open(w);
+	aw_store(w, &s, "one");
+	assert_true(aw_archived() >= 2);
 	/* The segment grows, and goes on in a second piece. */
 	for (int i = 0; i < 300; i++)
-		store(w, &s, "two three");
-	second = archived();
-	assert_non_null(fake_bucket_find(bucket, "p/.segments/acme/", 1));
-	assert_non_null(fake_bucket_find(bucket, "/tile/0/000", 0));
-	store(w, &s, "lost");
-	close_all(w);
-	must(rebuild(&faults, &size, &e), &e);
+		aw_store(w, &s, "two three");
+	second = aw_archived();
+	assert_non_null(fake_bucket_find(aw_fake, "p/.segments/acme/", 1));
+	assert_non_null(fake_bucket_find(aw_fake, "/tile/0/000", 0));
+	aw_store(w, &s, "lost");
+	aw_close(w);
+	aw_must(aw_rebuild(&faults, &size, &e), &e);
 	assert_int_equal(faults, 0);
 	assert_int_equal(size, second);
-	follows_from_archive(second);
-	assert_int_equal(batches_there(), 301);
+	aw_follows(second);
+	assert_int_equal(aw_batches(), 301);
 	/* A second time it replaces nothing. */
-	assert_int_equal(rebuild(&faults, &size, &e), -ENOTEMPTY);
+	assert_int_equal(aw_rebuild(&faults, &size, &e), -ENOTEMPTY);
 	assert_non_null(strstr(e.text, "is not empty"));
 }
 
@@ -255,26 +51,26 @@ static void what_came_after_the_checkpoint_gets_leaves(struct world *w)
 	uint64_t faults, size, first;
 	struct error e;
 
-	open_all(w);
-	store(w, &s, "one");
-	first = archived();
-	store(w, &s, "two");
+	aw_open(w);
+	aw_store(w, &s, "one");
+	first = aw_archived();
+	aw_store(w, &s, "two");
 	/* The next checkpoint does not get there, its segments do. */
-	fake_bucket_fail(bucket, &(struct fake_faults){ .status = 503, .only = "/checkpoint/" });
-	(void)newest();
-	for (int i = 0; i < 500 && fake_bucket_find(bucket, ".segments/", 1) == NULL; i++) {
-		archive_poke(archive);
+	fake_bucket_fail(aw_fake, &(struct fake_faults){ .status = 503, .only = "/checkpoint/" });
+	(void)aw_newest();
+	for (int i = 0; i < 500 && fake_bucket_find(aw_fake, ".segments/", 1) == NULL; i++) {
+		archive_poke(aw_archive);
 		(void)usleep(10000);
 	}
-	assert_non_null(fake_bucket_find(bucket, ".segments/", 1));
-	close_all(w);
-	fake_bucket_fail(bucket, NULL);
-	must(rebuild(&faults, &size, &e), &e);
+	assert_non_null(fake_bucket_find(aw_fake, ".segments/", 1));
+	aw_close(w);
+	fake_bucket_fail(aw_fake, NULL);
+	aw_must(aw_rebuild(&faults, &size, &e), &e);
 	assert_int_equal(faults, 0);
 	assert_int_equal(size, first);
-	assert_int_equal(batches_there(), 2);
-	struct ledger *l = open_rebuilt();
-	Exhibit__V1__LedgerEntry *m = leaf_at(l, first + 1);
+	assert_int_equal(aw_batches(), 2);
+	struct ledger *l = aw_ledger();
+	Exhibit__V1__LedgerEntry *m = aw_leaf(l, first + 1);
 
 	assert_int_equal(m->kind, EXHIBIT__V1__LEDGER_KIND__LEDGER_BATCH);
 	assert_memory_equal(m->object.data, s.previous.b, SEAL_HASH_LEN);
@@ -289,16 +85,16 @@ static void a_damaged_piece_is_named_and_kept(struct world *w)
 	struct fake_object *o;
 	struct error e;
 
-	open_all(w);
+	aw_open(w);
 	for (int i = 0; i < 5; i++)
-		store(w, &s, "one two three");
-	(void)archived();
-	close_all(w);
-	o = fake_bucket_find(bucket, ".segments/", 0);
+		aw_store(w, &s, "one two three");
+	(void)aw_archived();
+	aw_close(w);
+	o = fake_bucket_find(aw_fake, ".segments/", 0);
 	o->data[o->len / 2] ^= 1;
-	must(rebuild(&faults, &size, &e), &e);
+	aw_must(aw_rebuild(&faults, &size, &e), &e);
 	assert_int_equal(faults, 1);
-	assert_true(batches_there() < 5);
+	assert_true(aw_batches() < 5);
 }
 
 static void an_object_that_somebody_put_over_it_does_not_count(struct world *w)
@@ -308,18 +104,18 @@ static void an_object_that_somebody_put_over_it_does_not_count(struct world *w)
 	struct error e;
 	size_t n = 0;
 
-	open_all(w);
-	store(w, &s, "one");
-	want = archived();
-	close_all(w);
+	aw_open(w);
+	aw_store(w, &s, "one");
+	want = aw_archived();
+	aw_close(w);
 	for (const struct fake_object *o;
-	     n < 200 && (o = fake_bucket_find(bucket, "p/.", n)) != NULL; n++)
+	     n < 200 && (o = fake_bucket_find(aw_fake, "p/.", n)) != NULL; n++)
 		if (o->len != 3)
-			fake_bucket_put(bucket, o->key, "bad", 3);
-	must(rebuild(&faults, &size, &e), &e);
+			fake_bucket_put(aw_fake, o->key, "bad", 3);
+	aw_must(aw_rebuild(&faults, &size, &e), &e);
 	assert_int_equal(faults, 0);
 	assert_int_equal(size, want);
-	follows_from_archive(want);
+	aw_follows(want);
 }
 
 static void the_checkpoint_before_is_taken_when_the_newest_is_damaged(struct world *w)
@@ -330,21 +126,21 @@ static void the_checkpoint_before_is_taken_when_the_newest_is_damaged(struct wor
 	struct error e;
 	char name[64];
 
-	open_all(w);
-	store(w, &s, "one");
-	first = archived();
-	store(w, &s, "two");
+	aw_open(w);
+	aw_store(w, &s, "one");
+	first = aw_archived();
+	aw_store(w, &s, "two");
 	(void)snprintf(name, sizeof(name), "/tile/entries/000.p/%llu",
-		       (unsigned long long)archived());
-	close_all(w);
-	o = fake_bucket_find(bucket, name, 0);
+		       (unsigned long long)aw_archived());
+	aw_close(w);
+	o = fake_bucket_find(aw_fake, name, 0);
 	assert_non_null(o);
 	o->data[10] ^= 1;
-	must(rebuild(&faults, &size, &e), &e);
+	aw_must(aw_rebuild(&faults, &size, &e), &e);
 	assert_true(faults >= 1);
 	assert_int_equal(size, first);
-	follows_from_archive(first);
-	assert_int_equal(batches_there(), 2);
+	aw_follows(first);
+	assert_int_equal(aw_batches(), 2);
 }
 
 static void a_forged_checkpoint_is_refused(struct world *w)
@@ -354,16 +150,72 @@ static void a_forged_checkpoint_is_refused(struct world *w)
 	struct fake_object *o;
 	struct error e;
 
-	open_all(w);
-	store(w, &s, "one");
-	(void)archived();
-	close_all(w);
-	o = fake_bucket_find(bucket, "/checkpoint/", 0);
+	aw_open(w);
+	aw_store(w, &s, "one");
+	(void)aw_archived();
+	aw_close(w);
+	o = fake_bucket_find(aw_fake, "/checkpoint/", 0);
 	o->data[o->len - 10] = o->data[o->len - 10] == 'A' ? 'B' : 'A';
-	assert_int_equal(rebuild(&faults, &size, &e), -EBADMSG);
+	assert_int_equal(aw_rebuild(&faults, &size, &e), -EBADMSG);
 	assert_non_null(strstr(e.text, "none of the newest checkpoints"));
 	/* Half a rebuild is no state to start from. */
-	assert_int_equal(rebuild_refuse_half(target, &e), -EBUSY);
+	assert_int_equal(rebuild_refuse_half(aw_target, &e), -EBUSY);
+}
+
+static void put_file(const char *name, const char *path)
+{
+	uint8_t *data = NULL;
+	struct error e = { 0 };
+	size_t len;
+
+	aw_must(files_read(path, KiB(64), &data, &len, &e), &e);
+	fake_bucket_put(aw_fake, name, data, len);
+	free(data);
+}
+
+/* A ledger's certificate of the fleet authority. */
+static const char *make_foreign(void)
+{
+	static const uint8_t public[SEAL_PUBLIC_LEN] = { 1 };
+	static char path[200];
+	struct certs_authority *a = NULL;
+	struct error e = { 0 };
+
+	(void)snprintf(path, sizeof(path), "%s/foreign.crt", aw_pki.dir);
+	aw_must(certs_authority_load(pki_path(&aw_pki, "fleet", ""), &a, &e), &e);
+	aw_must(ledger_cert_make(a, "exhibit.internal", "acme", public, time(NULL), path, &e), &e);
+	certs_authority_free(a);
+	return path;
+}
+
+/* Whoever may write into the aw_fake gives names that sort before the true one. */
+static void forged_names_do_not_hide_the_true_one(struct world *w)
+{
+	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
+	uint64_t faults, size, want;
+	struct fake_object *o;
+	struct error e;
+	char name[S3_KEY_MAX];
+
+	aw_open(w);
+	aw_store(w, &s, "one");
+	want = aw_archived();
+	aw_close(w);
+	o = fake_bucket_find(aw_fake, "/checkpoint/", 0);
+	for (int i = 0; i < 20; i++) {
+		(void)snprintf(name, sizeof(name), "%.*s00000000000000009%03d",
+			       (int)(strlen(o->key) - 20), o->key, i);
+		fake_bucket_put(aw_fake, name, o->data, o->len);
+	}
+	fake_bucket_put(aw_fake, "p/.ledger/&#1;", "x", 1);
+	/* And a whole log of an authority that has no say in this. */
+	put_file("p/.ledger/ffffffffffffffff/certificate.crt", make_foreign());
+	(void)snprintf(name, sizeof(name),
+		       "p/.ledger/ffffffffffffffff/checkpoint/00000000000000010000");
+	fake_bucket_put(aw_fake, name, o->data, o->len);
+	aw_must(aw_rebuild(&faults, &size, &e), &e);
+	assert_int_equal(faults, 21);
+	assert_int_equal(size, want);
 }
 
 static void an_empty_bucket_says_so(struct world *w)
@@ -372,8 +224,8 @@ static void an_empty_bucket_says_so(struct world *w)
 	struct error e;
 
 	(void)w;
-	make_key(pki.dir, "first");
-	assert_int_equal(rebuild(&faults, &size, &e), -ENOENT);
+	aw_key(aw_pki.dir, "first");
+	assert_int_equal(aw_rebuild(&faults, &size, &e), -ENOENT);
 	assert_non_null(strstr(e.text, "there is no checkpoint of a ledger below 'p/'"));
 }
 
@@ -384,16 +236,16 @@ static void with_a_new_key_the_same_tree_goes_on(struct world *w)
 	struct error e;
 	char path[300];
 
-	open_all(w);
-	store(w, &s, "one");
-	want = archived();
-	close_all(w);
-	make_key(pki.dir, "second");
-	must(rebuild(&faults, &size, &e), &e);
+	aw_open(w);
+	aw_store(w, &s, "one");
+	want = aw_archived();
+	aw_close(w);
+	aw_key(aw_pki.dir, "second");
+	aw_must(aw_rebuild(&faults, &size, &e), &e);
 	assert_int_equal(faults, 0);
 	assert_int_equal(size, want);
-	follows_from_archive(want);
-	(void)snprintf(path, sizeof(path), "%s/" LEDGER_FOLDER "/" REBUILT_CERTIFICATE, target);
+	aw_follows(want);
+	(void)snprintf(path, sizeof(path), "%s/" LEDGER_FOLDER "/" REBUILT_CERTIFICATE, aw_target);
 	assert_int_equal(access(path, F_OK), 0);
 }
 
@@ -402,24 +254,84 @@ static void failures_are_shown_and_end(struct world *w)
 	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
 	struct archive_status status = { 0 };
 
-	fake_bucket_fail(bucket, &(struct fake_faults){ .status = 503 });
-	open_all(w);
-	store(w, &s, "one");
-	(void)newest();
+	fake_bucket_fail(aw_fake, &(struct fake_faults){ .status = 503 });
+	aw_open(w);
+	aw_store(w, &s, "one");
+	(void)aw_newest();
 	for (int i = 0; i < 1000 && status.why[0] == '\0'; i++) {
-		archive_poke(archive);
-		archive_status(archive, &status);
+		archive_poke(aw_archive);
+		archive_status(aw_archive, &status);
 		(void)usleep(10000);
 	}
 	assert_non_null(strstr(status.why, "with 503"));
 	assert_int_equal(status.size, 0);
 	/* Nobody waits for it. */
-	store(w, &s, "two");
-	fake_bucket_fail(bucket, NULL);
-	assert_true(archived() >= 3);
-	archive_status(archive, &status);
+	aw_store(w, &s, "two");
+	fake_bucket_fail(aw_fake, NULL);
+	assert_true(aw_archived() >= 3);
+	archive_status(aw_archive, &status);
 	assert_string_equal(status.why, "");
-	close_all(w);
+	aw_close(w);
+}
+
+struct ending {
+	size_t n;
+	char first[S3_KEY_MAX];
+};
+
+static int count_due(void *ctx, const struct archive_object *o)
+{
+	struct ending *d = ctx;
+
+	if (d->n++ == 0)
+		(void)snprintf(d->first, sizeof(d->first), "%s", o->key);
+	return 0;
+}
+
+/* A segment, whose lock is as good as over, and one that retention removed meanwhile. */
+static void locks_are_renewed_while_needed(struct world *w)
+{
+	struct world_stream s = world_stream("a", 1, BATCH_LANE_BULK);
+	int64_t soon = (int64_t)time(NULL) + 60;
+	struct archive_index *i = NULL;
+	struct ending due = { 0 };
+	const struct fake_object *o;
+	char before[64];
+	struct error e = { 0 };
+
+	aw_open(w);
+	aw_store(w, &s, "one");
+	(void)aw_archived();
+	aw_close(w);
+	o = fake_bucket_find(aw_fake, "p/.segments/", 0);
+	aw_must(archive_index_open(w->dir, &i, &e), &e);
+	aw_must(archive_index_renewed(i, o->key + 2, soon, true, &e), &e);
+	aw_must(archive_index_add(i,
+				  &(struct archive_object){ .key = ".segments/acme/gone/0",
+							    .version = "v1",
+							    .group = "acme/gone",
+							    .bytes = 1,
+							    .until_s = soon,
+							    .renew = true },
+				  &e),
+		&e);
+	aw_must(archive_index_due(i, soon + 1, 10, count_due, &due, &e), &e);
+	assert_int_equal(due.n, 2);
+	archive_index_close(TAKE(i));
+	(void)snprintf(before, sizeof(before), "%s", o->until);
+	(void)sleep(1); /* locks count whole seconds */
+	aw_open(w);
+	for (int t = 0; t < 1000 && strcmp(before, o->until) == 0; t++)
+		(void)usleep(10000);
+	assert_true(strcmp(before, o->until) < 0);
+	aw_store(w, &s, "two");
+	(void)aw_archived(); /* the look before is over */
+	aw_close(w);
+	aw_must(archive_index_open(w->dir, &i, &e), &e);
+	due = (struct ending){ 0 };
+	aw_must(archive_index_due(i, soon + 1, 10, count_due, &due, &e), &e);
+	assert_int_equal(due.n, 0);
+	archive_index_close(i);
 }
 
 /* What a host of before says of the checkpoint that it holds. */
@@ -435,19 +347,19 @@ static void lost_leaves_are_stated_once(struct world *w)
 	struct error e = { 0 };
 	char dir[200];
 
-	open_all(w);
-	store(w, &s, "one");
-	first = archived();
-	store(w, &s, "two");
-	last = newest();
-	must(ledger_newest(ledger, &held, &last, &e), &e);
-	close_all(w);
-	make_key(pki.dir, "second");
-	must(rebuild(&faults, &size, &e), &e);
+	aw_open(w);
+	aw_store(w, &s, "one");
+	first = aw_archived();
+	aw_store(w, &s, "two");
+	last = aw_newest();
+	aw_must(ledger_newest(aw_log, &held, &last, &e), &e);
+	aw_close(w);
+	aw_key(aw_pki.dir, "second");
+	aw_must(aw_rebuild(&faults, &size, &e), &e);
 	assert_int_equal(size, first);
-	l = open_rebuilt();
-	(void)snprintf(dir, sizeof(dir), "%s/" LEDGER_FOLDER, target);
-	must(rebuilt_open(dir, l, &b, &e), &e);
+	l = aw_ledger();
+	(void)snprintf(dir, sizeof(dir), "%s/" LEDGER_FOLDER, aw_target);
+	aw_must(rebuilt_open(dir, l, &b, &e), &e);
 	assert_int_equal(ledger_rebuild(l), first);
 	for (int i = 0; i < 2; i++)
 		rebuilt_held(b, &tenant, &host, held, strlen(held));
@@ -457,10 +369,10 @@ static void lost_leaves_are_stated_once(struct world *w)
 	assert_int_equal(status.n_hosts, 1);
 	assert_int_equal(status.contradictions, 0);
 	rebuilt_status_release(&status);
-	must(ledger_checkpoint(l, &e), &e);
+	aw_must(ledger_checkpoint(l, &e), &e);
 	free(TAKE(held));
-	must(ledger_newest(l, &held, &now, &e), &e);
-	Exhibit__V1__LedgerEntry *m = leaf_at(l, now - 1), *before = leaf_at(l, now - 2);
+	aw_must(ledger_newest(l, &held, &now, &e), &e);
+	Exhibit__V1__LedgerEntry *m = aw_leaf(l, now - 1), *before = aw_leaf(l, now - 2);
 
 	assert_int_equal(m->kind, EXHIBIT__V1__LEDGER_KIND__LEDGER_REBUILD);
 	assert_memory_equal(m->host_id.data, "h-1", 3);
@@ -475,7 +387,7 @@ static void lost_leaves_are_stated_once(struct world *w)
 	rebuilt_status_release(&status);
 	rebuilt_close(b);
 	/* And it is known after a restart. */
-	must(rebuilt_open(dir, l, &b, &e), &e);
+	aw_must(rebuilt_open(dir, l, &b, &e), &e);
 	assert_true(rebuilt_status(b, &status));
 	assert_int_equal(status.lost_leaves, last - first);
 	rebuilt_status_release(&status);
@@ -496,13 +408,13 @@ static void play(void **state)
 	const struct world_scene *scene = *state;
 	struct world *w = world_new();
 
-	bucket = fake_bucket_new();
-	assert_non_null(bucket);
-	(void)snprintf(target, sizeof(target), "%s-rebuilt", w->dir);
+	aw_fake = fake_bucket_new();
+	assert_non_null(aw_fake);
+	(void)snprintf(aw_target, sizeof(aw_target), "%s-rebuilt", w->dir);
 	scene->play(w);
 	world_free(w);
-	fake_bucket_free(bucket);
-	(void)nftw(target, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	fake_bucket_free(aw_fake);
+	(void)nftw(aw_target, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static const struct world_scene scenes[] = {
@@ -512,9 +424,11 @@ static const struct world_scene scenes[] = {
 	SCENE(an_object_that_somebody_put_over_it_does_not_count),
 	SCENE(the_checkpoint_before_is_taken_when_the_newest_is_damaged),
 	SCENE(a_forged_checkpoint_is_refused),
+	SCENE(forged_names_do_not_hide_the_true_one),
 	SCENE(an_empty_bucket_says_so),
 	SCENE(with_a_new_key_the_same_tree_goes_on),
 	SCENE(failures_are_shown_and_end),
+	SCENE(locks_are_renewed_while_needed),
 	SCENE(lost_leaves_are_stated_once),
 };
 
@@ -524,8 +438,8 @@ int main(void)
 	int failed;
 
 	ADD_ROWS(&t, play, scenes);
-	pki_make(&pki);
+	pki_make(&aw_pki);
 	failed = tests_run(&t, "archive");
-	pki_remove(&pki);
+	pki_remove(&aw_pki);
 	return failed;
 }
