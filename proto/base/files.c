@@ -160,12 +160,24 @@ int files_replace(const char *path, const void *data, size_t len, unsigned int m
 	return files_sync_dir(folder, e);
 }
 
+/* The name of a new folder, durable. Who may not read the folder above it, or has a file system that cannot, goes
+ * without. */
+static int sync_above(const char *path, struct error *e)
+{
+	AUTO(free_ptr) char *above = folder_of(path);
+	int r = above ? files_sync_dir(above, NULL) : -ENOMEM;
+
+	if (r == 0 || r == -EACCES || r == -EINVAL)
+		return 0;
+	return error_set(e, r, "cannot sync the folder above '%s': %m", path);
+}
+
 static int make_folder(const char *path, unsigned int mode, struct error *e)
 {
 	struct stat st;
 
 	if (mkdir(path, (mode_t)mode) == 0)
-		return 0;
+		return sync_above(path, e);
 	if (errno != EEXIST)
 		return error_set(e, -errno, "cannot create folder '%s': %m", path);
 	if (stat(path, &st) < 0)
@@ -183,13 +195,15 @@ int files_mkdirs(const char *path, unsigned int mode, struct error *e)
 	if (!part)
 		return error_set(e, -ENOMEM, "cannot create folder '%s': %m", path);
 	for (char *slash = part; (slash = strchr(slash + 1, '/'));) {
-		int r;
-
 		*slash = '\0';
-		r = make_folder(part, mode, e);
+		int r = make_folder(part, mode, e);
+
 		if (r < 0)
 			return r;
 		*slash = '/';
 	}
-	return make_folder(part, mode, e);
+	int r = make_folder(part, mode, e);
+
+	/* Also when it is there: who made it may have been killed before it was durable. */
+	return r == 0 ? sync_above(part, e) : r;
 }

@@ -17,7 +17,7 @@ MUST_CHECK int files_replace(const char *path, const void *data, size_t len, uns
 			     struct error *e);
 /* write(2) until all is written; EINTR is retried. */
 MUST_CHECK int files_write_all(int fd, const void *data, size_t len, struct error *e);
-/* mkdir -p; each new folder gets mode. */
+/* mkdir -p; each new folder gets mode, and its name is durable. */
 MUST_CHECK int files_mkdirs(const char *path, unsigned int mode, struct error *e);
 MUST_CHECK int files_sync_dir(const char *path, struct error *e);
 

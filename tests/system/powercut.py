@@ -3,6 +3,8 @@
 
     log = run(command, folder, workdir)            # runs command with the shim, returns a Log
     log.materialise(cut, random.Random(7), target) # one possible disk after the first cut operations
+    log.killed(cut, target)                        # the program alone died there: recover from it with run(),
+    log.then(cut, recovery)                        # and cut the power in that
 
 What was synced is there. Of what was not, each 512-byte sector of a write may have reached the disk or
 not, in any order; a size may have; a name (create, rename, unlink) may have; a sync of a folder makes
@@ -135,86 +137,138 @@ class Log:
     def materialise(self, cut, rng, target):
         Disk(self.base, self.ops[:cut]).write(rng, Path(target))
 
+    def killed(self, cut, target):
+        """What is there when the program is killed after the first `cut` operations, and the power stays."""
+        Disk(self.base, self.ops[:cut]).write_all(Path(target))
+
+    def then(self, cut, after):
+        """This log up to a kill, and what another program did to what killed() made of it."""
+        return Log(self.base, self.ops[:cut] + after.ops, after.result)
+
+
+@dataclass
+class Change:
+    """Of a folder's names, not yet durable. seq: its place among all changes."""
+    seq: int
+    name: str
+    apply: object
+
+
+class Dir:
+    """One folder: its names as the program sees them, those that are durable, and the changes between."""
+
+    def __init__(self):
+        self.now, self.names, self.pending = {}, {}, []
+
+    def sync(self):
+        changes, self.pending = self.pending, []
+        for change in changes:
+            change.apply()
+
 
 class Disk:
     def __init__(self, base, ops):
-        self.names = {path: File(data) for path, data in base.files.items()}  # durable
-        self.now = dict(self.names)  # as the program saw it
-        self.folders = set(base.folders) | {"."}
-        self.now_folders = set(self.folders)
-        self.inodes = {}
-        self.pending = []  # changes of names that no sync covers: (folder, change)
+        self.top, self.inodes, self.seq = Dir(), {}, 0
+        for path in sorted(base.folders):
+            at, name = self.find(path)
+            at.now[name] = at.names[name] = Dir()
+        for path, data in base.files.items():
+            at, name = self.find(path)
+            at.now[name] = at.names[name] = File(data)
         for op in ops:
             self.step(op)
 
+    def find(self, path):
+        """The folder that path lies in, as the program sees it, and its name there."""
+        *parents, name = path.split("/")
+        at = self.top
+        for parent in parents:
+            at = at.now[parent]
+        return at, name
+
     def step(self, op):
-        if op.kind == OPEN and op.path in self.now:
-            self.inodes[op.inode] = self.now[op.path]
-        elif op.kind == OPEN:
-            self.inodes[op.inode] = op.path  # a folder
+        if op.kind == OPEN:
+            at, name = self.find(op.path)
+            self.inodes[op.inode] = self.top if op.path == "." else at.now.get(name)
         elif op.kind == CREATE:
-            self.inodes[op.inode] = self.now[op.path] = File()
-            self.note(op.path, ("create", op.path, self.now[op.path]))
+            self.inodes[op.inode] = self.put(op.path, File())
+        elif op.kind == MKDIR:
+            self.put(op.path, Dir())
         elif op.kind in (WRITE, TRUNCATE) and isinstance(self.inodes.get(op.inode), File):
             self.inodes[op.inode].pending.append(op)
-        elif op.kind == SYNC:
-            self.sync(self.inodes.get(op.inode))
+        elif op.kind == SYNC and self.inodes.get(op.inode):
+            self.inodes[op.inode].sync()
         elif op.kind == RENAME:
-            new = os.path.normpath(op.data.decode())
-            file = self.now.pop(op.path)
-            self.now[new] = file
-            self.note(new, ("rename", op.path, new, file))
+            self.move(op.path, os.path.normpath(op.data.decode()))
         elif op.kind == UNLINK:
-            file = self.now.pop(op.path, None)
-            self.now_folders.discard(op.path)
-            self.note(op.path, ("unlink", op.path, file))
-        elif op.kind == MKDIR:
-            self.now_folders.add(op.path)
-            self.note(op.path, ("mkdir", op.path))
+            at, name = self.find(op.path)
+            at.now.pop(name, None)
+            self.note(at, name, lambda: at.names.pop(name, None))
 
-    def note(self, path, change):
-        self.pending.append((os.path.dirname(path) or ".", change))
+    def note(self, at, name, apply):
+        self.seq += 1
+        at.pending.append(Change(self.seq, name, apply))
 
-    def sync(self, what):
-        if isinstance(what, File):
-            what.sync()
-        elif isinstance(what, str):
-            for folder, change in self.pending:
-                if folder == what:
-                    change_name(self.names, self.folders, change)
-            self.pending = [p for p in self.pending if p[0] != what]
+    def put(self, path, node):
+        at, name = self.find(path)
+        at.now[name] = node
+        self.note(at, name, lambda: at.names.update({name: node}))
+        return node
+
+    def move(self, path, new_path):
+        """A file or a folder, with all that is in it. Durable, both at once, with the folder that it goes to."""
+        (at, name), (to, new) = self.find(path), self.find(new_path)
+        node = to.now[new] = at.now.pop(name)
+        seq = self.seq + 1
+
+        def moved():
+            at.names.pop(name, None)
+            at.pending = [c for c in at.pending if c.name != name or c.seq > seq]
+            to.names[new] = node
+        self.note(to, new, moved)
+
+    def folders(self):
+        """All that there are for the program, or on the disk."""
+        found, left = [], [self.top]
+        while left:
+            at = left.pop()
+            if at not in found:
+                found.append(at)
+                left += [x for x in (*at.now.values(), *at.names.values()) if isinstance(x, Dir)]
+        return found
 
     def write(self, rng, target):
-        names, folders = dict(self.names), set(self.folders)
+        """One possible disk. This object is spent."""
         how = rng.randrange(4)
-        kept = [change for _, change in self.pending]
+        kept = sorted((c for at in self.folders() for c in at.pending), key=lambda c: c.seq)
         if how == 0:
             kept = []
         elif how == 1:
             kept = kept[:rng.randint(0, len(kept))]
         elif how == 2:  # in any order, those of one name in theirs
-            kept = [change for change in kept if rng.random() < 0.5]
+            kept = [c for c in kept if rng.random() < 0.5]
         for change in kept:
-            change_name(names, folders, change)
-        target.mkdir(parents=True)
-        for folder in sorted(folders):
-            (target / folder).mkdir(parents=True, exist_ok=True)
+            change.apply()
         contents = {}
-        for path, file in sorted(names.items()):
+
+        def crashed(file):
             if id(file) not in contents:
                 contents[id(file)] = file.after_crash(rng)
-            if (target / path).parent.is_dir():
-                (target / path).write_bytes(contents[id(file)])
+            return contents[id(file)]
+        lay(target, self.top, lambda at: at.names, crashed)
+
+    def write_all(self, target):
+        """As the program sees it. This object is spent."""
+        def whole(file):
+            file.sync()
+            return bytes(file.durable)
+        lay(target, self.top, lambda at: at.now, whole)
 
 
-def change_name(names, folders, change):
-    if change[0] == "create":
-        names[change[1]] = change[2]
-    elif change[0] == "rename":
-        names.pop(change[1], None)
-        names[change[2]] = change[3]
-    elif change[0] == "unlink":
-        names.pop(change[1], None)
-        folders.discard(change[1])
-    elif change[0] == "mkdir":
-        folders.add(change[1])
+def lay(target, at, names, content):
+    target.mkdir(parents=True)
+    for name, node in sorted(names(at).items()):
+        if isinstance(node, Dir):
+            lay(target / name, node, names, content)
+        else:
+            (target / name).write_bytes(content(node))

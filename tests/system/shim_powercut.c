@@ -367,6 +367,10 @@ int unlink(const char *path)
 {
 	return unlinkat(AT_FDCWD, path, 0);
 }
+int rmdir(const char *path)
+{
+	return unlinkat(AT_FDCWD, path, AT_REMOVEDIR);
+}
 int mkdirat(int dir, const char *path, mode_t mode)
 {
 	char buf[PATH_MAX];
