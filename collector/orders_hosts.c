@@ -9,7 +9,6 @@
 #define S(word) EXHIBIT__V1__ORDER_STATE__ORDER_##word
 #define BIT(word) (1U << (S(word)))
 #define REASON_MAX 1000
-#define AGAIN_MAX 1000 /* steps of one order on one host, then no new beginning is kept */
 /* What was sent may have begun on a host that is away now: its word is awaited for so long after the order's
  * end. */
 #define LATE_NS (15 * 60 * (int64_t)NSEC_PER_SEC)
@@ -52,7 +51,7 @@ static bool may_follow(Exhibit__V1__OrderState state, Exhibit__V1__OrderState be
 static bool began_again(const Exhibit__V1__OrderStep *said, const struct target *t)
 {
 	return said->state == S(STARTED) && (t->state == S(STARTED) || t->state == S(PROGRESS)) &&
-	       said->wall_ns > t->said_ns && t->n_steps < AGAIN_MAX;
+	       said->wall_ns > t->said_ns && t->n_steps < ORDERS_STEPS_MAX;
 }
 
 static bool may_say(Exhibit__V1__OrderState state)

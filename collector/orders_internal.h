@@ -20,6 +20,8 @@
 #define ORDERS_LISTED_MAX 1000 /* orders in one answer */
 #define ORDERS_CALLERS 1024 /* remembered for the limit */
 #define ORDERS_BUCKETS 4096 /* of hosts that are connected */
+/* Of one order on one host, that are kept. Ours makes some 150 a day; a hostile one shall not fill the ledger. */
+#define ORDERS_STEPS_MAX 1000
 #define ORDERS_STREAMS_PER_HOST 4 /* an old one may linger while the new one begins */
 
 struct orders_method;

@@ -6,8 +6,6 @@
 #include "collector/orders_internal.h"
 #include "proto/base/log.h"
 
-/* Of one order on one host. Ours makes some 150 a day; a hostile one shall not fill the ledger. */
-#define STEPS_MAX 1000
 #define S(word) EXHIBIT__V1__ORDER_STATE__ORDER_##word
 
 static bool all_over(const struct open_order *x)
@@ -173,7 +171,7 @@ int orders_take_step(struct orders *o, struct open_order *x, struct target *t,
 	size_t len;
 	int r;
 
-	if (step->state == S(PROGRESS) && (!step->lasting || t->n_steps >= STEPS_MAX)) {
+	if (step->state == S(PROGRESS) && (!step->lasting || t->n_steps >= ORDERS_STEPS_MAX)) {
 		t->state = S(PROGRESS);
 		orders_tell_watchers(o, x, step);
 		return 0;
