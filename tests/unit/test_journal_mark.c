@@ -62,26 +62,28 @@ static void newest_whole_slot_is_taken(void **state)
 
 #define NEWEST "critical-0000000000000001.jrn"
 
+/* Two frames and a newest one, which lies from *ret_from to *ret_to; closed. */
+static void begin_with_newest(struct journal_world *w, off_t *ret_from, off_t *ret_to)
+{
+	struct seal_hash hashes[2], hash;
+
+	journal_world_begin(w);
+	journal_world_append_many(w, BATCH_LANE_CRITICAL, 2, hashes);
+	*ret_from = journal_world_size(w, NEWEST);
+	assert_int_equal(journal_world_append(w, BATCH_LANE_CRITICAL, 3, &hash), 0);
+	*ret_to = journal_world_size(w, NEWEST);
+	journal_world_close(w);
+}
+
 /* Every byte of the newest frame, its header and its body: none of them is taken for a torn write. */
 static void any_bit_of_the_newest_frame_counts(void **state)
 {
 	static struct journal_world w;
-	struct seal_hash hashes[3], hash;
 	off_t from, to;
 
 	(void)state;
-	journal_world_begin(&w);
-	journal_world_append_many(&w, BATCH_LANE_CRITICAL, 2, hashes);
-	from = journal_world_size(&w, NEWEST);
-	assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 3, &hash), 0);
-	to = journal_world_size(&w, NEWEST);
-	journal_world_end(&w);
+	begin_with_newest(&w, &from, &to);
 	for (off_t at = from; at < to; at++) {
-		journal_world_begin(&w);
-		journal_world_append_many(&w, BATCH_LANE_CRITICAL, 2, hashes);
-		assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 3, &hash), 0);
-		assert_int_equal(journal_world_size(&w, NEWEST), to);
-		journal_world_close(&w);
 		journal_world_flip(&w, NEWEST, at);
 		journal_world_reopen(&w);
 		if (!w.rec.new_epoch || w.rec.torn_bytes != 0 || w.rec.damaged_files != 1 ||
@@ -92,23 +94,39 @@ static void any_bit_of_the_newest_frame_counts(void **state)
 				 (unsigned long)w.rec.lost_frames);
 		assert_int_equal(journal_world_readable(&w, BATCH_LANE_CRITICAL), 2);
 		journal_world_assert_range(&w, BATCH_LANE_CRITICAL, 1, 3);
-		/* It is counted as lost once, and the bytes stay for whoever looks into them. */
-		journal_world_reopen(&w);
-		assert_false(w.rec.new_epoch);
-		assert_int_equal(w.rec.lost_frames, 0);
-		assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 5, &hash), 0);
-		journal_world_assert_frame(&w, BATCH_LANE_CRITICAL, 4, &hash);
-		journal_world_reopen(&w);
-		assert_false(w.rec.new_epoch);
-		assert_int_equal(w.rec.damaged_files, 1);
-		assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 4, &hash, NULL), 0);
-		for (int i = 0; i < 70; i++)
-			assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 0, &hash),
-					 0);
-		assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 74, &hash, NULL), 0);
-		assert_int_equal(journal_world_size(&w, NEWEST ".damaged"), to);
 		journal_world_end(&w);
+		begin_with_newest(&w, &from, &to);
 	}
+	journal_world_reopen(&w);
+	journal_world_end(&w);
+}
+
+/* It is counted as lost once, and the bytes stay for whoever looks into them. */
+static void damaged_end_is_told_once_and_kept(void **state)
+{
+	static struct journal_world w;
+	struct seal_hash hash;
+	off_t from, to;
+
+	(void)state;
+	begin_with_newest(&w, &from, &to);
+	journal_world_flip(&w, NEWEST, from + 3);
+	journal_world_reopen(&w);
+	assert_int_equal(w.rec.lost_frames, 1);
+	journal_world_reopen(&w);
+	assert_false(w.rec.new_epoch);
+	assert_int_equal(w.rec.lost_frames, 0);
+	assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 5, &hash), 0);
+	journal_world_assert_frame(&w, BATCH_LANE_CRITICAL, 4, &hash);
+	journal_world_reopen(&w);
+	assert_false(w.rec.new_epoch);
+	assert_int_equal(w.rec.damaged_files, 1);
+	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 4, &hash, NULL), 0);
+	for (int i = 0; i < 70; i++)
+		assert_int_equal(journal_world_append(&w, BATCH_LANE_CRITICAL, 0, &hash), 0);
+	assert_int_equal(journal_ack(w.j, BATCH_LANE_CRITICAL, 74, &hash, NULL), 0);
+	assert_int_equal(journal_world_size(&w, NEWEST ".damaged"), to);
+	journal_world_end(&w);
 }
 
 static const struct end_row {
@@ -254,6 +272,7 @@ int main(void)
 
 	ADD_ROWS(&t, newest_whole_slot_is_taken, slot_rows);
 	ADD_TEST(&t, any_bit_of_the_newest_frame_counts);
+	ADD_TEST(&t, damaged_end_is_told_once_and_kept);
 	ADD_ROWS(&t, missing_end_is_lost_not_torn, end_rows);
 	ADD_TEST(&t, newest_of_two_files_is_lost);
 	ADD_TEST(&t, torn_write_is_no_loss);
