@@ -220,6 +220,8 @@ static void say_missing_ancestors(struct drain *d)
 
 static void take_stock(struct drain *d)
 {
+	static const struct encode_agent whole = { .action = ACTION_AGENT_STOCK,
+						   .version = VERSION };
 	struct error e = { 0 };
 
 	if (d->stock == NULL || !stocktake_done(d->stock))
@@ -228,7 +230,9 @@ static void take_stock(struct drain *d)
 	(void)!stocktake_take(d->stock, strike_listed, d, NULL);
 	say_missing_ancestors(d);
 	d->taking_stock = true;
-	if (stocktake_take(d->stock, on_record, d, &e) < 0) {
+	if (stocktake_take(d->stock, on_record, d, &e) == 0) {
+		lanes_agent(d->lanes, &whole, d->now_ns);
+	} else {
 		struct event_gap gap = { .where = GAP_TABLE,
 					 .from_ns = d->c.start_ns,
 					 .to_ns = d->now_ns,

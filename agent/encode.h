@@ -32,7 +32,7 @@ MUST_CHECK int encode_coverage(struct encoder *x, const struct coverage *c,
 			       const struct encode_counters *counters, uint64_t now_ns);
 
 struct encode_agent {
-	uint32_t action; /* ACTION_AGENT_START or ACTION_AGENT_STOP */
+	uint32_t action; /* ACTION_AGENT_START, _STOCK or _STOP */
 	const char *version, *kernel, *machine, *reason, *machine_id; /* NULL: absent */
 };
 MUST_CHECK int encode_agent(struct encoder *x, const struct encode_agent *a, uint64_t now_ns);

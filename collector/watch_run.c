@@ -9,8 +9,7 @@
 #include "proto/base/writer.h"
 
 #define RUNS_MAX 4096 /* batches that tell of starts, of one host */
-#define STOCK_MAX 4096 /* batches of one stock-taking */
-#define STOCK_NS (60 * (int64_t)NSEC_PER_SEC) /* from start to the end of the stock, at most */
+#define STOCK_NS (600 * (int64_t)NSEC_PER_SEC) /* from start to the end of the stock, at most */
 
 static int find_action(struct query_scope *s, const struct batch_name *host, uint32_t action,
 		       int64_t since_ns, int64_t until_ns, size_t max, struct store_ref **ret,
@@ -59,23 +58,24 @@ static int read_start(struct query_scope *s, const struct store_ref *ref, int64_
 	return r;
 }
 
-/* Whether the stock of the run that began with ref was told by at_ns. */
+/* Whether the stock of the run that began with ref was told by at_ns: the agent says so after the last of it, in the
+ * same lane. */
 static int find_stock(struct query_scope *s, const struct store_ref *ref, int64_t start_ns,
 		      int64_t at_ns, struct watch_run *ret, struct error *e)
 {
 	AUTO(free_ptr) struct store_ref *refs = NULL;
-	int64_t end_ns = INT64_MIN;
+	int64_t end_ns = INT64_MAX;
 	size_t n = 0;
-	int r = find_action(s, &ref->host_id, ACTION_PROCESS, start_ns, start_ns + STOCK_NS,
-			    STOCK_MAX, &refs, &n, e);
+	int r = find_action(s, &ref->host_id, ACTION_AGENT_STOCK, start_ns, start_ns + STOCK_NS,
+			    RUNS_MAX, &refs, &n, e);
 
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (refs[i].kind == STORE_BATCH && refs[i].number >= ref->number &&
 		    memcmp(refs[i].boot_id, ref->boot_id, sizeof(ref->boot_id)) == 0 &&
 		    memcmp(refs[i].epoch, ref->epoch, sizeof(ref->epoch)) == 0 &&
-		    refs[i].last_wall_ns > end_ns)
+		    refs[i].last_wall_ns < end_ns)
 			end_ns = refs[i].last_wall_ns;
-	if (r < 0 || end_ns == INT64_MIN || end_ns > at_ns)
+	if (r < 0 || end_ns == INT64_MAX || end_ns > at_ns)
 		return r;
 	ret->known = true;
 	memcpy(ret->boot_id, ref->boot_id, sizeof(ret->boot_id));

@@ -32,6 +32,7 @@ static const struct action actions[] = {
 	ROW(COVERAGE, "coverage", AGENT, "host", "info", "state"),
 	ROW(AGENT_START, "agent_start", AGENT, "host", "start", "event"),
 	ROW(AGENT_STOP, "agent_stop", AGENT, "host", "end", "event"),
+	ROW(AGENT_STOCK, "agent_stock", AGENT, "host", "info", "state"),
 	ROW(ORDER, "order", AGENT, "host", "info", "event"),
 	ROW(TAMPER, "tamper", AGENT, "intrusion_detection", "denied", "alert"),
 };

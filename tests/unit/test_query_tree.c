@@ -243,7 +243,7 @@ static void who_ended_while_nobody_watched(void **state)
 		{ 1, 10, 3, false, 0, false },
 		{ 2, 60, 3, false, 0, false },
 	};
-	Exhibit__V1__Event start = EXHIBIT__V1__EVENT__INIT;
+	Exhibit__V1__Event start = EXHIBIT__V1__EVENT__INIT, told = EXHIBIT__V1__EVENT__INIT;
 	void *world = NULL;
 	struct tree_world *w;
 
@@ -261,9 +261,19 @@ static void who_ended_while_nobody_watched(void **state)
 	assert_int_equal(tree_ask_for(w, "", "a", 50, 100, NULL), 0);
 	assert_int_equal(w->n, 4);
 	assert_false(w->lines[3].unwatched);
-	fake_begin(w->builder, "a", 1, BATCH_LANE_CRITICAL, 21, 22);
+	fake_begin(w->builder, "a", 1, BATCH_LANE_CRITICAL, 21, 21);
 	tree_tell(w->builder, &again[1]);
+	fake_end(w->builder, w->store);
+	/* Nor while a part of it is on its way. */
+	assert_int_equal(tree_ask_for(w, "", "a", 1, 0, NULL), 0);
+	for (size_t i = 0; i < w->n; i++)
+		assert_false(w->lines[i].unwatched);
+	fake_begin(w->builder, "a", 1, BATCH_LANE_CRITICAL, 22, 22);
 	tree_tell(w->builder, &again[2]);
+	told.action = EXHIBIT__V1__ACTION__ACTION_AGENT_STOCK;
+	told.class_ = EXHIBIT__V1__CLASS__CLASS_AGENT;
+	told.boottime_ns = 101;
+	fake_event(w->builder, &told);
 	fake_end(w->builder, w->store);
 	assert_int_equal(tree_ask_for(w, "", "a", 1, 0, NULL), 0);
 	assert_int_equal(w->n, ARRAY_LEN(now_lines));
