@@ -292,6 +292,7 @@ static int describe(const Exhibit__V1__SignedOrder *s, struct orders_sent *ret, 
 	if (r < 0)
 		return r;
 	ret->kind = order->kind;
+	ret->max_bytes = order->limits ? order->limits->max_bytes : 0;
 	copy_name(&order->case_id, &ret->case_id);
 	copy_name(&order->requester, &ret->requester);
 	exhibit__v1__order__free_unpacked(order, NULL);
@@ -304,7 +305,7 @@ int orders_sent(struct orders *o, const struct batch_name *tenant, const struct 
 	AUTO(free_ptr) uint8_t *data = NULL;
 	Exhibit__V1__SignedOrder *s;
 	size_t len;
-	int r = orders_store_sent(o->store, tenant, id, host, &data, &len, e);
+	int r = orders_store_sent(o->store, tenant, id, host, &data, &len, &ret->over, e);
 
 	if (r < 0)
 		return r;

@@ -66,6 +66,8 @@ void orders_free(struct orders *o); /* after the server is freed; NULL allowed *
 struct orders_sent {
 	Exhibit__V1__OrderKind kind;
 	struct batch_name case_id, requester;
+	uint64_t max_bytes; /* 0: the order has no limit */
+	bool over; /* the host said what became of it: done, failed or refused */
 };
 MUST_CHECK int orders_sent(struct orders *o, const struct batch_name *tenant,
 			   const struct batch_name *host, const uint8_t id[static ORDER_ID_LEN],

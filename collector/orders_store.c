@@ -57,8 +57,9 @@ static const char *const texts[STATEMENTS] = {
 		" ORDER BY seq DESC LIMIT ?5) ORDER BY seq",
 	[EACH_STEP] = "SELECT step FROM steps WHERE order_seq = ?1 ORDER BY seq",
 	[SENT] =
-		"SELECT signed FROM orders WHERE tenant = ?1 AND id = ?2 AND EXISTS (SELECT 1 FROM steps"
-		" WHERE order_seq = orders.seq AND host = ?3 AND state = ?4)",
+		"SELECT signed, EXISTS (SELECT 1 FROM steps WHERE order_seq = orders.seq AND host = ?3"
+		" AND state IN (?5, ?6, ?7)) FROM orders WHERE tenant = ?1 AND id = ?2 AND EXISTS"
+		" (SELECT 1 FROM steps WHERE order_seq = orders.seq AND host = ?3 AND state = ?4)",
 	[PUT_LIST] = "INSERT OR REPLACE INTO lists(tenant, list) VALUES(?1, ?2)",
 	[EACH_LIST] = "SELECT tenant, list FROM lists",
 	[BEGIN] = "BEGIN IMMEDIATE",
@@ -394,12 +395,14 @@ int orders_store_steps(struct orders_store *s, int64_t seq, orders_step_fn *fn, 
 struct copy {
 	uint8_t *data;
 	size_t len;
+	bool over;
 };
 
 static int copy_row(sqlite3_stmt *q, void *ctx)
 {
 	struct copy *c = ctx;
 
+	c->over = sqlite3_column_int(q, 1) != 0;
 	c->len = (size_t)sqlite3_column_bytes(q, 0);
 	c->data = malloc(c->len + 1);
 	if (!c->data)
@@ -411,7 +414,7 @@ static int copy_row(sqlite3_stmt *q, void *ctx)
 
 int orders_store_sent(struct orders_store *s, const struct batch_name *tenant,
 		      const uint8_t id[static ORDER_ID_LEN], const struct batch_name *host,
-		      uint8_t **ret, size_t *ret_len, struct error *e)
+		      uint8_t **ret, size_t *ret_len, bool *ret_over, struct error *e)
 {
 	sqlite3_stmt *q = s->statements[SENT];
 	struct copy copy = { 0 };
@@ -422,6 +425,9 @@ int orders_store_sent(struct orders_store *s, const struct batch_name *tenant,
 	bind_blob(q, 2, id, ORDER_ID_LEN);
 	bind_blob(q, 3, host->b, host->len);
 	(void)sqlite3_bind_int(q, 4, EXHIBIT__V1__ORDER_STATE__ORDER_SENT);
+	(void)sqlite3_bind_int(q, 5, EXHIBIT__V1__ORDER_STATE__ORDER_DONE);
+	(void)sqlite3_bind_int(q, 6, EXHIBIT__V1__ORDER_STATE__ORDER_FAILED);
+	(void)sqlite3_bind_int(q, 7, EXHIBIT__V1__ORDER_STATE__ORDER_REFUSED);
 	r = each(s, SENT, copy_row, &copy, e);
 	(void)pthread_mutex_unlock(&s->lock);
 	if (r == 0)
@@ -430,6 +436,7 @@ int orders_store_sent(struct orders_store *s, const struct batch_name *tenant,
 		return r == -ENOMEM ? error_set(e, r, "cannot look up an order: %m") : r;
 	*ret = copy.data;
 	*ret_len = copy.len;
+	*ret_over = copy.over;
 	return 0;
 }
 

@@ -58,11 +58,12 @@ MUST_CHECK int orders_store_each(struct orders_store *s, const struct orders_whi
 				 orders_row_fn *fn, void *ctx, struct error *e);
 MUST_CHECK int orders_store_steps(struct orders_store *s, int64_t seq, orders_step_fn *fn,
 				  void *ctx, struct error *e);
-/* Whether the order was sent to this host. ret: SignedOrder, malloc'ed. -ENOENT. */
+/* Whether the order was sent to this host. ret: SignedOrder, malloc'ed. ret_over: the host said what became of it:
+ * done, failed or refused. -ENOENT. */
 MUST_CHECK int orders_store_sent(struct orders_store *s, const struct batch_name *tenant,
 				 const uint8_t id[static ORDER_ID_LEN],
 				 const struct batch_name *host, uint8_t **ret, size_t *ret_len,
-				 struct error *e);
+				 bool *ret_over, struct error *e);
 
 MUST_CHECK int orders_store_put_list(struct orders_store *s, const struct batch_name *tenant,
 				     const uint8_t *list, size_t len, struct error *e);

@@ -436,7 +436,7 @@ int s3_put(struct s3 *s, const char *key, int fd, uint64_t size, const char *sha
 	/* What is sent is what was sealed, or nothing is. */
 	r = s3_sum_body(&body, &sums, e);
 	if (r == 0 && strcmp(sums.sha256, sha256) != 0)
-		r = error_set(e, -EBADMSG, "the bytes of '%s' are damaged on disk: run check", key);
+		r = error_set(e, -EUCLEAN, "the bytes of '%s' are damaged on disk: run check", key);
 	if (r < 0)
 		return r;
 	r = size <= s->part_bytes ? put_whole(s, key, &body, lock, ret_version, e) :

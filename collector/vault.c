@@ -14,7 +14,7 @@
 
 #define DIR_MAX 3000 /* what is below it takes at most 500 */
 #define LOCK_FILE ".lock"
-#define HOLD_ON "\"hold\":true"
+#define HOLD_MAX KiB(64)
 
 int64_t vault_now(const struct vault *v)
 {
@@ -110,16 +110,34 @@ int vault_record_get(const char *folder, struct vault_record *ret, struct error 
 	return r == -EBADMSG ? error_wrap(e, r, "'%s' is damaged", path) : r;
 }
 
-static bool read_hold(const char *folder)
+int vault_hold_get(const char *folder, bool *ret, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *data = NULL;
 	char path[PATH_MAX];
 	size_t len;
+	int r;
 
-	if ((size_t)snprintf(path, sizeof(path), "%s/" VAULT_FILE_HOLD, folder) >= sizeof(path) ||
-	    files_read(path, KiB(64), &data, &len, NULL) < 0)
-		return false;
-	return strstr((const char *)data, HOLD_ON) != NULL;
+	*ret = false;
+	if ((size_t)snprintf(path, sizeof(path), "%s/" VAULT_FILE_HOLD, folder) >= sizeof(path))
+		return error_set(e, -ENAMETOOLONG, "cannot read '%s': %m", folder);
+	r = files_read(path, HOLD_MAX, &data, &len, e);
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0)
+		r = vault_hold_read(data, len, ret, e);
+	return r == -EBADMSG ? error_wrap(e, r, "'%s' is damaged", path) : r;
+}
+
+/* A hold that cannot be read is one: what retention removed does not come back. */
+static bool has_hold(const char *folder)
+{
+	struct error e = { 0 };
+	bool hold;
+
+	if (vault_hold_get(folder, &hold, &e) == 0)
+		return hold;
+	log_failure(LOG_LEVEL_ERROR, "an exhibit counts as held until its hold is released", &e);
+	return true;
 }
 
 static bool has_archive(const char *folder)
@@ -147,7 +165,8 @@ static bool names_exhibit(const char *name, const struct vault_record *r,
 	       memcmp(r->info->exhibit_id.data, ret, VAULT_ID_LEN) == 0;
 }
 
-/* One that cannot be read stays where it is; `check` names it. The others must not suffer. */
+/* One that cannot be read stays where it is, and so do all objects, of which it may need any; `check` names it. The
+ * others must not suffer. */
 static int load_one(void *ctx, const char *name)
 {
 	struct loading *l = ctx;
@@ -168,15 +187,17 @@ static int load_one(void *ctx, const char *name)
 		if (r == 0)
 			(void)error_set(&why, -EBADMSG, "'%s' names another exhibit", folder);
 		log_failure(LOG_LEVEL_ERROR, "an exhibit is left out", &why);
+		l->v->left_out = true;
 		return 0;
 	}
-	record.info->hold = read_hold(folder);
+	record.info->hold = has_hold(folder);
 	r = vault_add(l->v, &l->tenant, id, &record, &entry, l->e);
 	vault_record_release(&record);
 	if (r != 0 || entry == NULL)
 		return r;
 	entry->archived = has_archive(folder);
 	entry->bucket_held = entry->archived && vault_hold_in_bucket(folder);
+	entry->made = true;
 	if (strcmp(l->sub, "incoming") == 0 &&
 	    entry->record.info->state != EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING)
 		entry->sealing = true; /* vault_tick goes on with it */
@@ -226,6 +247,9 @@ static int load_tenant(void *ctx, const char *name)
 		l->sub = steps[i].sub;
 		vault_path(l->v, path, "%s/%s", name, steps[i].sub);
 		r = vault_each_name(path, steps[i].fn, l, l->e);
+		/* What a kill left may not be durable: now others are told of it. */
+		if (r == 0 && access(path, F_OK) == 0)
+			r = files_sync_dir(path, l->e);
 	}
 	return r;
 }

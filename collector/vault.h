@@ -25,6 +25,8 @@
 #define VAULT_TEXT_MAX 255 /* case, requester */
 #define VAULT_EXHIBITS_MAX 65536
 #define VAULT_PER_ORDER_MAX 8 /* exhibits of one order and host */
+/* What a host may bring above its order's limit: side tables, and the segment in which the limit was reached. */
+#define VAULT_ABOVE_ORDER MiB(8)
 
 struct vault;
 
@@ -63,6 +65,8 @@ void vault_stop(struct vault *v);
 struct vault_order {
 	Exhibit__V1__OrderKind kind;
 	struct batch_name case_id, requester;
+	uint64_t max_bytes; /* of an exhibit, as the order says; 0: no word of it */
+	bool over; /* its host said that nothing more comes of it: no exhibit is begun, one that was goes on */
 };
 
 struct vault_begin {
@@ -84,7 +88,7 @@ struct vault_receipt {
 struct vault_upload;
 
 /* Begin, or go on where it stopped. 0: ret is set; 1: the exhibit is sealed already, ret_receipt is set.
- * -EBUSY: another call uploads it; -EACCES: it is another host's or order's; -ENOSPC: room or a bound used up;
+ * -EBUSY: another call uploads it; -EACCES: it is another host's or order's, or new and its order is over; -ENOSPC: room or a bound used up;
  * -EIO. Cost of going on after a restart: reading back what is there, to hash it. */
 MUST_CHECK int vault_upload_begin(struct vault *v, const struct vault_begin *b,
 				  struct vault_upload **ret, struct vault_receipt *ret_receipt,
@@ -157,8 +161,8 @@ MUST_CHECK int vault_archived(struct vault *v, const struct batch_name *tenant,
 			      const uint8_t id[static VAULT_ID_LEN], const char *json, size_t len,
 			      struct error *e);
 
-/* The oldest sealed exhibit without archive.json. ret_info: unpacked, the caller's. false: none. */
-MUST_CHECK bool vault_unarchived(struct vault *v, struct batch_name *ret_tenant,
+/* The oldest sealed exhibit without archive.json, behind so many that are older. ret_info: unpacked, the caller's. false: none. */
+MUST_CHECK bool vault_unarchived(struct vault *v, size_t skip, struct batch_name *ret_tenant,
 				 Exhibit__V1__ExhibitInfo **ret_info);
 /* How many sealed exhibits are not archived, and how many archived ones wait for S3 to take their legal hold. Any
  * thread. */

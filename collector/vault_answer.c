@@ -224,6 +224,7 @@ int vault_manifest(struct vault *v, const struct batch_name *tenant,
 
 /* ---- hold ------------------------------------------------------------------------------------------------ */
 
+/* With `moving` held: its folder stays where it is. */
 static int write_hold(struct vault *v, const struct vault_entry *entry, bool hold,
 		      const char *subject, const void *reason, size_t reason_len, struct error *e)
 {
@@ -245,9 +246,11 @@ static int write_hold(struct vault *v, const struct vault_entry *entry, bool hol
 	json_line(&j);
 	if (fclose(out) != 0)
 		return error_set(e, -ENOMEM, "cannot write a hold: out of memory");
+	(void)pthread_mutex_lock(&v->lock);
 	bool arriving = entry->sealing ||
 			entry->record.info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING;
 
+	(void)pthread_mutex_unlock(&v->lock);
 	vault_tenant_path(v, &entry->tenant, path, arriving ? "incoming" : "exhibits", entry->id,
 			  VAULT_FILE_HOLD);
 	return files_replace(path, text, len, 0444, e);
@@ -306,31 +309,60 @@ static int hold_leaf(struct vault *v, const struct batch_name *tenant,
 			e);
 }
 
+/* Nobody removes it until let_go. 1: it is as it shall be. */
+static int take_hold(struct vault *v, const struct batch_name *tenant,
+		     const uint8_t id[static VAULT_ID_LEN], bool hold, struct vault_entry **ret,
+		     struct error *e)
+{
+	struct vault_entry *entry;
+	int r = 0;
+
+	(void)pthread_mutex_lock(&v->lock);
+	entry = vault_lookup(v, tenant, id);
+	if (entry == NULL || !entry->made)
+		r = -ENOENT;
+	else if (entry->going)
+		r = -EAGAIN;
+	else if (entry->record.info->hold == hold)
+		r = 1;
+	else
+		entry->holding++;
+	(void)pthread_mutex_unlock(&v->lock);
+	*ret = entry;
+	if (r == -ENOENT)
+		return no_such(id, e);
+	if (r == -EAGAIN)
+		return error_set(e, r, "the exhibit's time is over, it is being removed");
+	return r;
+}
+
+static int let_go(struct vault *v, struct vault_entry *entry, int r, bool hold)
+{
+	(void)pthread_mutex_lock(&v->lock);
+	if (r == 0)
+		entry->record.info->hold = hold;
+	entry->holding--;
+	(void)pthread_mutex_unlock(&v->lock);
+	return r;
+}
+
 int vault_hold(struct vault *v, const struct batch_name *tenant,
 	       const uint8_t id[static VAULT_ID_LEN], bool hold, const char *subject,
 	       const void *reason, size_t reason_len, struct error *e)
 {
 	AUTO(info_free_ptr) Exhibit__V1__ExhibitInfo *info = NULL;
 	struct vault_entry *entry;
-	int r = vault_get(v, tenant, id, &info, e);
+	int r = take_hold(v, tenant, id, hold, &entry, e);
 
-	if (r != 0 || info->hold == hold)
-		return r;
-	r = hold_leaf(v, tenant, info, hold, subject, reason, reason_len, e);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = vault_get(v, tenant, id, &info, e);
+	if (r == 0)
+		r = hold_leaf(v, tenant, info, hold, subject, reason, reason_len, e);
 	if (r < 0)
-		return r;
+		return let_go(v, entry, r, hold);
 	(void)pthread_mutex_lock(&v->moving);
-	(void)pthread_mutex_lock(&v->lock);
-	entry = vault_lookup(v, tenant, id);
-	(void)pthread_mutex_unlock(&v->lock);
-	/* Whoever removes it needs `moving` as well. */
-	r = entry != NULL ? write_hold(v, entry, hold, subject, reason, reason_len, e) :
-			    no_such(id, e);
-	if (r == 0 && entry != NULL) {
-		(void)pthread_mutex_lock(&v->lock);
-		entry->record.info->hold = hold;
-		(void)pthread_mutex_unlock(&v->lock);
-	}
+	r = let_go(v, entry, write_hold(v, entry, hold, subject, reason, reason_len, e), hold);
 	(void)pthread_mutex_unlock(&v->moving);
 	return r;
 }
@@ -355,7 +387,7 @@ int vault_archived(struct vault *v, const struct batch_name *tenant,
 	return 0;
 }
 
-bool vault_unarchived(struct vault *v, struct batch_name *ret_tenant,
+bool vault_unarchived(struct vault *v, size_t skip, struct batch_name *ret_tenant,
 		      Exhibit__V1__ExhibitInfo **ret_info)
 {
 	Exhibit__V1__ExhibitInfo *copy = NULL;
@@ -367,6 +399,10 @@ bool vault_unarchived(struct vault *v, struct batch_name *ret_tenant,
 		if (entry->archived || entry->sealing || entry->busy ||
 		    entry->record.info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING)
 			continue;
+		if (skip > 0) {
+			skip--;
+			continue;
+		}
 		copy = vault_info_copy(entry->record.info);
 		*ret_tenant = entry->tenant;
 	}

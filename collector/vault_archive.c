@@ -22,6 +22,16 @@
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS 300000
 
+/* Exhibits that cannot be read at one time; behind them nothing is archived until they can. */
+#define SKIPPED_MAX 256
+#define SENT_MAX (VAULT_ITEMS_MAX + 8)
+
+/* An object of the exhibit that was tried last: put, locked and read back. It is not put again, as a version of its own
+ * that nobody can delete either. */
+struct sent {
+	char key[S3_KEY_MAX + 1], version[S3_WORD_MAX], sha256[2 * SEAL_HASH_LEN + 1];
+};
+
 struct vault_archive {
 	struct vault *vault;
 	struct bucket *bucket;
@@ -29,6 +39,9 @@ struct vault_archive {
 	void *ctx;
 	struct queue *stop; /* closed: end */
 	pthread_t thread;
+	struct sent *sent; /* the thread's alone */
+	size_t n_sent;
+	uint8_t sent_of[VAULT_ID_LEN];
 	pthread_mutex_t lock; /* of what follows */
 	char why[ERROR_TEXT_MAX]; /* of the last failure; empty: none */
 };
@@ -58,21 +71,57 @@ static void say_object(const struct sending *s, const char *key, const char *ver
 	json_close(j, '}');
 }
 
+/* What an earlier try put there, if it still is as it shall be. */
+static const struct sent *find_sent(const struct sending *s, const char *key, uint64_t size,
+				    const char *sha256)
+{
+	const struct vault_archive *a = s->a;
+
+	for (size_t i = 0; i < a->n_sent; i++)
+		if (strcmp(a->sent[i].key, key) == 0 && strcmp(a->sent[i].sha256, sha256) == 0 &&
+		    s3_verify(a->bucket->s3, key, a->sent[i].version, size, &s->lock, NULL) == 0)
+			return &a->sent[i];
+	return NULL;
+}
+
+static void keep_sent(struct vault_archive *a, const char *key, const char *version,
+		      const char *sha256)
+{
+	struct sent *sent = &a->sent[a->n_sent];
+
+	if (a->n_sent == SENT_MAX)
+		return;
+	(void)snprintf(sent->key, sizeof(sent->key), "%s", key);
+	(void)snprintf(sent->version, sizeof(sent->version), "%s", version);
+	(void)snprintf(sent->sha256, sizeof(sent->sha256), "%s", sha256);
+	a->n_sent++;
+}
+
 static int send_fd(const struct sending *s, const char *key, int fd, const char *sha256,
 		   struct error *e)
 {
 	char version[S3_WORD_MAX];
+	const struct sent *before;
 	struct stat st;
 	int r;
 
 	if (fstat(fd, &st) < 0)
-		return error_set(e, -errno, "cannot read what is to be archived: %m");
+		return error_set(e, -EUCLEAN, "cannot read what is to be archived: %s",
+				 strerror(errno));
+	before = find_sent(s, key, (uint64_t)st.st_size, sha256);
+	if (before != NULL) {
+		say_object(s, key, before->version, (uint64_t)st.st_size, sha256);
+		return 0;
+	}
 	r = s3_put(s->a->bucket->s3, key, fd, (uint64_t)st.st_size, sha256, &s->lock, version, e);
-	if (r == 0)
+	if (r == 0) {
+		keep_sent(s->a, key, version, sha256);
 		say_object(s, key, version, (uint64_t)st.st_size, sha256);
+	}
 	return r;
 }
 
+/* -EUCLEAN: the fault is of this exhibit, not of the server. */
 static int send_item(const struct sending *s, const Exhibit__V1__ItemInfo *item, struct error *e)
 {
 	char path[PATH_MAX], key[S3_KEY_MAX], hash[2 * SEAL_HASH_LEN + 1];
@@ -84,7 +133,7 @@ static int send_item(const struct sending *s, const Exhibit__V1__ItemInfo *item,
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
-		return error_set(e, -errno, "cannot open '%s': %m", path);
+		return error_set(e, -EUCLEAN, "cannot open '%s': %s", path, strerror(errno));
 	return send_fd(s, key, fd, hash, e);
 }
 
@@ -98,14 +147,14 @@ static int hash_path(const char *path, char out[static 2 * SEAL_HASH_LEN + 1], i
 	ssize_t n = -1;
 
 	if (fd < 0)
-		return error_set(e, -errno, "cannot open '%s': %m", path);
+		return error_set(e, -EUCLEAN, "cannot open '%s': %s", path, strerror(errno));
 	if (md == NULL || buffer == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
 		return error_set(e, -ENOMEM, "cannot hash '%s': out of memory", path);
 	while ((n = read(fd, buffer, VAULT_CHUNK_BYTES)) > 0)
 		if (EVP_DigestUpdate(md, buffer, (size_t)n) != 1)
 			break;
 	if (n != 0 || EVP_DigestFinal_ex(md, digest, NULL) != 1)
-		return error_set(e, -EIO, "cannot read '%s'", path);
+		return error_set(e, -EUCLEAN, "cannot read '%s'", path);
 	vault_hex(digest, sizeof(digest), out);
 	*ret_fd = take_fd(&fd);
 	return 0;
@@ -150,6 +199,9 @@ static int archive_one(struct vault_archive *a, const struct batch_name *tenant,
 
 	if (out == NULL)
 		return error_set(e, -ENOMEM, "cannot archive an exhibit: out of memory");
+	if (memcmp(a->sent_of, info->exhibit_id.data, VAULT_ID_LEN) != 0)
+		a->n_sent = 0;
+	memcpy(a->sent_of, info->exhibit_id.data, VAULT_ID_LEN);
 	struct json j = json_init(out);
 	struct sending s = { a, tenant, info,
 			     bucket_lock(a->bucket, info->sealed_ns / (int64_t)NSEC_PER_SEC), &j };
@@ -169,27 +221,47 @@ static int archive_one(struct vault_archive *a, const struct batch_name *tenant,
 
 /* ---- the thread ------------------------------------------------------------------------------------------ */
 
-/* All that wait, oldest first; the first failure ends it. */
+static int archive_next(struct vault_archive *a, const struct batch_name *tenant,
+			const Exhibit__V1__ExhibitInfo *info, struct error *e)
+{
+	char id[VAULT_ID_TEXT];
+	int r = bucket_prove(a->bucket, e);
+
+	if (r == 0)
+		r = archive_one(a, tenant, info, e);
+	if (r < 0)
+		return r;
+	log_info("exhibit archived", KV_STR("exhibit", vault_id_text(info->exhibit_id.data, id)),
+		 KV_STR("bucket", a->bucket->name));
+	if (a->on_archived != NULL)
+		a->on_archived(a->ctx);
+	return 0;
+}
+
+/* All that wait, oldest first. One that cannot be read does not keep the others; any other failure ends it. The first
+ * failure is told. */
 static int archive_waiting(struct vault_archive *a, struct error *e)
 {
 	Exhibit__V1__ExhibitInfo *info = NULL;
 	struct batch_name tenant;
-	char id[VAULT_ID_TEXT];
-	int r = 0;
+	size_t skip = 0;
+	int first = 0;
 
-	while (r == 0 && !queue_closed(a->stop) && vault_unarchived(a->vault, &tenant, &info)) {
-		r = bucket_prove(a->bucket, e);
-		if (r == 0)
-			r = archive_one(a, &tenant, info, e);
-		if (r == 0)
-			log_info("exhibit archived",
-				 KV_STR("exhibit", vault_id_text(info->exhibit_id.data, id)),
-				 KV_STR("bucket", a->bucket->name));
-		if (r == 0 && a->on_archived != NULL)
-			a->on_archived(a->ctx);
+	while (skip < SKIPPED_MAX && !queue_closed(a->stop) &&
+	       vault_unarchived(a->vault, skip, &tenant, &info)) {
+		struct error why = { 0 };
+		int r = archive_next(a, &tenant, info, &why);
+
 		exhibit__v1__exhibit_info__free_unpacked(info, NULL);
+		if (r < 0 && first == 0) {
+			first = r;
+			*e = why;
+		}
+		if (r < 0 && r != -EUCLEAN)
+			break;
+		skip += r < 0;
 	}
-	return r;
+	return first;
 }
 
 static int hold_waiting(struct vault_archive *a, struct error *e)
@@ -221,6 +293,21 @@ void vault_archive_status(struct vault_archive *a, struct vault_archive_status *
 	(void)pthread_mutex_unlock(&a->lock);
 }
 
+/* r, e: of the archiving, and of the first failure when this returns. */
+static int set_holds(struct vault_archive *a, int r, struct error *e)
+{
+	struct error why = { 0 };
+	int held = hold_waiting(a, &why);
+
+	if (held < 0)
+		log_failure(held == -EAGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
+			    "legal holds wait to be set in S3", &why);
+	if (held == 0 || r < 0)
+		return r;
+	*e = why;
+	return held;
+}
+
 static void *work(void *arg)
 {
 	struct vault_archive *a = arg;
@@ -235,9 +322,8 @@ static void *work(void *arg)
 		if (r < 0)
 			log_failure(r == -EAGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
 				    "exhibits wait to be archived", &e);
-		else if ((r = hold_waiting(a, &e)) < 0)
-			log_failure(r == -EAGAIN ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR,
-				    "legal holds wait to be set in S3", &e);
+		if (r == 0 || r == -EUCLEAN)
+			r = set_holds(a, r, &e);
 		note_failure(a, r, &e);
 		backoff = r == 0                       ? BACKOFF_FIRST_MS :
 			  2 * backoff < BACKOFF_MAX_MS ? 2 * backoff :
@@ -254,6 +340,7 @@ static void archive_free(struct vault_archive *a)
 	bucket_close(a->bucket);
 	queue_free(a->stop);
 	(void)pthread_mutex_destroy(&a->lock);
+	free(a->sent);
 	free(a);
 }
 
@@ -302,7 +389,8 @@ int vault_archive_start(const struct vault_archive_config *c, struct vault_archi
 	a->ctx = c->ctx;
 	(void)pthread_mutex_init(&a->lock, NULL);
 	a->stop = queue_new(1);
-	if (a->stop == NULL)
+	a->sent = calloc(SENT_MAX, sizeof(*a->sent));
+	if (a->stop == NULL || a->sent == NULL)
 		r = error_set(&why, -ENOMEM, "out of memory");
 	else
 		r = start(a, c, &why);

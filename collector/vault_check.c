@@ -169,6 +169,15 @@ static void check_manifest(struct check *k, const char *folder,
 		fault(k, path, "is missing or is not %d bytes long", SEAL_SIGNATURE_LEN);
 }
 
+static void check_hold(struct check *k, const char *folder)
+{
+	struct error why = { 0 };
+	bool hold;
+
+	if (vault_hold_get(folder, &hold, &why) < 0)
+		fault(k, folder, "%s", why.text);
+}
+
 static int check_exhibit(void *ctx, const char *name)
 {
 	struct check *k = ctx;
@@ -189,6 +198,7 @@ static int check_exhibit(void *ctx, const char *name)
 		fault(k, folder, "its exhibit.json is that of exhibit '%s'", text);
 	(void)snprintf(chunks, sizeof(chunks), "%.*s/" VAULT_FILE_CHUNKS, PATH_MAX - 32, folder);
 	check_manifest(k, folder, record.info);
+	check_hold(k, folder);
 	for (size_t i = 0; r == 0 && i < record.info->n_items; i++) {
 		check_item(k, chunks, (uint32_t)i + 1, record.info->items[i]);
 		r = remember(k, record.info->items[i]->sha256.data);

@@ -38,7 +38,8 @@ static bool read_line(const json_t *o, struct vault_line *ret)
 {
 	uint64_t item, bytes;
 
-	if (!get_number(o, "item", VAULT_ITEMS_MAX, &item) || item == 0)
+	if (!get_number(o, "item", VAULT_ITEMS_MAX, &item) || item == 0 ||
+	    !get_number(o, "group", INT64_MAX, &ret->group))
 		return false;
 	ret->item = (uint32_t)item;
 	if (json_object_get(o, "name") != NULL) {

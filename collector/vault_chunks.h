@@ -14,6 +14,7 @@ struct vault_line {
 	uint64_t expected_bytes; /* item */
 	uint64_t offset; /* chunk; end: the item's length */
 	uint32_t bytes; /* chunk: 1..VAULT_CHUNK_BYTES */
+	uint64_t group; /* where the lines that were synced with it begin: all before was durable by then */
 	struct seal_hash hash; /* chunk, end */
 };
 

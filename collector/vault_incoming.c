@@ -201,6 +201,11 @@ static int claim_new(struct vault *v, const struct vault_begin *b, struct vault_
 
 	if (record.info == NULL)
 		return error_set(e, -ENOMEM, "cannot begin an exhibit: out of memory");
+	if (b->order.over) {
+		vault_record_release(&record);
+		return error_set(e, -EACCES,
+				 "the order is over, this host said so: it asks for nothing more");
+	}
 	for (size_t i = 0; i < v->n; i++)
 		same += batch_name_equal(&v->at[i]->tenant, &b->tenant) && same_owner(v->at[i], b);
 	r = same >= VAULT_PER_ORDER_MAX ?
@@ -211,6 +216,20 @@ static int claim_new(struct vault *v, const struct vault_begin *b, struct vault_
 		(*ret)->busy = true;
 	vault_record_release(&record);
 	return r;
+}
+
+/* The lesser of two limits. */
+static void set_limit(struct vault_upload *u, const struct vault_order *order)
+{
+	uint64_t asked = order->max_bytes;
+
+	u->max_bytes = u->vault->c.exhibit_bytes;
+	u->max_whose = "vault.exhibit-bytes";
+	if (asked == 0 || __builtin_add_overflow(asked, VAULT_ABOVE_ORDER, &asked) ||
+	    (u->max_bytes != 0 && u->max_bytes <= asked))
+		return;
+	u->max_bytes = asked;
+	u->max_whose = "its order allows";
 }
 
 static void start_call(struct vault_upload *u)
@@ -256,6 +275,9 @@ static int open_new(struct vault *v, struct vault_entry *entry, struct vault_upl
 	if (r == 0)
 		r = vault_upload_create(u, e);
 	if (r == 0) {
+		(void)pthread_mutex_lock(&v->lock);
+		entry->made = true;
+		(void)pthread_mutex_unlock(&v->lock);
 		*ret = u;
 		return 0;
 	}
@@ -280,11 +302,17 @@ int vault_upload_begin(struct vault *v, const struct vault_begin *b, struct vaul
 	(void)pthread_mutex_unlock(&v->lock);
 	if (r != 0)
 		return r;
-	if (!known)
-		return open_new(v, entry, ret, e);
+	if (!known) {
+		r = open_new(v, entry, ret, e);
+		if (r == 0)
+			set_limit(*ret, &b->order);
+		return r;
+	}
 	bool sealing = entry->sealing; /* ours: it is busy */
 
 	r = sealing ? vault_seal_finish(v, entry, e) : open_known(v, entry, ret, e);
+	if (r == 0 && !sealing)
+		set_limit(*ret, &b->order);
 	if (r == 0 && sealing) {
 		fill_receipt(entry->record.info, ret_receipt);
 		r = 1;

@@ -31,6 +31,11 @@ struct vault_entry {
 	uint8_t id[VAULT_ID_LEN];
 	struct vault_record record; /* info is never NULL; changed under the lock */
 	bool busy; /* an upload, sealing or removal has it: nobody else touches its files */
+	bool made; /* its folder is there */
+	bool going; /* it is being removed: no hold any more */
+	bool removal_told; /* the ledger has a leaf of its removal */
+	unsigned int
+		holding; /* calls that set or release its hold: it is neither removed nor forgotten */
 	bool archived; /* archive.json is there */
 	bool bucket_held; /* its objects in S3 are under legal hold (held.json) */
 	uint64_t hold_tries; /* at telling S3 of a hold, failed or not */
@@ -51,6 +56,7 @@ struct vault {
 	struct vault_entry **at;
 	size_t n, size;
 	atomic_bool stopping, archives;
+	bool left_out; /* since it was opened: an exhibit could not be read */
 	void (*on_sealed)(void *ctx, const struct batch_name *tenant,
 			  const Exhibit__V1__ExhibitInfo *info);
 	void *on_sealed_ctx;
@@ -77,6 +83,8 @@ struct vault_upload {
 	uint32_t n_items;
 	uint32_t held_items;
 	uint64_t bytes, unsynced;
+	uint64_t max_bytes; /* of all items together, in this call; 0: no limit */
+	const char *max_whose; /* whose limit that is, for a sentence */
 	bool new_files; /* since the folder was synced last */
 	bool broken; /* a write failed: only what is on disk counts */
 	int chunks_fd;
@@ -121,6 +129,8 @@ int64_t vault_now(const struct vault *v);
 MUST_CHECK int vault_record_put(const char *folder, const struct batch_name *tenant,
 				const struct vault_record *r, unsigned int mode, struct error *e);
 MUST_CHECK int vault_record_get(const char *folder, struct vault_record *ret, struct error *e);
+/* FOLDER/hold.json; without one there is none. */
+MUST_CHECK int vault_hold_get(const char *folder, bool *ret, struct error *e);
 
 /* ---- vault_incoming.c ---- */
 struct vault_upload *vault_upload_new(struct vault *v, struct vault_entry *entry);

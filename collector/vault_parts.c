@@ -44,7 +44,9 @@ static int ask_orders(void *ctx, const struct batch_name *tenant, const struct b
 	if (r == 0)
 		*ret = (struct vault_order){ .kind = sent.kind,
 					     .case_id = sent.case_id,
-					     .requester = sent.requester };
+					     .requester = sent.requester,
+					     .max_bytes = sent.max_bytes,
+					     .over = sent.over };
 	return r;
 }
 

@@ -392,3 +392,20 @@ int vault_record_read(const void *data, size_t len, struct vault_record *ret,
 	json_decref(root);
 	return r;
 }
+
+int vault_hold_read(const void *data, size_t len, bool *ret, struct error *e)
+{
+	json_error_t why;
+	json_t *root = NULL;
+	int r = vault_json_load(data, len, &root, &why);
+	const json_t *hold = json_object_get(root, "hold");
+
+	if (r == -ENOMEM)
+		return error_set(e, r, "cannot read a hold: out of memory");
+	if (json_is_boolean(hold))
+		*ret = json_is_true(hold);
+	else
+		r = error_set(e, -EBADMSG, "it does not say whether there is a hold");
+	json_decref(root);
+	return r;
+}

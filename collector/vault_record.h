@@ -26,6 +26,8 @@ MUST_CHECK int vault_record_write(const struct vault_record *r, const struct bat
 /* -EBADMSG with a sentence. ret_tenant may be NULL. */
 MUST_CHECK int vault_record_read(const void *data, size_t len, struct vault_record *ret,
 				 struct batch_name *ret_tenant, struct error *e);
+/* hold.json. -EBADMSG: it says neither. */
+MUST_CHECK int vault_hold_read(const void *data, size_t len, bool *ret, struct error *e);
 /* "memory" of ORDER_MEMORY; "unknown". buf: 32 bytes. */
 const char *vault_kind_name(Exhibit__V1__OrderKind kind, char buf[static 32]);
 /* "arriving", "sealed", "incomplete"; "unknown". */

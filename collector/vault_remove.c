@@ -58,7 +58,11 @@ int vault_remove_finish(struct vault *v, const struct batch_name *tenant,
 
 	vault_tenant_path(v, tenant, folder, "removing", id, NULL);
 	r = vault_record_get(folder, &record, e);
-	for (size_t i = 0; r == 0 && i < record.info->n_items; i++) {
+	if (r == 0 && v->left_out)
+		log_warn(
+			"the bytes of a removed exhibit stay: one that cannot be read may need them",
+			KV_STR("folder", folder));
+	for (size_t i = 0; r == 0 && !v->left_out && i < record.info->n_items; i++) {
 		(void)pthread_mutex_lock(&v->objects);
 		if (!is_shared(v, tenant, id, &record.info->items[i]->sha256))
 			r = remove_object(v, tenant, &record.info->items[i]->sha256, e);
@@ -91,7 +95,7 @@ static int add_leaf(const struct vault *v, const struct vault_entry *entry, stru
 	return v->c.ledger(v->c.ledger_ctx, &leaf, NULL, e);
 }
 
-/* The folder leaves exhibits/, unless a hold came meanwhile. 1: it did. */
+/* The folder leaves exhibits/. */
 static int take_out(struct vault *v, struct vault_entry *entry, struct error *e)
 {
 	char from[PATH_MAX], to[PATH_MAX], parent[PATH_MAX];
@@ -100,13 +104,7 @@ static int take_out(struct vault *v, struct vault_entry *entry, struct error *e)
 	vault_tenant_path(v, &entry->tenant, from, "exhibits", entry->id, NULL);
 	vault_tenant_path(v, &entry->tenant, to, "removing", entry->id, NULL);
 	(void)pthread_mutex_lock(&v->moving);
-	(void)pthread_mutex_lock(&v->lock);
-	bool held = entry->record.info->hold;
-
-	(void)pthread_mutex_unlock(&v->lock);
-	if (held)
-		r = 1;
-	else if (rename(from, to) < 0)
+	if (rename(from, to) < 0)
 		r = error_set(e, -errno, "cannot move '%s' to '%s': %m", from, to);
 	if (r == 0) {
 		(void)pthread_mutex_lock(&v->lock);
@@ -130,10 +128,10 @@ static struct vault_entry *take_due(struct vault *v, int64_t now)
 		struct vault_entry *entry = v->at[i];
 		const Exhibit__V1__ExhibitInfo *info = entry->record.info;
 
-		if (!entry->busy && !entry->sealing && !info->hold && info->retain_until_ns != 0 &&
-		    (entry->archived || !atomic_load(&v->archives)) &&
+		if (!entry->busy && !entry->sealing && !info->hold && entry->holding == 0 &&
+		    info->retain_until_ns != 0 && (entry->archived || !atomic_load(&v->archives)) &&
 		    info->retain_until_ns <= now) {
-			entry->busy = true;
+			entry->busy = entry->going = true;
 			found = entry;
 		}
 	}
@@ -146,20 +144,23 @@ static int remove_one(struct vault *v, struct vault_entry *entry, struct error *
 	struct batch_name tenant = entry->tenant;
 	uint8_t id[VAULT_ID_LEN];
 	char text[VAULT_ID_TEXT];
-	int r = add_leaf(v, entry, e);
+	/* A try that failed behind its leaf is no second removal. */
+	int r = entry->removal_told ? 0 : add_leaf(v, entry, e);
 
 	memcpy(id, entry->id, VAULT_ID_LEN);
-	if (r == 0)
+	if (r == 0) {
+		entry->removal_told = true;
 		r = take_out(v, entry, e);
+	}
 	if (r == 0) {
 		log_info("exhibit removed, its time is over",
 			 KV_STR("exhibit", vault_id_text(id, text)));
 		return vault_remove_finish(v, &tenant, id, e);
 	}
 	(void)pthread_mutex_lock(&v->lock);
-	entry->busy = false;
+	entry->busy = entry->going = false;
 	(void)pthread_mutex_unlock(&v->lock);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 int vault_remove_due(struct vault *v, struct error *e)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a start, or the next call after a failure, makes of incoming/ID. A line of chunks.jsonl counts when it
- * is whole; what it names was synced before it. The last line may be torn: it is cut off, and so are bytes of
- * items that no line names. */
+ * is whole; what it names was synced before it. The last group of lines may be torn anywhere: it is cut off from
+ * there, and so are bytes of items that no line names. What stays is synced before anybody hears of it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -129,6 +129,25 @@ static int take_line(struct load *l, const struct vault_line *line)
 			   0;
 }
 
+/* Whether one of the lines that are left is of a group that began behind byte `at`: so what stands there was durable,
+ * and is damaged. */
+static int later_group(FILE *in, uint64_t at, bool *ret)
+{
+	char text[VAULT_LINE_MAX + 2];
+	struct vault_line line;
+
+	for (*ret = false; !*ret && fgets(text, sizeof(text), in) != NULL;) {
+		size_t len = strlen(text);
+		int r = len > 0 && text[len - 1] == '\n' ? vault_line_read(text, len - 1, &line) :
+							   -EBADMSG;
+
+		if (r == -ENOMEM)
+			return r;
+		*ret = r == 0 && line.group > at;
+	}
+	return 0;
+}
+
 static int read_lines(struct load *l, FILE *in, off_t size)
 {
 	struct vault_upload *u = l->u;
@@ -139,19 +158,20 @@ static int read_lines(struct load *l, FILE *in, off_t size)
 	while (r == 0 && u->damage[0] == '\0' && fgets(text, sizeof(text), in) != NULL) {
 		size_t len = strlen(text);
 
-		/* A torn end: half a line, or the zeros that a loss of power leaves. */
 		int bad = len > 0 && text[len - 1] == '\n' ? vault_line_read(text, len - 1, &line) :
 							     -EBADMSG;
+		bool durable = false;
 
+		/* A torn end: half a line, or the zeros that a loss of power leaves. */
+		if (bad == -EBADMSG)
+			bad = later_group(in, u->chunks_len, &durable) < 0 ? -ENOMEM : bad;
 		if (bad == -ENOMEM)
 			return error_set(l->e, bad, "cannot read an exhibit back: out of memory");
-		if (bad < 0) {
-			if (feof(in) || fgetc(in) == EOF || len == 0)
-				break;
+		if (bad < 0 && durable)
 			damaged(u, "a line of chunks.jsonl at byte %llu cannot be read",
 				(unsigned long long)u->chunks_len);
+		if (bad < 0)
 			break;
-		}
 		r = take_line(l, &line);
 		if (r == 0 && u->damage[0] == '\0')
 			u->chunks_len += len;
@@ -164,14 +184,15 @@ static int read_lines(struct load *l, FILE *in, off_t size)
 	return r;
 }
 
-/* Only now is it known what counts. */
+/* Only now is it known what counts. The lines of a process that was killed may not be durable yet. */
 static int cut(struct vault_upload *u, struct error *e)
 {
 	for (uint32_t i = 0; i < u->n_items; i++)
 		if (u->items[i].fd >= 0 && ftruncate(u->items[i].fd, (off_t)u->items[i].taken) < 0)
 			return error_set(e, -errno, "cannot cut item %u of '%s': %m", i + 1,
 					 u->folder);
-	if (u->damage[0] == '\0' && ftruncate(u->chunks_fd, (off_t)u->chunks_len) < 0)
+	if (u->damage[0] == '\0' &&
+	    (ftruncate(u->chunks_fd, (off_t)u->chunks_len) < 0 || fdatasync(u->chunks_fd) < 0))
 		return error_set(e, -errno, "cannot cut '%s/" VAULT_FILE_CHUNKS "': %m", u->folder);
 	return 0;
 }

@@ -12,7 +12,7 @@
 
 /* ---- what comes ------------------------------------------------------------------------------------------ */
 
-/* Lines that the next sync appends. */
+/* Lines that the next sync appends. fmt: without the end of the line. */
 PRINTF(2, 3)
 static int add_line(struct vault_upload *u, const char *fmt, ...)
 {
@@ -31,6 +31,8 @@ static int add_line(struct vault_upload *u, const char *fmt, ...)
 	va_start(args, fmt);
 	n = vsnprintf(u->lines + u->n_lines, VAULT_LINE_MAX, fmt, args);
 	va_end(args);
+	n += snprintf(u->lines + u->n_lines + n, VAULT_LINE_MAX - (size_t)n, ",\"group\":%llu}\n",
+		      (unsigned long long)u->chunks_len);
 	u->n_lines += (size_t)n;
 	return 0;
 }
@@ -117,7 +119,7 @@ int vault_upload_item(struct vault_upload *u, uint32_t item, const void *name, s
 	if (r < 0)
 		return broke(u, r);
 	u->new_files = true;
-	if (add_line(u, "{\"item\":%u,\"name\":\"%s\",\"format\":\"%s\",\"expected\":%llu}\n", item,
+	if (add_line(u, "{\"item\":%u,\"name\":\"%s\",\"format\":\"%s\",\"expected\":%llu", item,
 		     i->name, i->format, (unsigned long long)(expected_bytes & INT64_MAX)) < 0)
 		return broke(u, error_set(e, -ENOMEM, "cannot begin an item: out of memory"));
 	return 0;
@@ -168,8 +170,6 @@ static int compare_held(const struct vault_item *i, uint32_t item, uint64_t offs
 static int place_chunk(const struct vault_upload *u, const struct vault_item *i, uint32_t item,
 		       uint64_t offset, size_t len, struct error *e)
 {
-	uint64_t most = u->vault->c.exhibit_bytes;
-
 	if (len == 0 || len > VAULT_CHUNK_BYTES)
 		return error_set(e, -EBADMSG, "a chunk of item %u has %zu bytes, not 1 to %llu",
 				 item, len, (unsigned long long)VAULT_CHUNK_BYTES);
@@ -189,10 +189,9 @@ static int place_chunk(const struct vault_upload *u, const struct vault_item *i,
 		return error_set(e, -EBADMSG,
 				 "item %u has more than %d chunks of fewer than %llu bytes", item,
 				 VAULT_SHORT_MAX, (unsigned long long)VAULT_CHUNK_BYTES);
-	if (most != 0 && u->bytes + len > most)
-		return error_set(e, -E2BIG,
-				 "the exhibit is larger than vault.exhibit-bytes (%llu bytes)",
-				 (unsigned long long)most);
+	if (u->max_bytes != 0 && u->bytes + len > u->max_bytes)
+		return error_set(e, -E2BIG, "the exhibit is larger than %s (%llu bytes)",
+				 u->max_whose, (unsigned long long)u->max_bytes);
 	return 0;
 }
 
@@ -244,7 +243,7 @@ int vault_upload_chunk(struct vault_upload *u, uint32_t item, uint64_t offset, c
 		return broke(u, r);
 	vault_hex(sha256->b, SEAL_HASH_LEN, hash);
 	if (EVP_DigestUpdate(i->md, raw, len) != 1 ||
-	    add_line(u, "{\"item\":%u,\"offset\":%llu,\"bytes\":%zu,\"sha256\":\"%s\"}\n", item,
+	    add_line(u, "{\"item\":%u,\"offset\":%llu,\"bytes\":%zu,\"sha256\":\"%s\"", item,
 		     (unsigned long long)offset, len, hash) < 0)
 		return broke(u, error_set(e, -ENOMEM, "cannot take a chunk: out of memory"));
 	i->taken += len;
@@ -276,7 +275,7 @@ int vault_upload_end(struct vault_upload *u, uint32_t item, uint64_t bytes,
 	if (i->ended)
 		return 0;
 	vault_hex(got.b, SEAL_HASH_LEN, hash);
-	if (add_line(u, "{\"item\":%u,\"end\":%llu,\"sha256\":\"%s\"}\n", item,
+	if (add_line(u, "{\"item\":%u,\"end\":%llu,\"sha256\":\"%s\"", item,
 		     (unsigned long long)bytes, hash) < 0)
 		return broke(u, error_set(e, -ENOMEM, "cannot end an item: out of memory"));
 	i->hash = got;
@@ -375,6 +374,16 @@ int vault_upload_sync(struct vault_upload *u, struct vault_durable *ret, struct 
 	return 0;
 }
 
+/* After a failed sync, pages that the kernel gave up look as if they were there: what is not durable goes, and is sent
+ * again. */
+static void cut_back(struct vault_upload *u)
+{
+	for (uint32_t i = 0; i < u->n_items; i++)
+		if (u->items[i].fd >= 0)
+			(void)!ftruncate(u->items[i].fd, (off_t)u->items[i].synced);
+	(void)!ftruncate(u->chunks_fd, (off_t)u->chunks_len);
+}
+
 void vault_upload_leave(struct vault_upload *u)
 {
 	struct vault_durable durable;
@@ -385,8 +394,8 @@ void vault_upload_leave(struct vault_upload *u)
 		return;
 	v = u->vault;
 	entry = u->entry;
-	/* What is not durable after a failure is read back by the next call. */
 	if (u->broken || vault_upload_sync(u, &durable, NULL) < 0) {
+		cut_back(u);
 		vault_upload_free(u);
 		u = NULL;
 	}

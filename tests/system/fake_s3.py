@@ -60,6 +60,8 @@ class FakeS3:
         assert r.headers["x-amz-content-sha256"] == hashlib.sha256(body).hexdigest()
         if self.fault == "503":
             return r.error(503, "SlowDown")
+        if self.fault == "record" and path.endswith("/exhibit.json"):
+            return r.error(503, "SlowDown")
         if self.fault == "403":
             return r.error(403, "AccessDenied")
         if self.fault == "slow":

@@ -162,6 +162,41 @@ def test_waits_until_the_server_is_well(fault, sentence, fake, vault):
     assert fake.objects[f"/locked/{o['key']}", o["version_id"]] == item.data
 
 
+def test_a_damaged_exhibit_does_not_keep_the_others(fake, vault):
+    """Nor their retention, nor holds: the others are archived, it is named again and again."""
+    driver = vault(fake.endpoint).start()
+    fake.fault = "503"
+    item = Item("a.raw", noise(1000, 8))
+    bad, gone = sealed(driver, [item]), sealed(driver, [Item("b.raw", b"gone")])
+    good = sealed(driver, [Item("c.raw", b"good")])
+    path = driver.object(item.sha256)
+    path.chmod(0o644)
+    path.write_bytes(bytes(1000))
+    driver.object(Item("", b"gone").sha256).unlink()
+    fake.fault = None
+    archived(driver, good)
+    for exhibit_id in (bad, gone):
+        assert not (driver.exhibit(exhibit_id) / "archive.json").exists()
+    until(lambda: "are damaged on disk: run check" in driver.log, 20, "the damage in the log")
+    assert not any(path.endswith(item.sha256.hex()) for path, _ in fake.objects), "damaged bytes were put"
+
+
+def test_what_is_there_already_is_not_put_again(fake, vault):
+    """A version that is locked nobody deletes: a server that fails behind it must not cost another one each time."""
+    driver = vault(fake.endpoint).start()
+    fake.fault = "record"
+    item = Item("a.raw", noise(1000, 9))
+    exhibit_id = sealed(driver, [item])
+    until(lambda: driver.log.count("exhibits wait to be archived") >= 3, 40, "three tries")
+    fake.fault = None
+    archive = archived(driver, exhibit_id)
+    puts = [path for method, path, query in fake.seen if method == "PUT" and not query]
+    assert len([p for p in puts if p.endswith(item.sha256.hex())]) == 1, puts
+    o = next(o for o in archive["objects"] if o["sha256"] == item.sha256.hex())
+    assert fake.objects[f"/locked/{o['key']}", o["version_id"]] == item.data
+    assert len({o["key"] for o in archive["objects"]}) == 5
+
+
 def test_starts_while_the_server_is_away(fake, vault):
     fake.fault = "503"
     driver = vault(fake.endpoint).start()

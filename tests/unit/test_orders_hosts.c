@@ -132,8 +132,19 @@ static void an_upload_finds_its_order(void **state)
 	assert_int_equal(sent.kind, EXHIBIT__V1__ORDER_KIND__ORDER_CORE);
 	assert_int_equal(sent.case_id.len, 5);
 	assert_memory_equal(sent.case_id.b, "INC-7", 5);
+	assert_false(sent.over);
+	assert_int_equal(sent.max_bytes, 0);
 	assert_int_equal(orders_sent(&s.o, &tenant, &other, id, &sent, NULL), -ENOENT);
 	assert_int_equal(orders_sent(&s.o, &other, &host, id, &sent, NULL), -ENOENT);
+	/* Over is what the host itself said; that it was silent for too long is ours. */
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(orders_store_step(s.o.store, 1, host.b, host.len,
+						   i ? S(FAILED) : S(EXPIRED), (const uint8_t *)"",
+						   0, true, NULL),
+				 0);
+		assert_int_equal(orders_sent(&s.o, &tenant, &host, id, &sent, NULL), 0);
+		assert_int_equal(sent.over, i == 1);
+	}
 	id[0]++;
 	assert_int_equal(orders_sent(&s.o, &tenant, &host, id, &sent, NULL), -ENOENT);
 	site_end(&s);

@@ -122,7 +122,9 @@ static void torn(void **state)
 		vault_world_open(w);
 		vault_world_begin(w, 0);
 		assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
-		vault_world_chunks(w, 1, 0, 2 * VAULT_CHUNK_BYTES);
+		vault_world_chunks(w, 1, 0, VAULT_CHUNK_BYTES);
+		assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
+		vault_world_chunks(w, 1, VAULT_CHUNK_BYTES, 2 * VAULT_CHUNK_BYTES);
 		assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
 		vault_world_close(w);
 		change(w, row->leaf, row->append, row->cut, row->flip);
@@ -152,6 +154,66 @@ static void torn(void **state)
 		}
 		vault_world_close(w);
 	}
+	vault_world_free(w);
+}
+
+/* The first of two lines that were written together did not reach the disk, the second did: nobody was told of them.
+ * When a line of a later sync stands behind, it was. */
+static void a_hole_in_what_was_never_told(void **state)
+{
+	struct vault_world *w = *state;
+	struct stat st;
+
+	vault_world_begin(w, 0);
+	assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
+	vault_world_chunks(w, 1, 0, VAULT_CHUNK_BYTES);
+	assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
+	assert_int_equal(stat(vault_world_path(w, "incoming/", "chunks.jsonl"), &st), 0);
+	for (unsigned int later = 0; later < 2; later++) {
+		vault_world_chunks(w, 1, VAULT_CHUNK_BYTES, 3 * VAULT_CHUNK_BYTES);
+		assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
+		assert_int_equal(w->durable.offset, 3 * VAULT_CHUNK_BYTES);
+		if (later) {
+			vault_world_chunks(w, 1, 3 * VAULT_CHUNK_BYTES, 4 * VAULT_CHUNK_BYTES);
+			assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
+		}
+		vault_world_close(w);
+		change(w, "chunks.jsonl", NULL, 0, st.st_size + 5);
+		vault_world_open(w);
+		vault_world_begin(w, later ? -EUCLEAN : 0);
+		if (later)
+			break;
+		assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
+		assert_int_equal(w->durable.offset, VAULT_CHUNK_BYTES);
+	}
+	vault_world_free(w);
+}
+
+/* The page cache may show what a failed sync did not write, and what will never be. */
+static void what_a_failed_sync_left_is_not_read_back(void **state)
+{
+	struct vault_world *w = *state;
+
+	vault_world_begin(w, 0);
+	assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
+	vault_world_chunks(w, 1, 0, VAULT_CHUNK_BYTES);
+	assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
+	vault_world_chunks(w, 1, VAULT_CHUNK_BYTES, 3 * VAULT_CHUNK_BYTES);
+	/* Lines can be written, and not synced: a pipe is no file. */
+	int pipes[2], chunks = w->u->chunks_fd;
+
+	assert_int_equal(pipe(pipes), 0);
+	w->u->chunks_fd = pipes[1];
+	assert_int_equal(vault_upload_sync(w->u, &w->durable, &w->error), -ESPIPE);
+	w->u->chunks_fd = chunks;
+	assert_int_equal(pwrite(chunks, w->u->lines, w->u->n_lines, (off_t)w->u->chunks_len),
+			 (ssize_t)w->u->n_lines);
+	vault_upload_leave(TAKE(w->u));
+	vault_world_begin(w, 0);
+	assert_int_equal(vault_upload_sync(w->u, &w->durable, NULL), 0);
+	assert_int_equal(w->durable.offset, VAULT_CHUNK_BYTES);
+	(void)close(pipes[0]);
+	(void)close(pipes[1]);
 	vault_world_free(w);
 }
 
@@ -276,11 +338,29 @@ static void an_exhibit_has_a_largest_size(void **state)
 {
 	struct vault_world *w = *state;
 
-	vault_world_begin(w, 0);
 	w->v->c.exhibit_bytes = VAULT_CHUNK_BYTES;
+	vault_world_begin(w, 0);
 	assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
 	vault_world_chunks(w, 1, 0, VAULT_CHUNK_BYTES);
 	assert_int_equal(vault_world_chunk(w, 1, VAULT_CHUNK_BYTES, 1), -E2BIG);
+	assert_non_null(strstr(w->error.text, "vault.exhibit-bytes"));
+	/* Also by its order, whichever is less; a call that goes on has no more than the first. */
+	vault_upload_leave(TAKE(w->u));
+	w->v->c.exhibit_bytes = 0;
+	w->begin.order.max_bytes = 5;
+	for (int again = 0; again < 2; again++) {
+		w->begin.exhibit_id[0] = 1;
+		vault_world_begin(w, 0);
+		assert_int_equal(vault_upload_item(w->u, 1, "a.raw", 5, "raw", 3, 0, NULL), 0);
+		if (!again)
+			vault_world_chunks(w, 1, 0, VAULT_ABOVE_ORDER);
+		assert_int_equal(vault_world_chunk(w, 1, VAULT_ABOVE_ORDER, 6), -E2BIG);
+		assert_non_null(strstr(w->error.text, "its order allows"));
+		vault_upload_leave(TAKE(w->u));
+	}
+	w->begin.order.max_bytes = UINT64_MAX;
+	vault_world_begin(w, 0);
+	assert_int_equal(vault_world_chunk(w, 1, VAULT_ABOVE_ORDER, 6), 0);
 	vault_world_free(w);
 }
 
@@ -301,6 +381,8 @@ int main(void)
 	ADD_ROWS(&t, torn, tears);
 	ADD_SCENE(&t, goes_on_after_a_kill);
 	ADD_SCENE(&t, other_bytes_are_never_spliced);
+	ADD_SCENE(&t, a_hole_in_what_was_never_told);
+	ADD_SCENE(&t, what_a_failed_sync_left_is_not_read_back);
 	ADD_SCENE(&t, abandoned_after_an_hour);
 	ADD_SCENE(&t, a_restart_is_not_the_hosts_fault);
 	ADD_SCENE(&t, a_ledger_that_fails_delays_the_sealing);

@@ -7,6 +7,9 @@
 
 #define WORLD_DAY_MS (24 * 3600 * 1000ULL)
 
+/* What another thread does while a leaf is appended. */
+enum vault_world_during { VAULT_WORLD_NOTHING, VAULT_WORLD_HOLD, VAULT_WORLD_TICK };
+
 struct vault_world {
 	char dir[64]; /* the vault is dir/vault */
 	char vault_dir[80];
@@ -22,6 +25,8 @@ struct vault_world {
 	unsigned int leaves;
 	Exhibit__V1__LedgerKind kinds[64];
 	char text[1200]; /* of the newest leaf */
+	enum vault_world_during during; /* of the next leaf alone */
+	int during_result;
 };
 
 struct vault_world *vault_world_new(void);
