@@ -5,7 +5,11 @@
 
 #include "collector/row.h"
 #include "collector/vault_upload_internal.h"
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
 #include "proto/identity.h"
+
+#define SILENT_NS (5 * NSEC_PER_SEC) /* who says nothing for so long can wait for a place */
 
 /* ---- calls ----------------------------------------------------------------------------------------------- */
 
@@ -40,7 +44,7 @@ void vault_upload_unlink(struct call *c)
 	for (struct call **at = &u->calls; *at != NULL; at = &(*at)->next)
 		if (*at == c) {
 			*at = c->next;
-			u->n_calls--;
+			u->n_calls -= !c->given_up;
 			break;
 		}
 	(void)pthread_cond_broadcast(&u->left);
@@ -54,6 +58,7 @@ static void on_message(struct rpc_stream *s, uint8_t *data, size_t len, void *ct
 	struct call *c = ctx;
 	struct message *m = malloc(sizeof(*m));
 
+	atomic_store(&c->heard_ns, clock_monotonic_ns());
 	/* Off first: the thread says when it has taken one. */
 	if (queue_len(c->in) + 2 >= VAULT_UPLOAD_WAITING_MAX)
 		rpc_stream_want_read(s, false);
@@ -120,6 +125,7 @@ static struct call *call_new(struct vault_uploads *u, struct rpc_stream *s)
 	c->uploads = u;
 	c->stream = rpc_stream_ref(s);
 	atomic_init(&c->users, 1);
+	atomic_init(&c->heard_ns, clock_monotonic_ns());
 	take_name(&c->tenant, peer->tenant);
 	take_name(&c->host_id, peer->name);
 	if (c->in != NULL && c->room != NULL)
@@ -128,20 +134,70 @@ static struct call *call_new(struct vault_uploads *u, struct rpc_stream *s)
 	return NULL;
 }
 
+/* Calls of c's host that have a place. */
+static unsigned int calls_of(const struct vault_uploads *u, const struct call *c)
+{
+	unsigned int n = 0;
+
+	for (const struct call *other = u->calls; other != NULL; other = other->next)
+		n += !other->given_up && batch_name_equal(&other->tenant, &c->tenant) &&
+		     batch_name_equal(&other->host_id, &c->host_id);
+	return n;
+}
+
+/* Whose place c may have when there is no other: the host with the most calls gives one up for a host that has two
+ * fewer; whoever is silent does for anybody. What was brought is kept, and gone on with by the next call. Under the
+ * lock. */
+static struct call *find_place(const struct vault_uploads *u, const struct call *c)
+{
+	unsigned int mine = calls_of(u, c), most = 0;
+	uint64_t now = clock_monotonic_ns();
+	struct call *found = NULL;
+
+	for (struct call *other = u->calls; other != NULL; other = other->next) {
+		unsigned int n = calls_of(u, other);
+
+		if (other->given_up || n < most)
+			continue;
+		if (n > most || found == NULL ||
+		    atomic_load(&other->heard_ns) < atomic_load(&found->heard_ns))
+			found = other;
+		most = n;
+	}
+	if (found != NULL && most > mine + 1)
+		return found;
+	found = NULL;
+	for (struct call *other = u->calls; other != NULL; other = other->next)
+		if (!other->given_up && now - atomic_load(&other->heard_ns) >= SILENT_NS &&
+		    (found == NULL ||
+		     atomic_load(&other->heard_ns) < atomic_load(&found->heard_ns)))
+			found = other;
+	return found;
+}
+
+/* Under the lock. */
+static void give_up(struct vault_uploads *u, struct call *c)
+{
+	log_info("an upload gives its place to another one",
+		 KV_BYTES("host", c->host_id.b, c->host_id.len));
+	c->given_up = true;
+	u->n_calls--;
+	rpc_stream_cancel(c->stream);
+}
+
 /* NULL: admitted. */
 static const char *admit(struct vault_uploads *u, struct call *c)
 {
 	const char *why = NULL;
-	unsigned int same = 0;
+	struct call *other = NULL;
 
 	(void)pthread_mutex_lock(&u->lock);
-	for (const struct call *other = u->calls; other != NULL; other = other->next)
-		same += batch_name_equal(&other->tenant, &c->tenant) &&
-			batch_name_equal(&other->host_id, &c->host_id);
-	if (same >= VAULT_UPLOADS_PER_HOST)
+	if (calls_of(u, c) >= VAULT_UPLOADS_PER_HOST)
 		why = "this host uploads too many exhibits at one time already; try again";
-	else if (u->n_calls >= u->c.calls)
+	else if (u->n_calls >= u->c.calls && (other = find_place(u, c)) == NULL)
 		why = "too many exhibits are uploaded at one time; try again";
+	if (other != NULL)
+		give_up(u, other);
 	if (why == NULL) {
 		c->next = u->calls;
 		u->calls = c;

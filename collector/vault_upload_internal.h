@@ -29,8 +29,10 @@ struct call {
 	struct queue *in; /* of struct message; closed when nothing more comes */
 	struct queue *room; /* a token when the stream takes messages again */
 	atomic_bool closed;
+	atomic_uint_fast64_t heard_ns; /* monotonic: when its last message came */
 	struct call *next; /* under uploads->lock */
 	bool started; /* likewise; exhibit_id is set */
+	bool given_up; /* likewise; another call has its place */
 	uint8_t exhibit_id[VAULT_ID_LEN];
 	/* The thread's alone. */
 	struct vault_upload *upload;
