@@ -75,6 +75,7 @@ struct target {
 	int64_t said_ns; /* the newest stored step's time, by its host's clock */
 	int64_t heard_ns; /* its host's newest word of it, by ours; 0: none since the collector started */
 	uint32_t n_steps; /* stored */
+	Exhibit__V1__OrderState told; /* has its leaf and is not stored yet; 0: none */
 };
 
 static inline bool orders_is_over(Exhibit__V1__OrderState state)

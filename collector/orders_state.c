@@ -160,7 +160,19 @@ static void note_stored(struct target *t, const Exhibit__V1__OrderStep *step)
 {
 	t->state = step->state;
 	t->said_ns = step->wall_ns;
+	t->told = 0;
 	t->n_steps++;
+}
+
+/* One leaf, however often the store fails behind it: a step is tried until it is stored. */
+static int tell_ledger(struct orders *o, const struct open_order *x, struct target *t,
+		       const Exhibit__V1__OrderStep *step, struct error *e)
+{
+	int r = t->told == step->state ? 0 : orders_leaf_step(o, &x->tenant, &x->hash, step, e);
+
+	if (r == 0)
+		t->told = step->state;
+	return r;
 }
 
 /* A step of one host, from its own mouth or ours: leaf, store, memory, watchers. t NULL: of the order. */
@@ -177,7 +189,7 @@ int orders_take_step(struct orders *o, struct open_order *x, struct target *t,
 		return 0;
 	}
 	data = orders_pack_step(step, &len, e);
-	r = data ? orders_leaf_step(o, &x->tenant, &x->hash, step, e) : -ENOMEM;
+	r = data ? tell_ledger(o, x, t, step, e) : -ENOMEM;
 	if (r == 0) {
 		Exhibit__V1__OrderState before = t->state;
 

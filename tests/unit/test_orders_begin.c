@@ -5,6 +5,7 @@
 #include "tests/unit/rows.h"
 
 #include <errno.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +43,41 @@ static void without_its_leaf_there_is_no_step(void **state)
 	orders_state_tick(&s.o);
 	STATES_ARE(&s, 1, S(MADE), S(WAITING), S(EXPIRED));
 	assert_null(s.o.open);
+	site_end(&s);
+}
+
+static void spoil(struct site *s, const char *sql)
+{
+	char path[128];
+	sqlite3 *db = NULL;
+
+	(void)snprintf(path, sizeof(path), "%s/orders.sqlite", s->dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	(void)sqlite3_close(db);
+}
+
+/* Twice a second, for as long as there is no room: the ledger is not to fill with it. */
+static void a_step_that_is_not_stored_has_one_leaf(void **state)
+{
+	struct site s;
+
+	(void)state;
+	site_begin(&s);
+	assert_int_equal(site_order(&s, 1, NULL), 0);
+	size_t before = s.leaves.n;
+
+	spoil(&s, "CREATE TRIGGER full BEFORE INSERT ON steps"
+		  " BEGIN SELECT RAISE(FAIL, 'no room'); END");
+	site_clock_add(7200 * SECOND);
+	for (int i = 0; i < 5; i++)
+		orders_state_tick(&s.o);
+	STATES_ARE(&s, 1, S(MADE), S(WAITING));
+	assert_int_equal(s.leaves.n, before + 1);
+	spoil(&s, "DROP TRIGGER full");
+	orders_state_tick(&s.o);
+	STATES_ARE(&s, 1, S(MADE), S(WAITING), S(EXPIRED));
+	assert_int_equal(s.leaves.n, before + 1);
 	site_end(&s);
 }
 
@@ -154,6 +190,7 @@ int main(void)
 	site_people();
 	ADD_TEST(&t, without_its_leaf_there_is_no_order);
 	ADD_TEST(&t, without_its_leaf_there_is_no_step);
+	ADD_TEST(&t, a_step_that_is_not_stored_has_one_leaf);
 	ADD_TEST(&t, an_id_is_taken_once);
 	ADD_TEST(&t, damage_is_told);
 	ADD_ROWS(&t, approvals_are_parsed, approvals_rows);
