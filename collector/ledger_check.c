@@ -13,6 +13,7 @@
 #include "collector/ledger_objects.h"
 #include "collector/ledger_tiles.h"
 #include "collector/row.h"
+#include "collector/vault.h"
 #include "proto/base/files.h"
 #include "proto/base/reader.h"
 #include "proto/ledger_cert.h"
@@ -38,6 +39,8 @@ struct ledger_check {
 	struct checkpoint checkpoint;
 	struct leaves pending;
 	struct ledger_objects *leaves, *stored;
+	char *vault; /* NULL: exhibits are not looked for */
+	struct ledger_objects *removed; /* exhibits by retention, as exhibit_key names them */
 	struct arena *arena;
 	struct told *told;
 	size_t n_told;
@@ -68,6 +71,8 @@ void ledger_check_free(struct ledger_check *k)
 	leaves_release(&k->pending);
 	ledger_objects_free(k->leaves);
 	ledger_objects_free(k->stored);
+	ledger_objects_free(k->removed);
+	free(k->vault);
 	arena_free(k->arena);
 	free(k->told);
 	free(k);
@@ -158,6 +163,29 @@ static struct told *told_of(struct ledger_check *k, const uint8_t *tenant, size_
 	return &more[k->n_told++];
 }
 
+static bool is_of_exhibit(const Exhibit__V1__LedgerEntry *m)
+{
+	return m->exhibit_id.len == VAULT_ID_LEN && m->tenant.len > 0 &&
+	       m->tenant.len <= BATCH_NAME_MAX;
+}
+
+static int exhibit_key(const Exhibit__V1__LedgerEntry *m, struct seal_hash *ret)
+{
+	uint8_t text[VAULT_ID_LEN + BATCH_NAME_MAX];
+
+	memcpy(text, m->exhibit_id.data, VAULT_ID_LEN);
+	memcpy(text + VAULT_ID_LEN, m->tenant.data, m->tenant.len);
+	return seal_sha256(text, VAULT_ID_LEN + m->tenant.len, ret);
+}
+
+static int note_removed(struct ledger_check *k, const Exhibit__V1__LedgerEntry *m)
+{
+	struct seal_hash key;
+	int r = exhibit_key(m, &key);
+
+	return r == 0 ? ledger_objects_add(k->removed, key.b) : r;
+}
+
 static int note_leaf(struct ledger_check *k, uint64_t index, const uint8_t *bytes, size_t len)
 {
 	Exhibit__V1__LedgerEntry *m = exhibit__v1__ledger_entry__unpack(NULL, len, bytes);
@@ -170,9 +198,11 @@ static int note_leaf(struct ledger_check *k, uint64_t index, const uint8_t *byte
 	if (m->kind >= EXHIBIT__V1__LEDGER_KIND__LEDGER_BATCH &&
 	    m->kind <= EXHIBIT__V1__LEDGER_KIND__LEDGER_RETENTION && m->object.len == SEAL_HASH_LEN)
 		r = ledger_objects_add(k->leaves, m->object.data);
-	t = m->kind == EXHIBIT__V1__LEDGER_KIND__LEDGER_RETENTION ?
-		    told_of(k, m->tenant.data, m->tenant.len) :
-		    NULL;
+	bool retention = m->kind == EXHIBIT__V1__LEDGER_KIND__LEDGER_RETENTION;
+
+	if (r == 0 && retention && is_of_exhibit(m))
+		r = note_removed(k, m);
+	t = retention && m->exhibit_id.len == 0 ? told_of(k, m->tenant.data, m->tenant.len) : NULL;
 	if (t && m->text.len > 0) {
 		/* As ledger_leaf.c writes it: "123 batches with ...". */
 		for (size_t i = 0;
@@ -296,12 +326,13 @@ int ledger_check_begin(const struct ledger_config *c,
 	k->ctx = ctx;
 	k->leaves = ledger_objects_new();
 	k->stored = ledger_objects_new();
+	k->removed = ledger_objects_new();
 	k->arena = arena_new(ARENA_MAX, 0);
 	k->dirfd = open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = k->dirfd < 0 && errno != ENOENT ?
 		    error_set(e, -errno, "cannot open the ledger's folder '%s': %m", c->dir) :
 		    load_key(c, &key, e);
-	if (r == 0 && (!k->leaves || !k->stored || !k->arena))
+	if (r == 0 && (!k->leaves || !k->stored || !k->removed || !k->arena))
 		r = error_set(e, -ENOMEM, "cannot check the ledger: %m");
 	if (r == 0 && k->dirfd < 0)
 		fault(k, ".",
@@ -337,6 +368,46 @@ bool ledger_check_frame(void *check, enum store_kind kind, const struct batch_na
 	return ledger_objects_has(k->leaves, leaf.object.b);
 }
 
+/* ---- the vault ---- */
+
+int ledger_check_vault(struct ledger_check *k, const char *dir, struct error *e)
+{
+	k->vault = strdup(dir);
+	return k->vault ? 0 : error_set(e, -ENOMEM, "cannot check the ledger: %m");
+}
+
+/* Sealed, or on its way in or out. What its folder holds the vault's own check says. */
+static bool is_in_vault(const struct ledger_check *k, const Exhibit__V1__LedgerEntry *m,
+			const char *id)
+{
+	static const char *const subs[] = { "exhibits", "incoming", "removing" };
+	bool found = false;
+
+	for (size_t i = 0; !found && i < ARRAY_LEN(subs); i++) {
+		AUTO(free_ptr) char *path = NULL;
+
+		if (asprintf(&path, "%s/%.*s/%s/%s", k->vault, (int)m->tenant.len,
+			     (const char *)m->tenant.data, subs[i], id) < 0)
+			path = NULL;
+		found = !path || access(path, F_OK) == 0;
+	}
+	return found;
+}
+
+static void check_exhibit(struct ledger_check *k, uint64_t index, const Exhibit__V1__LedgerEntry *m)
+{
+	char id[VAULT_ID_TEXT];
+	struct seal_hash key;
+
+	(void)vault_id_text(m->exhibit_id.data, id);
+	if (!is_in_vault(k, m, id) && exhibit_key(m, &key) == 0 &&
+	    !ledger_objects_has(k->removed, key.b))
+		fault(k, "tile",
+		      "leaf %" PRIu64 ": exhibit '%s' of host '%.*s' was sealed, and is not there, "
+		      "nor was it removed by retention",
+		      index, id, (int)m->host_id.len, (const char *)m->host_id.data);
+}
+
 /* A batch that is not stored any more was removed by a record that came after it, and no more were than those
  * records count. */
 static int check_there(void *ctx, uint64_t index, const uint8_t *entry, size_t len, struct error *e)
@@ -360,6 +431,9 @@ static int check_there(void *ctx, uint64_t index, const uint8_t *entry, size_t l
 			      "nor was it removed by retention",
 			      index, (int)m->host_id.len, (const char *)m->host_id.data);
 	}
+	if (m && k->vault && m->kind == EXHIBIT__V1__LEDGER_KIND__LEDGER_EXHIBIT &&
+	    is_of_exhibit(m))
+		check_exhibit(k, index, m);
 	if (m)
 		exhibit__v1__ledger_entry__free_unpacked(m, NULL);
 	return 0;

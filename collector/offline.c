@@ -64,7 +64,7 @@ static void print_fault(void *ctx, const char *sentence)
 static int check_both(const struct collector_config *c, struct ledger_check **k,
 		      uint64_t *ret_faults, struct error *e)
 {
-	char dir[SERVER_PATH_MAX], cert[SERVER_PATH_MAX];
+	char dir[SERVER_PATH_MAX], cert[SERVER_PATH_MAX], vault[VAULT_DIR_MAX];
 	struct ledger_config ledger;
 	struct store_config store;
 	int r = find_store(c->store_dir, e);
@@ -72,7 +72,11 @@ static int check_both(const struct collector_config *c, struct ledger_check **k,
 	if (r == 0)
 		r = server_ledger_config(c, dir, cert, &ledger, e);
 	if (r == 0)
+		r = vault_parts_dir(c, vault, e);
+	if (r == 0)
 		r = ledger_check_begin(&ledger, print_fault, NULL, k, e);
+	if (r == 0)
+		r = ledger_check_vault(*k, vault, e);
 	if (r < 0)
 		return r;
 	server_store_config(c, NULL, &store);
