@@ -86,13 +86,14 @@ def test_a_disk_from_command_to_file(world):
 
 def interrupted(world, megabytes, rate, times, strike):
     """A grab during which strike() is called again and again; the image's hash is the source's."""
+    rng = random.Random(11)
     disk = world.disk(megabytes)
     made = subprocess.run(world.grab("disk", "--device", disk.device, "--rate", f"{rate}MiB", "--json"),
                           capture_output=True, text=True, timeout=60, env=world.cli.env)
     assert made.returncode == 0, made.stderr
     order_id = field(json.loads(made.stdout.splitlines()[-1]), "exhibit.order.id")
     for _ in range(times):
-        time.sleep(random.uniform(0.2, megabytes / rate / times))
+        time.sleep(rng.uniform(0.2, megabytes / rate / times))
         strike()
 
     def done():
@@ -108,6 +109,14 @@ def test_a_collector_that_is_killed_again_and_again(world):
         world.collector.kill()
         world.collector.start()
     interrupted(world, count(48, 2048), count(8, 64), count(3, 20), strike)
+
+
+def test_a_collector_that_is_gone_for_minutes(world):
+    def strike():
+        world.collector.kill()
+        time.sleep(count(10, 180))
+        world.collector.start()
+    interrupted(world, 48, 8, 1, strike)
 
 
 def test_an_agent_that_is_killed_again_and_again(world):
