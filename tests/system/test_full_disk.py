@@ -12,9 +12,9 @@ import service_pb2
 from basics import until
 from daemons import field
 from orders import Orders, OrdersHost, PersonCli, an_order, person, signed
+from orders_world import known
 from test_disk import fill, small_disk  # noqa: F401  (a fixture)
 from test_ledger import Folder, Key
-from test_orders import known
 from vault_agent import Agent, Item, MiB, noise
 from wire import Refused
 

@@ -13,7 +13,7 @@ import event_pb2
 import order_pb2
 from basics import until
 from orders import Orders, OrdersHost, PersonCli, an_order, person, signed
-from test_orders import known
+from orders_world import known
 from vault_agent import Agent, Item
 from wire import Client, Host, event, exec_process
 

@@ -11,8 +11,8 @@ import service_pb2
 from basics import until
 from daemons import field
 from orders import Orders, OrdersHost, PersonCli, an_order, person, signed
+from orders_world import known
 from test_ledger import Folder, Key
-from test_orders import known
 from vault_agent import Agent, Item, asked
 from wire import Refused
 

@@ -7,7 +7,7 @@ import pytest
 
 from basics import until
 from orders import Orders, OrdersHost, an_order, person, signed
-from test_orders import known
+from orders_world import known
 from vault_agent import Agent, Item
 
 
