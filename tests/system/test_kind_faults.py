@@ -56,8 +56,9 @@ class CoreTarget:
     def check_free(self):
         until(lambda: not frozen(self.version, self.top) and runs(self.process.pid), 15, "it goes on")
 
-    def check_whole(self, items):
-        core = max(items.values(), key=len)
+    def check_whole(self, upload):
+        core = max(upload.items.values(), key=len)
+        assert upload.said["complete"] is True, upload.said
         assert core[:4] == b"\x7fELF" and len(core) > 40 * MiB
 
     def close(self):
@@ -90,8 +91,11 @@ class PacketsTarget:
     def check_free(self):
         pass
 
-    def check_whole(self, items):
-        assert any(len(data) > 1000 * 100 for data in items.values())
+    def check_whole(self, upload):
+        """Without a collector and beside other work a buffer may run over: then that is what it says."""
+        assert any(len(data) > 1000 * 100 for data in upload.items.values())
+        told = [str(warning) for warning in upload.said["warnings"]]
+        assert upload.said["complete"] or any("packets were lost" in text for text in told), upload.said
 
     def close(self):
         self.over.set()
@@ -173,8 +177,8 @@ def test_a_killed_collector_resumes(target, world):
     world.collector.step(order.order_id, DONE, 120)
     target.check_free()
     upload = world.collector.upload_of(order.order_id)
-    assert len(world.collector.uploads) == 1 and upload.said["complete"] is True, upload.said
-    target.check_whole(upload.items)
+    assert len(world.collector.uploads) == 1 and not upload.said.get("failure")
+    target.check_whole(upload)
     assert set(upload.ended) == set(upload.items), "each item's end, whose hash was that of what arrived"
 
 
