@@ -119,7 +119,8 @@ static int view_once(struct live *l, struct error *e)
 /* Whoever asks again is answered the same. -ENOENT: the host has not begun to send. */
 static bool is_final(int code)
 {
-	return code == -EACCES || code == -EINVAL || code == -EBADMSG || code == -EIO;
+	return code == -EACCES || code == -EINVAL || code == -EBADMSG || code == -EIO ||
+	       code == -E2BIG;
 }
 
 /* How far the order is. Whatever goes wrong with that, the packets count more. */
@@ -133,12 +134,17 @@ static void look_at_order(struct live *l)
 
 static int view(struct live *l, struct error *e)
 {
+	bool told = false;
 	int r;
 
 	l->came_ns = clock_monotonic_ns();
 	while ((r = view_once(l, e)) < 0 && !is_final(r) && !session_interrupted()) {
 		bool waits = r == -ENOENT;
 
+		if (!waits && !told)
+			(void)fprintf(stderr,
+				      "the collector is away, the capture is not; asking again\n");
+		told |= !waits;
 		if (!waits && clock_monotonic_ns() - l->came_ns > AWAY_S * NSEC_PER_SEC)
 			return r;
 		look_at_order(l);

@@ -155,6 +155,7 @@ def test_a_collector_that_comes_back_is_watched_on(lab, need_bpf, tmp_path):
         time.sleep(1)
         sender.send("after")
         assert grabbed.wait(120) == 0, told.text()
+    assert told.text().count("the collector is away, the capture is not; asking again") == 1
     assert site.cli.run("fetch", exhibit_of(told.text()), "--out", str(tmp_path / "got"), seconds=60).code == 0
     kept = next((tmp_path / "got").rglob("capture.pcapng")).read_bytes()
     assert (tmp_path / "shown.pcapng").read_bytes() == kept and b"while it is away" in kept
