@@ -16,6 +16,9 @@
 #define ORDER_ID_LEN 16
 #define ORDER_APPROVALS_MAX 8
 #define ORDER_HOSTS_MAX 64
+/* Of a certificate that signs orders; and by how much whoever issues it dates it back, for clocks that lag. */
+#define ORDER_CERTIFICATE_HOURS_MAX 12
+#define ORDER_CERTIFICATE_BACKDATE_S 3600
 #define ORDER_LIFE_MAX_NS (24 * 3600 * NSEC_PER_SEC)
 #define ORDER_DOMAIN "exhibit/order/v1"
 #define ORDER_DOMAIN_APPROVAL "exhibit/approval/v1"

@@ -35,6 +35,14 @@ static int read_signer(const struct order_context *c, X509 *cert, struct identit
 		return error_set(e, -EACCES,
 				 "the certificate is of tenant '%s' in '%s', this is '%s' in '%s'",
 				 ret->tenant, ret->domain, c->tenant, c->domain);
+	/* Whoever lost a key that counts for years would have to be revoked on every host. */
+	if (ret->not_after_s - ret->not_before_s >
+	    ORDER_CERTIFICATE_HOURS_MAX * 3600 + ORDER_CERTIFICATE_BACKDATE_S)
+		return error_set(e, -EACCES,
+				 "the certificate of '%s' counts for %" PRId64
+				 " hours, at most %d are allowed",
+				 ret->name, (ret->not_after_s - ret->not_before_s) / 3600,
+				 ORDER_CERTIFICATE_HOURS_MAX);
 	if (c->revocations != NULL && revocations_has(c->revocations, ret->serial))
 		return error_set(e, -EACCES, "the certificate %s is revoked", ret->serial);
 	return 0;

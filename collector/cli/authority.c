@@ -19,7 +19,7 @@
 #include "proto/order.h"
 
 #define AUTHORITY_DAYS 3650
-#define HOURS_MAX 12
+#define HOURS_MAX ORDER_CERTIFICATE_HOURS_MAX
 #define FILE_MAX MiB(2)
 
 static int64_t now_s(void)

@@ -59,6 +59,8 @@ static int begin(void **state)
 	orders_person_at(&pki, "order", "ann", "ann-viewer", "viewer,approver", ORDERS_NOW, 3600);
 	orders_person_at(&pki, "order", "ann", "ann-over", "acquirer", ORDERS_NOW - 7200, 3600);
 	orders_person_at(&pki, "order", "ann", "ann-later", "acquirer", ORDERS_NOW + 3600, 3600);
+	orders_person_at(&pki, "order", "ann", "ann-long", "acquirer", ORDERS_NOW, 48 * 3600);
+	orders_person_at(&pki, "order", "bob", "bob-long", "approver", ORDERS_NOW, 48 * 3600);
 	orders_person_at(&pki, "order", "bob", "bob-over", "approver", ORDERS_NOW - 7200, 3600);
 	/* A stolen collector holds the fleet authority's key and its own certificate's. */
 	orders_person_at(&pki, "fleet", "ann", "ann-fleet", "acquirer", ORDERS_NOW, 3600);
@@ -210,6 +212,9 @@ static const struct bad_row {
 	{ "certificate over", nothing, "ann-over", NULL, -EKEYEXPIRED, "expired" },
 	/* By a host's own clock: a collector may have sent it in good faith. */
 	{ "certificate not yet valid", nothing, "ann-later", NULL, -EAGAIN, "not valid for" },
+	{ "certificate for two days", nothing, "ann-long", NULL, -EACCES, "at most 12 are" },
+	{ "approver's certificate for two days", one_approval, "ann", PEOPLE("bob-long"), -EACCES,
+	  "at most 12 are" },
 	{ "in another's name", nothing, "all", NULL, -EACCES, "in the name of" },
 	{ "viewer", of_viewer, "viewer", NULL, -EACCES, "role 'acquirer'" },
 	{ "right name without the role", nothing, "ann-viewer", NULL, -EACCES, "role 'acquirer'" },
