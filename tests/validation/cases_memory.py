@@ -65,4 +65,10 @@ def covers(trials):
 @case("memory", "MEMORY-03", "Voemel and Freiling 2012: correctness", "an independent tool finds in the image what was planted",
       "Volatility 3 shows processes, arguments, environment, history, modules, sockets, files, code")
 def correct(trials):
-    return guest_cases(trials, ["processes", "arguments", "modules", "sockets", "memory_of_the_process"])
+    return guest_cases(trials, ["plugin_shows", "arguments", "sockets", "memory_of_the_process"])
+
+
+@case("memory", "MEMORY-04", "CFTT AM-09 (by analogy)", "what is told of each chunk and page is so",
+      "SHA-256 of each chunk is that of its bytes in the image; flags of every page, as many as it has pages")
+def told(trials):
+    return guest_cases(trials, ["hash_and_flags"])
