@@ -99,7 +99,7 @@ def interrupted(world, megabytes, rate, times, strike):
     def done():
         answer = world.cli.run("orders", order_id, "--json", seconds=60)
         return next((row for row in answer.rows if field(row, "exhibit.order.state") in ("done", "failed")), None)
-    row = until(done, 300, "the order's end")
+    row = until(done, count(300, 840), "the order's end")
     assert field(row, "exhibit.order.state") == "done", row
     assert sha256_of(image(fetched(world, field(row, "exhibit.order.exhibit")))) == disk.sha256
 
