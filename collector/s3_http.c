@@ -10,6 +10,8 @@
 #include "proto/base/clock.h"
 #include "proto/base/files.h"
 
+#define SLOW_BYTES 4096L /* a second: at that rate an image of memory would take months */
+
 struct s3_http {
 	CURL *curl;
 	char *endpoint, *ca_file, *host;
@@ -201,7 +203,7 @@ static void set_options(struct s3_http *h, const char *url, struct curl_slist *h
 	(void)curl_easy_setopt(h->curl, CURLOPT_WRITEFUNCTION, on_write);
 	(void)curl_easy_setopt(h->curl, CURLOPT_WRITEDATA, t);
 	(void)curl_easy_setopt(h->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)h->connect_ms);
-	(void)curl_easy_setopt(h->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	(void)curl_easy_setopt(h->curl, CURLOPT_LOW_SPEED_LIMIT, SLOW_BYTES);
 	(void)curl_easy_setopt(h->curl, CURLOPT_LOW_SPEED_TIME, (long)((h->stall_ms + 999) / 1000));
 	if (h->cancelled != NULL) {
 		(void)curl_easy_setopt(h->curl, CURLOPT_NOPROGRESS, 0L);

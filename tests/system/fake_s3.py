@@ -67,6 +67,15 @@ class FakeS3:
         if self.fault == "slow":
             time.sleep(4)
             return None
+        if self.fault == "drip":
+            r.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(1000):
+                if self.fault != "drip":
+                    break
+                r.wfile.write(b"x")
+                time.sleep(0.3)
+            r.close_connection = True
+            return None
         if self.fault == "huge":
             return r.answer(200, b"x" * 1_000_000)
         if self.fault == "garbage":

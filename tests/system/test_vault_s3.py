@@ -140,6 +140,7 @@ def test_refused_at_the_start(fault, sentence, fake, vault):
     ("503", "with 503 (SlowDown)"),
     ("403", "with 403 (AccessDenied)"),
     ("slow", "S3 cannot be reached"),
+    ("drip", "S3 cannot be reached"),
     ("garbage", "S3 cannot be reached"),
     ("etag", "S3 stored something else"),
     ("short", "instead of"),
