@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Activity of this host that a test can find again, and what the record says of it."""
+import calendar
 import collections
 import os
 import subprocess
@@ -30,6 +31,20 @@ def markers(cli, marker, seconds=120):
     for row in execs_with(cli, marker, seconds):
         found.update(arg for arg in field(row, "process.args") if arg.startswith(marker + "-"))
     return found
+
+
+def seconds_of(text):
+    """Unix time of an RFC 3339 time with nanoseconds."""
+    whole, fraction = text.rstrip("Z").split(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float("0." + fraction)
+
+
+def outside_gaps(cli, times, where=None):
+    """An exec happened somewhere between its two times: a gap (of that place) must reach into them."""
+    gaps = [(seconds_of(field(row, "exhibit.gap.from")), seconds_of(field(row, "exhibit.gap.to")))
+            for row in cli.events("--action", "gap")
+            if field(row, "exhibit.gap.from") and where in (None, field(row, "exhibit.gap.where"))]
+    return [(began, ended) for began, ended in times if not any(a <= ended and began <= b for a, b in gaps)]
 
 
 def arrive(cli, marker, seconds=60):

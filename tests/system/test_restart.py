@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Either side killed, stopped or cut off: every acknowledged batch is stored exactly once, and at the end
 nothing is missing."""
-import calendar
 import os
 import random
 import re
@@ -11,7 +10,7 @@ import time
 
 import pytest
 
-from activity import Execs, markers, run, settle
+from activity import Execs, markers, outside_gaps, run, settle
 from basics import count, until
 from daemons import field
 from proxy import Proxy
@@ -102,19 +101,6 @@ def test_agent_killed_under_execs(need_bpf, lab):
 def missing_execs(execs, found):
     """When each of those that are not in the record began and ended."""
     return [times for i, times in enumerate(execs.times) if f"{execs.marker}-{i}" not in found]
-
-
-def outside_gaps(cli, times):
-    """An exec happened somewhere between its two times: a gap must reach into them."""
-    gaps = [(seconds(field(row, "exhibit.gap.from")), seconds(field(row, "exhibit.gap.to")))
-            for row in cli.events("--action", "gap") if field(row, "exhibit.gap.from")]
-    return [(began, ended) for began, ended in times if not any(a <= ended and began <= b for a, b in gaps)]
-
-
-def seconds(text):
-    """Unix time of an RFC 3339 time with nanoseconds."""
-    whole, fraction = text.rstrip("Z").split(".")
-    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float("0." + fraction)
 
 
 @pytest.mark.parametrize("who", ["uplink", "sense", "collector"])
