@@ -21,6 +21,7 @@ from test_ledger import batch, sumdb  # noqa: F401  (a fixture)
 from vault_agent import Agent, Item, MiB, noise
 from wire import Client
 
+CASE_UTILS = "case-utils==0.18.0"
 CASE = "IR-2026-14"
 TOP = "exhibit-bundle/"
 
@@ -382,7 +383,7 @@ def case_validate():
         shutil.rmtree(venv, ignore_errors=True)
         try:
             subprocess.run(["/usr/bin/python3", "-m", "venv", venv], check=True, capture_output=True, timeout=60)
-            subprocess.run([venv / "bin/pip", "install", "-q", "case-utils"], check=True, capture_output=True, timeout=250)
+            subprocess.run([venv / "bin/pip", "install", "-q", CASE_UTILS], check=True, capture_output=True, timeout=250)
         except (subprocess.SubprocessError, OSError) as e:
             shutil.rmtree(venv, ignore_errors=True)
             pytest.skip(f"case-utils cannot be installed: {e}")
