@@ -156,8 +156,14 @@ int orders_store_open(const char *dir, struct orders_store **ret, struct error *
 		return failed(s, r, "open", e);
 	(void)sqlite3_busy_timeout(s->db, 5000);
 	r = prepare(s, e);
-	if (r < 0)
-		return error_wrap(e, r, "cannot open '%s'", path);
+	if (r < 0) {
+		(void)error_wrap(e, r, "cannot open '%s'", path);
+		/* Not without being told to: who is revoked stands in there. */
+		if (r == -EBADMSG)
+			error_hint(e, "put back a copy of it, or move it away and publish the list "
+				      "of revocations again: hosts keep what they know");
+		return r;
+	}
 	*ret = TAKE(s);
 	return 0;
 }

@@ -116,6 +116,7 @@ static void damage_is_told(void **state)
 			 0);
 	assert_int_equal(orders_store_open(s.dir, &store, &e), -EBADMSG);
 	assert_non_null(strstr(e.text, "orders.sqlite"));
+	assert_non_null(strstr(e.hint, "publish the list of revocations"));
 	assert_null(store);
 	assert_int_equal(unlink(path), 0);
 	site_open(&s);
