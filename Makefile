@@ -259,7 +259,7 @@ else
 	@echo "system tests: none here yet"
 endif
 
-bench-build: all $(BENCHES) $(B)/tests/driver_acquire $(B)/tests/driver_odd $(B)/tests/driver_recorder
+bench-build: all $(BENCHES) $(B)/tests/driver_acquire $(B)/tests/driver_physical $(B)/tests/driver_odd $(B)/tests/driver_recorder
 
 # What is dumped while it counts (tests/validation/README.md).
 $(B)/validation/counters: tests/validation/counters.c
