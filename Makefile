@@ -295,7 +295,7 @@ help:
 #: make              build everything into build/bin (B=DIR: elsewhere, CC=clang, V=1)
 #: make run          install what the build needs, build, run collector and agent on this host
 #: make test         install what tests need; unit tests, fuzz corpora, system tests
-#: make test-full    the same with every count (EXHIBIT_FULL=1)
+#: make test-full    the same with every count (EXHIBIT_FULL=1), then kernels and validation
 #: make unit         unit tests alone (T="reader writer": only these; also for fuzz-replay)
 #: make fuzz-replay  every fuzz target over its corpus
 #: make system       system tests alone (PYTEST="-k name": more arguments)
@@ -324,6 +324,7 @@ test: deps test-deps
 test-full:
 	@EXHIBIT_FULL=1 $(MAKE) --no-print-directory B=$(B) test
 	@EXHIBIT_FULL=1 $(MAKE) --no-print-directory B=$(B) kernels
+	@EXHIBIT_FULL=1 EXHIBIT_GUESTS= $(MAKE) --no-print-directory B=$(B) validation
 
 # Kernels come from Debian's archive, by an apt whose lists and cache lie in the build folder.
 kernels: deps kernel-deps
