@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs that are stopped before their first instruction. The program's first act leaves a mark: when there is one, it
 was too late."""
+import os
 import shutil
 import subprocess
 
 from report import Skip, case
-from tools import acquire, count, digest, folder, made
+from tools import Small, acquire, check_told, count, digest, folder, made, refused
 
 
-def start(words):
+def start(words, where=None):
     """An acquirer that waits for its victim; skips where the kernel does not let it."""
     import _pytest.outcomes
     from test_arrest import Arrest
     try:
-        return Arrest(folder(), *words)
+        return Arrest(where or folder(), *words)
     except _pytest.outcomes.Skipped as why:
         raise Skip(str(why)) from why
 
@@ -73,3 +74,28 @@ def refuses(trials):
         except subprocess.TimeoutExpired:
             told = "it waits\nfor a process"
         trials.check(len(told.splitlines()) == 1, f"{words}: {told}")
+
+
+@case("arrest", "ARREST-04", "CFTT AO-04", "a full target is told, and the process ends as ordered all the same",
+      "one sentence; the program does its work or is killed, as ordered, and the next one is free")
+def full(trials):
+    program = victim()
+    with open(program, "ab") as f:
+        f.write(os.urandom(1 << 20))  # behind what is loaded: the executable alone fills the target
+    for i in range(count(8, 64)):
+        end, marks = ("continue", "kill")[i % 2], folder()
+        with Small(64 + 100 * (i // 2 % 4) + 4 * (i // 8)) as small:
+            it = start([f"on-exec={program}", f"end={end}"], small)
+            try:
+                process = subprocess.Popen([program, marks / "first"])
+                _, told = it.process.communicate(timeout=60)
+                status = process.wait(20)
+            finally:
+                it.close()
+            trials.check(it.process.returncode == 1, f"exit {it.process.returncode}")
+            refused.setdefault("arrest", []).append(told)
+            check_told(trials, small, told)
+        right = (0, True) if end == "continue" else (-9, False)
+        trials.check((status, (marks / "first").exists()) == right, f"{end}: ended with {status}")
+        after = subprocess.run([program, marks / "next"], timeout=20, check=False)
+        trials.check(after.returncode == 0 and (marks / "next").exists(), "the next one is held")

@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dumps of a running program whose memory tells when each of its bytes was read (counters.c)."""
+"""Dumps of a running program, or of a container of three, whose memory tells when each of its bytes was read
+(counters.c)."""
+import os
+import secrets
 import statistics
 import struct
 import subprocess
 import time
 
 from elf_core import Core
-from report import case
+from report import Skip, case
 from tools import BUILD, acquire, check_full, count, forget, notes, writes
 
 PAGE = 4096
 
 
 class Counters:
-    def __init__(self, pages=1024):
-        self.process = subprocess.Popen([BUILD / "validation/counters", str(pages)], stdout=subprocess.PIPE, text=True)
+    def __init__(self, pages=1024, processes=0, **more):
+        self.process = subprocess.Popen([BUILD / "validation/counters", str(pages), str(processes)], stdout=subprocess.PIPE,
+                                        text=True, **more)
         self.pid = self.process.pid
-        at, self.pages, constants, self.n_constants = self.process.stdout.readline().split()
-        self.at, self.constants = int(at, 16), int(constants, 16)
-        self.pages, self.n_constants = int(self.pages), int(self.n_constants)
+        at, self.pages, constants, self.n_constants, rounds, *pids = self.process.stdout.readline().split()
+        self.at, self.constants, self.rounds = int(at, 16), int(constants, 16), int(rounds, 16)
+        self.pages, self.n_constants, self.pids = int(self.pages), int(self.n_constants), list(map(int, pids))
 
     def __enter__(self):
         return self
@@ -131,3 +135,87 @@ def writes_nothing(trials):
 def refuses(trials):
     for pid in (4194000, 4194303):
         trials.check(len(acquire("core", f"pid={pid}", status=1).splitlines()) == 1, pid)
+
+
+class Container:
+    """A cgroup as docker names one, with three processes that count one after the other, each in pages of its own."""
+
+    def __init__(self, version):
+        from test_core import V1, V2
+        root = V2 if version == "v2" else V1
+        if root is None or not root.is_dir():
+            raise Skip(f"no freezer of {version} here")
+        self.version, self.name = version, secrets.token_hex(32)
+        self.top = root / f"exhibit-validation-{self.name[:8]}" / self.name
+
+    def __enter__(self):
+        self.top.mkdir(parents=True)
+        self.program = Counters(1023, 3, preexec_fn=lambda: (self.top / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii"))
+        return self
+
+    def __exit__(self, *_):
+        from basics import until
+        from test_core import remove
+        self.program.__exit__()
+        until(lambda: not (self.top / "cgroup.procs").read_text(), 20, "its processes have ended")
+        remove(self.top.parent)
+
+    def dump(self, *words):
+        """The counters' pages in order, each part from its own process; and the shared rounds as each core has them."""
+        out, program, values, rounds = acquire("core", f"container={self.name}", *words, keep=False), self.program, [], []
+        part = program.pages // len(program.pids)
+        for i, pid in enumerate(program.pids):
+            core = Core(out / f"core.{pid}.elf")
+            data = core.read(program.at + i * part * PAGE, part * PAGE)
+            values += [struct.unpack_from("<Q", data, at)[0] for at in range(0, part * PAGE, PAGE)]
+            rounds.append(struct.unpack("<3Q", core.read(program.rounds, 24)))
+            core.file.close()
+        return out, values, rounds
+
+
+def containers():
+    """One of each freezer that is here."""
+    there = []
+    for version in ("v2", "v1"):
+        try:
+            there.append(Container(version))
+        except Skip:
+            pass
+    if not there:
+        raise Skip("no freezer of cgroups here")
+    return there
+
+
+def agrees(values, rounds):
+    """All cores show the same rounds, each part's between its first and its last page."""
+    part = len(values) // 3
+    return all(one == rounds[0] for one in rounds) and all(
+        values[i * part] - 1 <= done <= values[(i + 1) * part - 1] for i, done in enumerate(rounds[0]))
+
+
+@case("core", "CORE-08", "Voemel and Freiling 2012; Gruhn and Freiling 2016", "atomicity: a frozen dump of a container is of one instant",
+      "counters of three processes in private pages have values g...g, g-1...g-1 across their cores; all cores show the same shared page")
+def container_atomic(trials):
+    there = containers()
+    for one in there:
+        with one:
+            for _ in range(count(10, 1000) // len(there)):
+                out, values, rounds = one.dump()
+                trials.check(one_instant(values) and agrees(values, rounds),
+                             f"{one.version}: values {values[0]} to {values[-1]}, {len(set(values))} different, rounds {rounds}")
+                trials.check(one.version in notes(out)["core.held_by"], notes(out)["core.held_by"])
+                forget(out)
+    return f"{trials.n // 2} dumps of three processes, freezers: {', '.join(one.version for one in there)}"
+
+
+@case("core", "CORE-09", "control of CORE-08", "the counters show it when the processes are not dumped at one instant",
+      "dumps that were ordered without freezing hold pages of different instants at least once")
+def container_smeared(trials):
+    seen, tried = 0, count(5, 50)
+    with containers()[0] as one:
+        for _ in range(tried):
+            out, values, rounds = one.dump("no-freeze=1")
+            seen += not (one_instant(values) and agrees(values, rounds))
+            forget(out)
+    trials.check(seen > 0, "no smear was seen: CORE-08 proves nothing")
+    return f"{seen} of {tried} dumps without freezing are smeared"

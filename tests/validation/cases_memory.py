@@ -8,7 +8,7 @@ import sys
 import xml.etree.ElementTree as xml
 
 from report import Skip, case
-from tools import BUILD, FULL, OUT, TOP
+from tools import BUILD, FULL, OUT, TOP, Small, check_told, count, folder, made, notes, refused
 
 booted = {}
 
@@ -72,3 +72,32 @@ def correct(trials):
       "SHA-256 of each chunk is that of its bytes in the image; flags of every page, as many as it has pages")
 def told(trials):
     return guest_cases(trials, ["hash_and_flags"])
+
+
+def own_image(into):
+    """The acquirer on a machine whose memory is the driver's own: nothing else of this one is read."""
+    proc = folder()
+    (proc / "kpageflags").symlink_to("/proc/kpageflags")
+    done = subprocess.run([BUILD / "tests/driver_physical", "8", proc, into], capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == 1 and "cannot load the BPF program" in done.stderr:
+        raise Skip(done.stderr.strip())
+    return done
+
+
+@case("memory", "MEMORY-05", "CFTT AO-04", "a full target is told, and no item that is cut passes for a whole one",
+      "8 MiB of our own pages: one sentence where there is no room; a whole image where there is")
+def full(trials):
+    for i in range(count(8, 32)):
+        with Small(64 + 1000 * (i % 8) + 40 * (i // 8)) as small:
+            done = own_image(small / "out")
+            trials.check(done.returncode == 1, f"exit {done.returncode}")
+            refused.setdefault("memory", []).append(done.stderr)
+            check_told(trials, small, done.stderr)
+    into = folder() / "out"
+    done = own_image(into)
+    if trials.check(done.returncode == 0, done.stderr):
+        said = notes(into)
+        made.setdefault("memory", []).append(into)
+        trials.check(said["memory.ram_bytes"] == 8 << 20 == said["memory.read_bytes"] + said["memory.gap_bytes"], said)
+        trials.check((into / "memory.lime").stat().st_size > said["memory.read_bytes"] > 0, "no image")
+        return f"{said['memory.read_bytes']} of {8 << 20} bytes where there is room"

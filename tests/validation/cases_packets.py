@@ -3,10 +3,11 @@
 import os
 import re
 import subprocess
+import time
 
 import pcapng_reader
 from report import Skip, case
-from tools import acquire, count, folder, made, need
+from tools import DRIVER, Small, acquire, check_told, count, folder, made, need, refused
 
 SEND = """
 import socket, sys, time
@@ -108,7 +109,46 @@ def lengths(trials):
             trials.check(length - header == 20 + 8 + 13 + 500 and 64 <= len(data) <= 64 + header, f"length {length}, {len(data)} bytes")
 
 
-@case("packets", "PACKETS-04", "CFTT AO-04", "a false filter is refused", "one sentence")
+@case("packets", "PACKETS-04", "CFTT AM-01", "a false filter is refused", "one sentence")
 def refuses(trials):
     for text in ("port", "host (", "ether proto xyzzy", "\x1b[2J"):
         trials.check(len(acquire("packets", f"pid={os.getpid()}", f"filter={text}", "seconds=1", status=1).splitlines()) == 1, text)
+
+
+def capture_into(nets, small):
+    """What a capture said whose target has no room for what is sent meanwhile."""
+    from basics import until
+    clock = small / "out/capture.clock.jsonl"
+    with subprocess.Popen([DRIVER, "packets", small / "out", f"net-ns={nets.nets[0].inode(0)}", "seconds=60"],
+                          stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until(lambda: clock.exists() or process.poll() is not None, 20, "the capture")
+            time.sleep(1)  # the file is there before the programs are
+            nets.send(0, "ours", 1500, 1000)
+            process.terminate()
+            _, told = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    return process.returncode, told
+
+
+@case("packets", "PACKETS-05", "CFTT AO-04", "a full target is told, and no packet is false",
+      "one sentence; what is in the file was sent, in order; the network goes on, and so does the next capture")
+def full(trials):
+    cut = 0
+    with Nets() as nets:
+        for i in range(count(4, 32)):
+            with Small(64 + 100 * (i % 8) + 4 * (i // 8)) as small:
+                status, told = capture_into(nets, small)
+                trials.check(status == 1, f"exit {status}")
+                refused.setdefault("packets", []).append(told)
+                check_told(trials, small, told)
+                raw = (small / "out/capture.pcapng").read_bytes()
+            got = [int(number) for number in re.findall(rb"ours-(\d{7})-", raw)]
+            trials.check(got == sorted(set(got)) and all(number < 1500 for number in got), f"{len(got)} packets, not in order")
+            cut += len(got)
+        trials.check(cut > 0, "no target was full of packets")
+        with nets.capture() as capture:
+            nets.send(0, "after", 100)
+        trials.check(marks(capture.file, "after") == list(range(100)), "the next capture is not whole")
+    return f"{cut} packets in the files that were cut"

@@ -158,14 +158,18 @@ class Small:
         subprocess.run(["umount", "-l", self.path], check=True, timeout=20)
 
 
+def check_told(trials, small, told):
+    """The target was full: one sentence that says so, and no item that was not whole passes for one."""
+    whole = [json.loads(line) for line in (small / "out/notes.jsonl").read_text().splitlines() if line.endswith("}")]
+    short = [row for row in whole if "item" in row and (small / "out" / row["item"]).stat().st_size != row["bytes"]]
+    trials.check("No space left" in told and len(told.splitlines()) == 1 and not short, f"said: {told!r}, told as whole: {short}")
+
+
 def check_full(trials, kind, *words):
-    """Where the target is full: one sentence that says so, and no item that was not whole passes for one."""
+    """An acquisition into targets of several sizes, all too small."""
     for i in range(count(8, 64)):
         with Small(64 + 100 * (i % 8) + 4 * (i // 8)) as small:
-            told = acquire(kind, *words, into=small / "out", status=1)
-            whole = [json.loads(line) for line in (small / "out/notes.jsonl").read_text().splitlines() if line.endswith("}")]
-            short = [row for row in whole if "item" in row and (small / "out" / row["item"]).stat().st_size != row["bytes"]]
-            trials.check("No space left" in told and len(told.splitlines()) == 1 and not short, f"said: {told!r}, told as whole: {short}")
+            check_told(trials, small, acquire(kind, *words, into=small / "out", status=1))
 
 
 def clean():
