@@ -8,6 +8,7 @@
 
 #include "collector/ledger_check.h"
 #include "collector/server.h"
+#include "collector/vault_keys.h"
 #include "collector/vault_parts.h"
 #include "proto/base/log.h"
 
@@ -60,10 +61,27 @@ static void print_fault(void *ctx, const char *sentence)
 	(void)puts(sentence);
 }
 
-/* The ledger first, then the store against it, then it against the store. */
-static int check_both(const struct collector_config *c, struct ledger_check **k,
-		      uint64_t *ret_faults, struct error *e)
+struct seen {
+	struct ledger_check *ledger;
+	struct vault_keys keys; /* of the host records in the store */
+	int r; /* of gathering them */
+};
+
+static bool see_frame(void *ctx, enum store_kind kind, const struct batch_name *tenant,
+		      const uint8_t *body, size_t len)
 {
+	struct seen *s = ctx;
+
+	if (kind == STORE_HOST_RECORD && s->r == 0)
+		s->r = vault_keys_add_record(&s->keys, body, len);
+	return ledger_check_frame(s->ledger, kind, tenant, body, len);
+}
+
+/* The ledger first, then the store against it, then it against the store. */
+static int check_both(const struct collector_config *c, struct seen *s, uint64_t *ret_faults,
+		      struct error *e)
+{
+	struct ledger_check **k = &s->ledger;
 	char dir[SERVER_PATH_MAX], cert[SERVER_PATH_MAX], vault[VAULT_DIR_MAX];
 	struct ledger_config ledger;
 	struct store_config store;
@@ -80,9 +98,11 @@ static int check_both(const struct collector_config *c, struct ledger_check **k,
 	if (r < 0)
 		return r;
 	server_store_config(c, NULL, &store);
-	store.has_leaf = ledger_check_frame;
-	store.has_leaf_ctx = *k;
+	store.has_leaf = see_frame;
+	store.has_leaf_ctx = s;
 	r = store_check(&store, print_fault, NULL, ret_faults, e);
+	if (r == 0 && s->r < 0)
+		r = error_set(e, s->r, "cannot keep the keys of the hosts: %m");
 	/* What cannot be read is named already: that it is not there would be said twice. */
 	if (r == 0 && *ret_faults == 0)
 		r = ledger_check_end(*k, e);
@@ -91,25 +111,29 @@ static int check_both(const struct collector_config *c, struct ledger_check **k,
 }
 
 /* One that was never used is no fault. */
-static int check_vault(const struct collector_config *c, uint64_t *faults, struct error *e)
+static int check_vault(const struct collector_config *c, const struct vault_keys *keys,
+		       uint64_t *faults, struct error *e)
 {
 	char dir[VAULT_DIR_MAX];
 	uint64_t here = 0;
 	int r = vault_parts_dir(c, dir, e);
 
 	if (r == 0)
-		r = vault_check(dir, print_fault, NULL, &here, e);
+		r = vault_check(dir, keys, print_fault, NULL, &here, e);
 	*faults += here;
 	return r == -ENOENT && c->vault_dir[0] == '\0' ? 0 : r;
 }
 
 int offline_check(const struct collector_config *c, uint64_t *faults, struct error *e)
 {
-	struct ledger_check *k = NULL;
-	int r = check_both(c, &k, faults, e);
+	struct seen s = { 0 };
+	int r = check_both(c, &s, faults, e);
 
-	ledger_check_free(k);
-	return r == 0 ? check_vault(c, faults, e) : r;
+	ledger_check_free(s.ledger);
+	if (r == 0)
+		r = check_vault(c, &s.keys, faults, e);
+	vault_keys_release(&s.keys);
+	return r;
 }
 
 static int check(const struct collector_config *c)

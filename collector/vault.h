@@ -185,10 +185,13 @@ struct vault_totals {
 };
 void vault_totals(struct vault *v, struct vault_totals *ret);
 
-/* Offline: re-read everything. report: once per fault, with object and byte range. ret_faults: 0 intact.
- * -ENOENT: there is no vault. */
-MUST_CHECK int vault_check(const char *dir, void (*report)(void *ctx, const char *sentence),
-			   void *ctx, uint64_t *ret_faults, struct error *e);
+struct vault_keys;
+/* Offline: re-read everything. keys: of the hosts, that manifests are verified with
+ * (NULL: there is no store to have them from, a signature is only measured). report: once per fault, with
+ * object and byte range. ret_faults: 0 intact. -ENOENT: there is no vault. */
+MUST_CHECK int vault_check(const char *dir, const struct vault_keys *keys,
+			   void (*report)(void *ctx, const char *sentence), void *ctx,
+			   uint64_t *ret_faults, struct error *e);
 
 const char *vault_id_text(const uint8_t id[static VAULT_ID_LEN], char buf[static VAULT_ID_TEXT]);
 MUST_CHECK bool vault_id_parse(const char *text, uint8_t ret[static VAULT_ID_LEN]);

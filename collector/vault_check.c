@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Re-read everything that rests in the vault: each exhibit's record, manifest, items; where an item is damaged,
- * chunks.jsonl tells which bytes. Objects that no exhibit names are told of, and are no fault. */
+/* Re-read everything that rests in the vault: each exhibit's record, manifest and its signature, chunks.jsonl, items;
+ * where an item is damaged, chunks.jsonl tells which bytes. Objects that no exhibit names are told of, and are no fault. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 
 #include "collector/vault_chunks.h"
 #include "collector/vault_internal.h"
+#include "collector/vault_keys.h"
 #include "collector/vault_manifest.h"
 #include "proto/base/files.h"
 #include "proto/openssl_util.h"
@@ -18,6 +19,7 @@
 
 struct check {
 	struct vault v; /* only its folder */
+	const struct vault_keys *keys;
 	void (*report)(void *ctx, const char *sentence);
 	void *ctx;
 	uint64_t faults;
@@ -85,30 +87,14 @@ static bool first_bad_chunk(struct check *k, const char *chunks, uint32_t number
 	return found;
 }
 
-static int hash_file(struct check *k, int fd, struct seal_hash *ret)
-{
-	AUTO(md_ctx_free_ptr) EVP_MD_CTX *md = EVP_MD_CTX_new();
-	unsigned int len = SEAL_HASH_LEN;
-	ssize_t n = -1;
-
-	if (md == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
-		return -ENOMEM;
-	while ((n = read(fd, k->buffer, VAULT_CHUNK_BYTES)) > 0)
-		if (EVP_DigestUpdate(md, k->buffer, (size_t)n) != 1)
-			return -ENOMEM;
-	if (n < 0)
-		return -errno;
-	return EVP_DigestFinal_ex(md, ret->b, &len) == 1 ? 0 : -ENOMEM;
-}
-
 static void check_item(struct check *k, const char *chunks, uint32_t number,
 		       const Exhibit__V1__ItemInfo *item)
 {
 	char path[PATH_MAX];
 	struct vault_line line;
 	struct seal_hash got = { 0 };
+	struct error why = { 0 };
 	struct stat st;
-	int r;
 
 	vault_object_path(&k->v, &k->tenant, item->sha256.data, path);
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -118,9 +104,8 @@ static void check_item(struct check *k, const char *chunks, uint32_t number,
 		      (const char *)item->name.data, chunks, strerror(errno));
 		return;
 	}
-	r = hash_file(k, fd, &got);
-	if (r < 0)
-		fault(k, path, "cannot be read: %s", strerror(-r));
+	if (vault_file_hash(path, &got, &why) < 0)
+		fault(k, path, "%s", why.text);
 	else if (memcmp(got.b, item->sha256.data, SEAL_HASH_LEN) != 0) {
 		if (first_bad_chunk(k, chunks, number, fd, &line))
 			fault(k, path,
@@ -137,9 +122,49 @@ static void check_item(struct check *k, const char *chunks, uint32_t number,
 
 /* ---- exhibits -------------------------------------------------------------------------------------------- */
 
-static void check_manifest(struct check *k, const char *folder,
-			   const Exhibit__V1__ExhibitInfo *info)
+static struct batch_name name_of(const ProtobufCBinaryData *b)
 {
+	struct batch_name n = { .len = (uint8_t)(b->len <= BATCH_NAME_MAX ? b->len : 0) };
+
+	memcpy(n.b, b->data, n.len);
+	return n;
+}
+
+/* manifest.sig against manifest.json, which has its hash. */
+static void check_signature(struct check *k, const char *folder, const struct vault_record *record,
+			    const uint8_t *manifest, size_t manifest_len)
+{
+	AUTO(free_ptr) uint8_t *signature = NULL;
+	struct batch_name host = name_of(&record->info->host_id);
+	uint8_t public[SEAL_PUBLIC_LEN];
+	struct seal_verifier *v = NULL;
+	struct error why = { 0 };
+	char path[PATH_MAX];
+	size_t len;
+
+	(void)snprintf(path, sizeof(path), "%.*s/" VAULT_FILE_SIGNATURE, PATH_MAX - 32, folder);
+	if (files_read(path, SEAL_SIGNATURE_LEN, &signature, &len, &why) < 0 ||
+	    len != SEAL_SIGNATURE_LEN)
+		fault(k, path, "is missing or is not %d bytes long", SEAL_SIGNATURE_LEN);
+	else if (k->keys == NULL)
+		return;
+	else if (!record->has_key ||
+		 !vault_keys_find(k->keys, &k->tenant, &host, record->key_id, public))
+		fault(k, path,
+		      "cannot be verified: the store has no record of host '%.*s' with the key that "
+		      "exhibit.json names",
+		      host.len, (const char *)host.b);
+	else if (seal_verifier_new(public, &v, &why) < 0)
+		fault(k, path, "cannot be verified: %s", why.text);
+	else if (seal_verify(v, VAULT_MANIFEST_DOMAIN, manifest, manifest_len, signature, len) < 0)
+		fault(k, path, "is not the signature of host '%.*s' over manifest.json", host.len,
+		      (const char *)host.b);
+	seal_verifier_free(v);
+}
+
+static void check_manifest(struct check *k, const char *folder, const struct vault_record *record)
+{
+	const Exhibit__V1__ExhibitInfo *info = record->info;
 	AUTO(free_ptr) uint8_t *data = NULL;
 	AUTO(free_ptr) struct vault_manifest *m = NULL;
 	char path[PATH_MAX];
@@ -156,17 +181,31 @@ static void check_manifest(struct check *k, const char *folder,
 		return;
 	}
 	if (EVP_Digest(data, len, got.b, &n, EVP_sha256(), NULL) != 1 ||
-	    memcmp(got.b, info->manifest_sha256.data, SEAL_HASH_LEN) != 0)
+	    memcmp(got.b, info->manifest_sha256.data, SEAL_HASH_LEN) != 0) {
 		fault(k, path, "is damaged: it does not have the SHA-256 that exhibit.json names");
-	else if (info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_SEALED &&
-		 (vault_manifest_read(data, len, &m, &why) < 0 ||
-		  vault_manifest_compare(m, info, &why) < 0))
+		return;
+	}
+	if (info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_SEALED &&
+	    (vault_manifest_read(data, len, &m, &why) < 0 ||
+	     vault_manifest_compare(m, info, &why) < 0))
 		fault(k, path, "does not agree with exhibit.json: %s", why.text);
-	(void)snprintf(path, sizeof(path), "%.*s/" VAULT_FILE_SIGNATURE, PATH_MAX - 32, folder);
-	free(TAKE(data));
-	if (files_read(path, SEAL_SIGNATURE_LEN, &data, &len, &why) < 0 ||
-	    len != SEAL_SIGNATURE_LEN)
-		fault(k, path, "is missing or is not %d bytes long", SEAL_SIGNATURE_LEN);
+	check_signature(k, folder, record, data, len);
+}
+
+/* Each line was true of its bytes when it was written: the sum of all says that none was changed since. */
+static void check_chunks(struct check *k, const char *path, const struct vault_record *record)
+{
+	struct seal_hash got;
+	struct error why = { 0 };
+
+	if (record->info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING)
+		return;
+	if (!record->has_chunks)
+		fault(k, path, "exhibit.json does not name its SHA-256");
+	else if (vault_file_hash(path, &got, &why) < 0)
+		fault(k, path, "%s", why.text);
+	else if (memcmp(got.b, record->chunks.b, SEAL_HASH_LEN) != 0)
+		fault(k, path, "is damaged: it does not have the SHA-256 that exhibit.json names");
 }
 
 static void check_hold(struct check *k, const char *folder)
@@ -197,7 +236,8 @@ static int check_exhibit(void *ctx, const char *name)
 	if (strcmp(vault_id_text(record.info->exhibit_id.data, text), name) != 0)
 		fault(k, folder, "its exhibit.json is that of exhibit '%s'", text);
 	(void)snprintf(chunks, sizeof(chunks), "%.*s/" VAULT_FILE_CHUNKS, PATH_MAX - 32, folder);
-	check_manifest(k, folder, record.info);
+	check_manifest(k, folder, &record);
+	check_chunks(k, chunks, &record);
 	check_hold(k, folder);
 	for (size_t i = 0; r == 0 && i < record.info->n_items; i++) {
 		check_item(k, chunks, (uint32_t)i + 1, record.info->items[i]);
@@ -255,11 +295,13 @@ static int check_tenant(void *ctx, const char *name)
 	return r == 0 ? vault_each_name(path, check_prefix, k, k->e) : r;
 }
 
-int vault_check(const char *dir, void (*report)(void *ctx, const char *sentence), void *ctx,
-		uint64_t *ret_faults, struct error *e)
+int vault_check(const char *dir, const struct vault_keys *keys,
+		void (*report)(void *ctx, const char *sentence), void *ctx, uint64_t *ret_faults,
+		struct error *e)
 {
 	AUTO(free_ptr) uint8_t *buffer = malloc(VAULT_CHUNK_BYTES);
 	struct check k = { .v.dir = (char *)(uintptr_t)dir,
+			   .keys = keys,
 			   .report = report,
 			   .ctx = ctx,
 			   .buffer = buffer,

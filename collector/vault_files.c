@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 
 #include "collector/vault_internal.h"
+#include "proto/openssl_util.h"
 
 void vault_hex(const uint8_t *data, size_t len, char *out)
 {
@@ -200,4 +201,27 @@ int vault_remove_folder(const char *path, struct error *e)
 	if (r == 0 && rmdir(path) < 0)
 		r = error_set(e, -errno, "cannot remove '%s': %m", path);
 	return r;
+}
+
+int vault_file_hash(const char *path, struct seal_hash *ret, struct error *e)
+{
+	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	AUTO(md_ctx_free_ptr) EVP_MD_CTX *md = EVP_MD_CTX_new();
+	uint8_t buffer[KiB(16)];
+	unsigned int len = SEAL_HASH_LEN;
+	ssize_t n = 0;
+
+	if (fd < 0)
+		return error_set(e, -errno, "cannot open '%s': %m", path);
+	if (md == NULL || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
+		return error_set(e, -ENOMEM, "cannot hash '%s': %s", path, openssl_reason());
+	while ((n = read(fd, buffer, sizeof(buffer))) > 0)
+		if (EVP_DigestUpdate(md, buffer, (size_t)n) != 1)
+			return error_set(e, -ENOMEM, "cannot hash '%s': %s", path,
+					 openssl_reason());
+	if (n < 0)
+		return error_set(e, -errno, "cannot read '%s': %m", path);
+	return EVP_DigestFinal_ex(md, ret->b, &len) == 1 ?
+		       0 :
+		       error_set(e, -ENOMEM, "cannot hash '%s': %s", path, openssl_reason());
 }

@@ -111,6 +111,7 @@ MUST_CHECK int vault_room(const struct vault *v, uint64_t len, struct error *e);
 /* The folder with all that is in it (no folders in folders), attributes cleared. 0 also when it is not there. */
 MUST_CHECK int vault_remove_folder(const char *path, struct error *e);
 /* Each name in a folder without leading dot; 0 when the folder is not there. Stops at fn's first non-zero. */
+MUST_CHECK int vault_file_hash(const char *path, struct seal_hash *ret, struct error *e);
 MUST_CHECK int vault_each_name(const char *path, int (*fn)(void *ctx, const char *name), void *ctx,
 			       struct error *e);
 void vault_hex(const uint8_t *data, size_t len, char *out); /* 2 * len and NUL */

@@ -6,6 +6,9 @@
 
 #include "collector/vault.h"
 
+/* A host signs DOMAIN, NUL, SHA-256(manifest.json). */
+#define VAULT_MANIFEST_DOMAIN "exhibit/manifest/v1"
+
 struct vault_manifest_item {
 	char name[VAULT_NAME_MAX + 1];
 	uint64_t bytes;

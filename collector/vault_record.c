@@ -11,6 +11,11 @@
 #include "proto/json.h"
 
 #define VERSION_NUMBER 1
+/* The last member, of all bytes before it. */
+#define SUM_KEY "sha256"
+#define SUM_BEFORE ",\"" SUM_KEY "\":\""
+#define SUM_BEHIND "\"}\n"
+#define SUM_LEN (sizeof(SUM_BEFORE) - 1 + 2 * SEAL_HASH_LEN + sizeof(SUM_BEHIND) - 1)
 
 static const char *const states[] = {
 	[EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_STATE_UNKNOWN] = "unknown",
@@ -140,9 +145,26 @@ static void write_record(struct json *j, const struct vault_record *r,
 	}
 	if (r->leaf)
 		json_u64(j, "ledger_index", info->ledger_index);
+	if (r->has_chunks)
+		hex_field(j, "chunks_sha256",
+			  &(ProtobufCBinaryData){ SEAL_HASH_LEN,
+						  (uint8_t *)(uintptr_t)r->chunks.b });
 	write_items(j, info);
+}
+
+/* text, len: of the stream, what was written before. */
+static int write_sum(struct json *j, char *const *text, const size_t *len)
+{
+	char hex[2 * SEAL_HASH_LEN + 1];
+	struct seal_hash sum;
+
+	if (fflush(j->out) != 0 || seal_sha256(*text, *len, &sum) < 0)
+		return -ENOMEM;
+	vault_hex(sum.b, SEAL_HASH_LEN, hex);
+	json_text(j, SUM_KEY, hex);
 	json_close(j, '}');
 	json_line(j);
+	return 0;
 }
 
 int vault_record_write(const struct vault_record *r, const struct batch_name *tenant, char **ret,
@@ -157,7 +179,7 @@ int vault_record_write(const struct vault_record *r, const struct batch_name *te
 	struct json j = json_init(out);
 
 	write_record(&j, r, tenant);
-	bool bad = ferror(out) != 0 || j.bad;
+	bool bad = write_sum(&j, &text, &len) < 0 || ferror(out) != 0 || j.bad;
 
 	if (fclose(out) != 0 || bad) {
 		free(text);
@@ -344,6 +366,7 @@ static int read_into(struct scratch *s, struct vault_record *ret, struct batch_n
 	get_items(s, &info, items, pointers);
 	ProtobufCBinaryData tenant = get_bytes(s, s->root, "tenant", BATCH_NAME_MAX);
 	ProtobufCBinaryData key = get_hex(s, s->root, "manifest_key_id", SEAL_KEY_ID_LEN, false);
+	ProtobufCBinaryData chunks = get_hex(s, s->root, "chunks_sha256", SEAL_HASH_LEN, false);
 
 	r.leaf = json_object_get(s->root, "ledger_index") != NULL;
 	if (r.leaf)
@@ -357,6 +380,9 @@ static int read_into(struct scratch *s, struct vault_record *ret, struct batch_n
 	r.has_key = key.len > 0;
 	if (r.has_key)
 		memcpy(r.key_id, key.data, SEAL_KEY_ID_LEN);
+	r.has_chunks = chunks.len > 0;
+	if (r.has_chunks)
+		memcpy(r.chunks.b, chunks.data, SEAL_HASH_LEN);
 	r.info = vault_info_copy(&info);
 	if (r.info == NULL)
 		return error_set(e, -ENOMEM, "cannot read an exhibit's record: out of memory");
@@ -368,8 +394,33 @@ static int read_into(struct scratch *s, struct vault_record *ret, struct batch_n
 	return 0;
 }
 
+/* Byte for byte: nothing of the file is left without a sum. */
+static int check_sum(const char *text, size_t len, struct error *e)
+{
+	char want[SUM_LEN + 1], hex[2 * SEAL_HASH_LEN + 1];
+	struct seal_hash sum;
+
+	if (len < SUM_LEN)
+		return error_set(e, -EBADMSG, "it does not end in its SHA-256");
+	if (seal_sha256(text, len - SUM_LEN, &sum) < 0)
+		return error_set(e, -ENOMEM, "cannot read an exhibit's record: out of memory");
+	vault_hex(sum.b, SEAL_HASH_LEN, hex);
+	(void)snprintf(want, sizeof(want), SUM_BEFORE "%s" SUM_BEHIND, hex);
+	if (memcmp(text + len - SUM_LEN, want, SUM_LEN) != 0)
+		return error_set(e, -EBADMSG, "it does not have the SHA-256 that it ends in");
+	return 0;
+}
+
 int vault_record_read(const void *data, size_t len, struct vault_record *ret,
 		      struct batch_name *ret_tenant, struct error *e)
+{
+	int r = check_sum(data, len, e);
+
+	return r == 0 ? vault_record_read_members(data, len, ret, ret_tenant, e) : r;
+}
+
+int vault_record_read_members(const void *data, size_t len, struct vault_record *ret,
+			      struct batch_name *ret_tenant, struct error *e)
 {
 	json_error_t why;
 	struct scratch *s = calloc(1, sizeof(*s));

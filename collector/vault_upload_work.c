@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "collector/row.h"
+#include "collector/vault_manifest.h"
 #include "collector/vault_message.h"
 #include "collector/vault_upload_internal.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
-#define MANIFEST_DOMAIN "exhibit/manifest/v1"
 #define SYNC_BYTES MiB(8) /* durable, and told, at the latest so often: agents keep 24 MiB for us */
 #define SYNC_MS 300 /* ... or when nothing came for so long */
 #define SYNC_LATEST_MS 1000 /* ... or when the first that is not durable came so long ago */
@@ -236,8 +236,8 @@ static int check_manifest(struct call *c, const Exhibit__V1__SignedManifest *m, 
 	r = seal_verifier_new(public, &v, e);
 	if (r < 0)
 		return r;
-	if (seal_verify(v, MANIFEST_DOMAIN, m->manifest.data, m->manifest.len, m->signature.data,
-			m->signature.len) < 0)
+	if (seal_verify(v, VAULT_MANIFEST_DOMAIN, m->manifest.data, m->manifest.len,
+			m->signature.data, m->signature.len) < 0)
 		r = error_set(e, -EBADMSG, "the manifest's signature is false");
 	seal_verifier_free(v);
 	return r;

@@ -14,7 +14,9 @@ static void read_record(const uint8_t *data, size_t size)
 	char *text = NULL;
 	size_t len;
 
-	if (vault_record_read(data, size, &record, &tenant, NULL) < 0)
+	if (vault_record_read(data, size, &record, NULL, NULL) == 0)
+		vault_record_release(&record);
+	if (vault_record_read_members(data, size, &record, &tenant, NULL) < 0)
 		return;
 	/* What was read can be written, and is then the same. */
 	if (vault_record_write(&record, &tenant, &text, &len, NULL) < 0 ||

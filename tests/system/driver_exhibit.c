@@ -194,7 +194,7 @@ static void look(struct driver *d)
 	}
 	vault_close(d->v);
 	d->v = NULL;
-	report(vault_check("vault", print, NULL, &faults, &e), &e, &d->failed);
+	report(vault_check("vault", NULL, print, NULL, &faults, &e), &e, &d->failed);
 	say("faults %llu\n", (unsigned long long)faults);
 }
 

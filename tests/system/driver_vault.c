@@ -274,7 +274,7 @@ int main(int argc, char **argv)
 	int r = 0;
 
 	if (argc == 3 && strcmp(argv[1], "check") == 0) {
-		r = vault_check(argv[2], print, NULL, &faults, &e);
+		r = vault_check(argv[2], NULL, print, NULL, &faults, &e);
 		return finish(r == 0 && faults > 0 ? 1 : r, &e);
 	}
 	if (argc < 4)

@@ -2,6 +2,7 @@
 """Evidence that was taken out of the vault: nothing in the vault tells of it, the ledger does."""
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -46,3 +47,25 @@ def test_what_retention_removed_is_not_missed(lab):
     until(lambda: not w.folder.exists(), 30, "the exhibit to be removed")
     assert w.server.stop() == 0
     w.server.check()
+
+
+@pytest.mark.parametrize("leaf, what", [
+    ("manifest.sig", "is not the signature of host"),
+    ("chunks.jsonl", "is damaged: it does not have the SHA-256 that exhibit.json names"),
+    ("exhibit.json", "is damaged: it does not have the SHA-256 that it ends in"),
+])
+def test_a_flipped_bit_is_named_with_file_and_exhibit(leaf, what, lab):
+    """The key that verifies is that of the host's record in the store."""
+    w = World(lab)
+    assert w.server.stop() == 0
+    w.server.check()
+    path = w.folder / leaf
+    subprocess.run(["chattr", "-i", path], stderr=subprocess.DEVNULL)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+    done = w.server.offline("check")
+    assert done.returncode == 1, done.stdout + done.stderr
+    named = [line for line in done.stdout.splitlines() if f"{w.exhibit.hex()}/{leaf}" in line]
+    assert len(named) == 1 and what in named[0], done.stdout

@@ -16,7 +16,7 @@
 static const struct damage {
 	const char *name;
 	const char *leaf; /* of exhibits/ID; NULL: the object */
-	off_t at; /* flip; -1: remove; -2: cut one byte */
+	off_t at; /* flip; -1: remove; -2: cut one byte; -3: flip the last */
 	const char *sentence;
 } damages[] = {
 	{ "a byte of an item", NULL, VAULT_CHUNK_BYTES * 2 + 5,
@@ -27,6 +27,12 @@ static const struct damage {
 	{ "no manifest", "manifest.json", -1, "manifest.json" },
 	{ "no signature", "manifest.sig", -1, "manifest.sig': is missing" },
 	{ "a byte of the record", "exhibit.json", 0, "exhibit.json' is damaged" },
+	{ "its last byte", "exhibit.json", -3, "exhibit.json' is damaged" },
+	{ "the first byte of the signature", "manifest.sig", 0,
+	  "is not the signature of host 'web-1'" },
+	{ "its last byte", "manifest.sig", 63, "is not the signature of host 'web-1'" },
+	{ "no chunks", "chunks.jsonl", -1, "chunks.jsonl': cannot open" },
+	{ "chunks cut", "chunks.jsonl", -2, "chunks.jsonl': is damaged" },
 	{ "no record", "exhibit.json", -1, "exhibit.json" },
 };
 
@@ -36,6 +42,8 @@ static void check_names_it(void **state)
 	struct vault_world *w = vault_world_new();
 	char path[PATH_MAX], first[2048];
 	Exhibit__V1__ExhibitInfo *info;
+	struct stat st;
+	off_t at = row->at;
 	uint8_t b = 0;
 
 	w->config.immutable = true;
@@ -50,23 +58,82 @@ static void check_names_it(void **state)
 	vault_world_close(w);
 	assert_int_equal(vault_world_check(w, first), 0);
 	vault_protect(path, false);
-	if (row->at == -1) {
+	if (at == -1) {
 		assert_int_equal(unlink(path), 0);
 	} else {
 		AUTO(close_fd) int fd = open(path, O_RDWR);
 
 		assert_true(fd >= 0);
-		if (row->at == -2) {
-			assert_int_equal(ftruncate(fd, 3 * VAULT_CHUNK_BYTES - 1), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		if (at == -3)
+			at = st.st_size - 1;
+		if (at == -2) {
+			assert_int_equal(ftruncate(fd, st.st_size - 1), 0);
 		} else {
-			assert_int_equal(pread(fd, &b, 1, row->at), 1);
+			assert_int_equal(pread(fd, &b, 1, at), 1);
 			b ^= 0x20;
-			assert_int_equal(pwrite(fd, &b, 1, row->at), 1);
+			assert_int_equal(pwrite(fd, &b, 1, at), 1);
 		}
 	}
 	assert_true(vault_world_check(w, first) > 0);
 	if (!strstr(first, row->sentence))
 		fail_msg("'%s' instead of '%s'", first, row->sentence);
+	vault_world_free(w);
+}
+
+/* ---- one digit or letter of any member ----------------------------------------------------------------------- */
+
+/* The first byte of each member's name and of its value: none is left without a sum. */
+static size_t flip_members(struct vault_world *w, const char *leaf, const char *sentence)
+{
+	char path[512], first[2048];
+	AUTO(free_ptr) uint8_t *data = NULL;
+	size_t len, flipped = 0;
+
+	(void)snprintf(path, sizeof(path), "%s", vault_world_path(w, "exhibits/", leaf));
+	assert_int_equal(files_read(path, MiB(1), &data, &len, NULL), 0);
+	for (size_t i = 1; i + 1 < len; i++) {
+		bool begins = data[i - 1] == '"' || data[i - 1] == ':';
+
+		if (!begins || strchr("\":,{}[]", data[i]))
+			continue;
+		data[i] ^= 1;
+		assert_int_equal(files_replace(path, data, len, 0444, NULL), 0);
+		if (vault_world_check(w, first) != 1 || !strstr(first, sentence))
+			fail_msg("byte %zu of %s: '%s' instead of '%s'", i, leaf, first, sentence);
+		data[i] ^= 1;
+		flipped++;
+	}
+	assert_int_equal(files_replace(path, data, len, 0444, NULL), 0);
+	assert_int_equal(vault_world_check(w, first), 0);
+	return flipped;
+}
+
+static void every_member_of_the_record_and_of_the_chunks_counts(void **state)
+{
+	struct vault_world *w = *state;
+
+	vault_world_whole(w, "a.raw", 7);
+	vault_world_close(w);
+	assert_true(flip_members(w, "exhibit.json", "exhibit.json' is damaged: ") >= 2 * 18);
+	assert_true(flip_members(w, "chunks.jsonl",
+				 "chunks.jsonl': is damaged: it does not have the SHA-256") >= 12);
+	vault_world_free(w);
+}
+
+/* Not taken for intact. */
+static void check_says_that_a_host_is_unknown(void **state)
+{
+	struct vault_world *w = *state;
+	char first[2048];
+
+	vault_world_whole(w, "a.raw", 7);
+	vault_world_close(w);
+	vault_keys_release(&w->keys);
+	assert_int_equal(vault_world_check(w, first), 1);
+	assert_non_null(strstr(first,
+			       "manifest.sig': cannot be verified: the store has no record of "
+			       "host 'web-1'"));
 	vault_world_free(w);
 }
 
@@ -102,7 +169,7 @@ static void check_without_a_vault(void **state)
 	struct error e = { 0 };
 
 	(void)state;
-	assert_int_equal(vault_check("/nonexistent/vault", NULL, NULL, &faults, &e), -ENOENT);
+	assert_int_equal(vault_check("/nonexistent/vault", NULL, NULL, NULL, &faults, &e), -ENOENT);
 	assert_non_null(strstr(e.text, "there is no vault in '/nonexistent/vault'"));
 }
 
@@ -112,6 +179,8 @@ int main(void)
 
 	ADD_ROWS(&t, check_names_it, damages);
 	ADD_TEST(&t, check_without_a_vault);
+	ADD_SCENE(&t, every_member_of_the_record_and_of_the_chunks_counts);
+	ADD_SCENE(&t, check_says_that_a_host_is_unknown);
 	ADD_SCENE(&t, check_names_the_chunk_of_the_right_item);
 	return tests_run(&t, "vault_check");
 }

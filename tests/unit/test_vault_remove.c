@@ -97,6 +97,35 @@ static void a_hold_that_cannot_be_read_is_one(void **state)
 
 /* ---- an exhibit that cannot be read ------------------------------------------------------------------------ */
 
+/* An earlier time by one flipped bit: it stays, and counts as one that cannot be read. */
+static void an_exhibit_whose_time_was_changed_stays(void **state)
+{
+	static const char key[] = "\"retain_until_ns\":";
+	struct vault_world *w = with_retention();
+	char record[512], first[2048];
+	AUTO(free_ptr) uint8_t *data = NULL;
+	uint8_t *at;
+	size_t len;
+
+	(void)state;
+	vault_world_whole(w, "a.raw", 5);
+	(void)snprintf(record, sizeof(record), "%s",
+		       vault_world_path(w, "exhibits/", "exhibit.json"));
+	vault_world_close(w);
+	assert_int_equal(files_read(record, MiB(1), &data, &len, NULL), 0);
+	at = memmem(data, len, key, strlen(key));
+	assert_non_null(at);
+	at[strlen(key) + 1] ^= 2; /* 17.. becomes 15..: years ago */
+	assert_int_equal(files_replace(record, data, len, 0444, NULL), 0);
+	vault_world_open(w);
+	vault_tick(w->v);
+	assert_int_equal(access(record, R_OK), 0);
+	vault_world_close(w);
+	assert_true(vault_world_check(w, first) > 0);
+	assert_non_null(strstr(first, "exhibit.json' is damaged: it does not have the SHA-256"));
+	vault_world_free(w);
+}
+
 static void bytes_that_an_unreadable_exhibit_needs_stay(void **state)
 {
 	struct vault_world *w = with_retention();
@@ -196,6 +225,7 @@ int main(void)
 	static struct tests t;
 
 	ADD_ROWS(&t, a_hold_that_cannot_be_read_is_one, holds);
+	ADD_TEST(&t, an_exhibit_whose_time_was_changed_stays);
 	ADD_TEST(&t, bytes_that_an_unreadable_exhibit_needs_stay);
 	ADD_TEST(&t, a_removal_that_fails_is_told_once);
 	ADD_TEST(&t, a_hold_comes_before_or_after_a_removal);

@@ -14,6 +14,9 @@
 #include <cmocka.h>
 
 #include "collector/vault_internal.h"
+#include "collector/vault_manifest.h"
+#include "proto/base/files.h"
+#include "tests/unit/sealing.h"
 
 int64_t vault_world_now_ns;
 
@@ -46,6 +49,18 @@ static int ledger(void *ctx, const Exhibit__V1__LedgerEntry *entry, uint64_t *re
 	return 0;
 }
 
+static void make_key(struct vault_world *w)
+{
+	uint8_t public[SEAL_PUBLIC_LEN];
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s/seal.pem", w->dir);
+	assert_int_equal(files_replace(path, sealing_pem, strlen(sealing_pem), 0600, NULL), 0);
+	assert_int_equal(seal_key_load(path, &w->key, NULL), 0);
+	seal_key_public(w->key, public);
+	assert_int_equal(vault_keys_add(&w->keys, &w->begin.tenant, &w->begin.host_id, public), 0);
+}
+
 struct vault_world *vault_world_new(void)
 {
 	struct vault_world *w = calloc(1, sizeof(*w));
@@ -68,6 +83,7 @@ struct vault_world *vault_world_new(void)
 	w->begin.order.requester = (struct batch_name){ 3, "ann" };
 	memset(w->begin.order_id, 0x11, VAULT_ID_LEN);
 	memset(w->begin.exhibit_id, 0x22, VAULT_ID_LEN);
+	make_key(w);
 	return w;
 }
 
@@ -81,6 +97,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 void vault_world_free(struct vault_world *w)
 {
 	vault_world_close(w);
+	seal_key_free(w->key);
+	vault_keys_release(&w->keys);
 	(void)nftw(w->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	free(w);
 }
@@ -215,9 +233,14 @@ char *vault_world_manifest(const struct vault_world *w, const char *items, const
 
 int vault_world_seal(struct vault_world *w, const char *manifest)
 {
-	static const uint8_t signature[SEAL_SIGNATURE_LEN] = { 1, 2, 3 };
-	static const uint8_t key_id[SEAL_KEY_ID_LEN] = { 9, 8, 7 };
+	uint8_t public[SEAL_PUBLIC_LEN], signature[SEAL_SIGNATURE_LEN], key_id[SEAL_KEY_ID_LEN];
 	struct vault_upload *u = TAKE(w->u);
+
+	seal_key_public(w->key, public);
+	seal_key_id(public, key_id);
+	assert_int_equal(seal_sign(w->key, VAULT_MANIFEST_DOMAIN, manifest, strlen(manifest),
+				   signature, NULL),
+			 0);
 
 	w->error = (struct error){ 0 };
 	return vault_upload_seal(u, manifest, strlen(manifest), signature, key_id, &w->receipt,
@@ -258,7 +281,7 @@ uint64_t vault_world_check(struct vault_world *w, char first[static 2048])
 	uint64_t faults = 0;
 
 	first[0] = '\0';
-	if (vault_check(w->vault_dir, keep_first, first, &faults, &w->error) < 0)
+	if (vault_check(w->vault_dir, &w->keys, keep_first, first, &faults, &w->error) < 0)
 		fail_msg("%s", w->error.text);
 	return faults;
 }

@@ -4,6 +4,7 @@
 #define TESTS_UNIT_VAULT_WORLD_H
 
 #include "collector/vault.h"
+#include "collector/vault_keys.h"
 
 #define WORLD_DAY_MS (24 * 3600 * 1000ULL)
 
@@ -20,6 +21,8 @@ struct vault_world {
 	struct vault_receipt receipt;
 	struct vault_durable durable;
 	struct error error; /* of the last call */
+	struct seal_key *key; /* of web-1 */
+	struct vault_keys keys; /* what a check knows: that one */
 	/* The ledger. */
 	int ledger_fails; /* errno of the next calls; 0: none */
 	unsigned int leaves;
