@@ -61,40 +61,82 @@ static int remember(struct check *k, const uint8_t *hash)
 
 /* ---- items ----------------------------------------------------------------------------------------------- */
 
-/* The first chunk of item `number` that is not what chunks.jsonl says. false: none, or it cannot be read. */
-static bool first_bad_chunk(struct check *k, const char *chunks, uint32_t number, int fd,
-			    struct vault_line *ret)
+/* An item's bytes are read once, for their chunks' hashes and for the whole. */
+struct item_pass {
+	int fd;
+	EVP_MD_CTX *md;
+	uint64_t at; /* what md has */
+	bool bad;
+	struct vault_line first; /* the first chunk that is not what chunks.jsonl says */
+};
+
+static int take_chunk(struct check *k, struct item_pass *p, const struct vault_line *line)
+{
+	ssize_t n = pread(p->fd, k->buffer, line->bytes, (off_t)line->offset);
+	struct seal_hash got;
+
+	if (n < 0)
+		return -errno;
+	if (seal_sha256(k->buffer, (size_t)n, &got) < 0)
+		return -ENOMEM;
+	if (!p->bad &&
+	    (n != (ssize_t)line->bytes || memcmp(got.b, line->hash.b, SEAL_HASH_LEN) != 0)) {
+		p->bad = true;
+		p->first = *line;
+	}
+	if (line->offset != p->at)
+		return 0;
+	p->at += (uint64_t)n;
+	return EVP_DigestUpdate(p->md, k->buffer, (size_t)n) == 1 ? 0 : -ENOMEM;
+}
+
+static int take_chunks(struct check *k, struct item_pass *p, const char *chunks, uint32_t number)
 {
 	FILE *in = fopen(chunks, "re");
 	char text[VAULT_LINE_MAX + 2];
-	bool found = false;
+	struct vault_line line;
+	int r = 0;
 
-	while (in != NULL && !found && fgets(text, sizeof(text), in) != NULL) {
+	while (in != NULL && r == 0 && fgets(text, sizeof(text), in) != NULL) {
 		size_t len = strlen(text);
-		struct seal_hash got;
-		unsigned int n = SEAL_HASH_LEN;
 
-		if (len == 0 || vault_line_read(text, len - 1, ret) < 0 || ret->item != number ||
-		    ret->kind != VAULT_LINE_CHUNK)
-			continue;
-		found = pread(fd, k->buffer, ret->bytes, (off_t)ret->offset) !=
-				(ssize_t)ret->bytes ||
-			EVP_Digest(k->buffer, ret->bytes, got.b, &n, EVP_sha256(), NULL) != 1 ||
-			memcmp(got.b, ret->hash.b, SEAL_HASH_LEN) != 0;
+		if (len > 0 && vault_line_read(text, len - 1, &line) == 0 && line.item == number &&
+		    line.kind == VAULT_LINE_CHUNK)
+			r = take_chunk(k, p, &line);
 	}
 	if (in != NULL)
 		(void)fclose(in);
-	return found;
+	return r;
 }
 
-static void check_item(struct check *k, const char *chunks, uint32_t number,
+static int hash_item(struct check *k, struct item_pass *p, const char *chunks, uint32_t number,
+		     struct seal_hash *ret)
+{
+	unsigned int len = SEAL_HASH_LEN;
+	ssize_t n = 0;
+	int r;
+
+	if (p->md == NULL || EVP_DigestInit_ex(p->md, EVP_sha256(), NULL) != 1)
+		return -ENOMEM;
+	r = take_chunks(k, p, chunks, number);
+	while (r == 0 && (n = pread(p->fd, k->buffer, VAULT_CHUNK_BYTES, (off_t)p->at)) > 0) {
+		p->at += (uint64_t)n;
+		if (EVP_DigestUpdate(p->md, k->buffer, (size_t)n) != 1)
+			r = -ENOMEM;
+	}
+	if (r == 0 && n < 0)
+		r = -errno;
+	return r < 0 || EVP_DigestFinal_ex(p->md, ret->b, &len) == 1 ? r : -ENOMEM;
+}
+
+/* lines_count: chunks.jsonl is as it was sealed, with nothing of the item missing. */
+static void check_item(struct check *k, const char *chunks, bool lines_count, uint32_t number,
 		       const Exhibit__V1__ItemInfo *item)
 {
 	char path[PATH_MAX];
-	struct vault_line line;
 	struct seal_hash got = { 0 };
-	struct error why = { 0 };
 	struct stat st;
+	int r;
 
 	vault_object_path(&k->v, &k->tenant, item->sha256.data, path);
 	AUTO(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -104,20 +146,30 @@ static void check_item(struct check *k, const char *chunks, uint32_t number,
 		      (const char *)item->name.data, chunks, strerror(errno));
 		return;
 	}
-	if (vault_file_hash(path, &got, &why) < 0)
-		fault(k, path, "%s", why.text);
+	AUTO(md_ctx_free_ptr) EVP_MD_CTX *md = EVP_MD_CTX_new();
+	struct item_pass p = { .fd = fd, .md = md };
+
+	r = hash_item(k, &p, chunks, number, &got);
+	if (r < 0)
+		fault(k, path, "cannot be read: %s", strerror(-r));
 	else if (memcmp(got.b, item->sha256.data, SEAL_HASH_LEN) != 0) {
-		if (first_bad_chunk(k, chunks, number, fd, &line))
+		if (p.bad)
 			fault(k, path,
 			      "item '%.*s' is damaged, first at bytes %llu to %llu: they do not have their SHA-256",
 			      (int)item->name.len, (const char *)item->name.data,
-			      (unsigned long long)line.offset,
-			      (unsigned long long)(line.offset + line.bytes - 1));
+			      (unsigned long long)p.first.offset,
+			      (unsigned long long)(p.first.offset + p.first.bytes - 1));
 		else
 			fault(k, path, "item '%.*s' is damaged: it has %llu bytes instead of %llu",
 			      (int)item->name.len, (const char *)item->name.data,
 			      (unsigned long long)st.st_size, (unsigned long long)item->bytes);
-	}
+	} else if (lines_count && p.bad)
+		fault(k, chunks,
+		      "its line of item '%.*s', bytes %llu to %llu, does not have their SHA-256, and the "
+		      "item is whole",
+		      (int)item->name.len, (const char *)item->name.data,
+		      (unsigned long long)p.first.offset,
+		      (unsigned long long)(p.first.offset + p.first.bytes - 1));
 }
 
 /* ---- exhibits -------------------------------------------------------------------------------------------- */
@@ -192,20 +244,23 @@ static void check_manifest(struct check *k, const char *folder, const struct vau
 	check_signature(k, folder, record, data, len);
 }
 
-/* Each line was true of its bytes when it was written: the sum of all says that none was changed since. */
-static void check_chunks(struct check *k, const char *path, const struct vault_record *record)
+/* The sum of all lines: none was changed since it was sealed. */
+static bool check_chunks(struct check *k, const char *path, const struct vault_record *record)
 {
 	struct seal_hash got;
 	struct error why = { 0 };
 
 	if (record->info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_ARRIVING)
-		return;
+		return false;
 	if (!record->has_chunks)
 		fault(k, path, "exhibit.json does not name its SHA-256");
 	else if (vault_file_hash(path, &got, &why) < 0)
 		fault(k, path, "%s", why.text);
 	else if (memcmp(got.b, record->chunks.b, SEAL_HASH_LEN) != 0)
 		fault(k, path, "is damaged: it does not have the SHA-256 that exhibit.json names");
+	else
+		return record->info->state == EXHIBIT__V1__EXHIBIT_STATE__EXHIBIT_SEALED;
+	return false;
 }
 
 static void check_hold(struct check *k, const char *folder)
@@ -224,6 +279,7 @@ static int check_exhibit(void *ctx, const char *name)
 	char folder[PATH_MAX], chunks[PATH_MAX];
 	struct error why = { 0 };
 	char text[VAULT_ID_TEXT];
+	bool lines_count;
 	int r;
 
 	vault_path(&k->v, folder, "%.*s/exhibits/%s", k->tenant.len, (const char *)k->tenant.b,
@@ -237,10 +293,10 @@ static int check_exhibit(void *ctx, const char *name)
 		fault(k, folder, "its exhibit.json is that of exhibit '%s'", text);
 	(void)snprintf(chunks, sizeof(chunks), "%.*s/" VAULT_FILE_CHUNKS, PATH_MAX - 32, folder);
 	check_manifest(k, folder, &record);
-	check_chunks(k, chunks, &record);
+	lines_count = check_chunks(k, chunks, &record);
 	check_hold(k, folder);
 	for (size_t i = 0; r == 0 && i < record.info->n_items; i++) {
-		check_item(k, chunks, (uint32_t)i + 1, record.info->items[i]);
+		check_item(k, chunks, lines_count, (uint32_t)i + 1, record.info->items[i]);
 		r = remember(k, record.info->items[i]->sha256.data);
 	}
 	vault_record_release(&record);

@@ -108,29 +108,21 @@ static struct draft *draft_new(const struct vault_upload *u, struct error *e)
 	return NULL;
 }
 
-/* Its lines were synced before. One that cannot be read holds no evidence up. */
-static void sum_chunks(struct draft *d, const struct vault_upload *u, struct vault_record *r)
-{
-	char path[PATH_MAX + 32];
-	struct error why = { 0 };
-
-	(void)snprintf(path, sizeof(path), "%s/" VAULT_FILE_CHUNKS, u->folder);
-	r->has_chunks = vault_file_hash(path, &r->chunks, &why) == 0;
-	if (!r->has_chunks)
-		lacks(d, "%s", why.text);
-}
-
 /* The point from which there is no way back: exhibit.json no longer says arriving. */
 static int commit_draft(struct vault_upload *u, struct draft *d, const uint8_t *key_id,
 			struct error *e)
 {
 	struct vault *v = u->vault;
-	struct vault_record record = { .has_key = key_id != NULL };
+	struct vault_record record = { .has_key = key_id != NULL, .has_chunks = true };
+	char chunks[PATH_MAX + 32];
 	int r;
 
 	if (key_id != NULL)
 		memcpy(record.key_id, key_id, SEAL_KEY_ID_LEN);
-	sum_chunks(d, u, &record);
+	(void)snprintf(chunks, sizeof(chunks), "%s/" VAULT_FILE_CHUNKS, u->folder);
+	r = vault_file_hash(chunks, &record.chunks, e);
+	if (r < 0)
+		return r;
 	d->info.reason = BYTES(d->reason, strlen(d->reason));
 	record.info = vault_info_copy(&d->info);
 	if (record.info == NULL)

@@ -121,6 +121,36 @@ static void every_member_of_the_record_and_of_the_chunks_counts(void **state)
 	vault_world_free(w);
 }
 
+/* A line that was false already when it was sealed. */
+static void check_compares_lines_with_bytes(void **state)
+{
+	struct vault_world *w = *state;
+	char path[512], folder[512], first[2048];
+	AUTO(free_ptr) uint8_t *data = NULL;
+	struct vault_record r = { 0 };
+	struct error e = { 0 };
+	uint8_t *at;
+	size_t len;
+
+	vault_world_whole(w, "a.raw", 7);
+	vault_world_close(w);
+	(void)snprintf(path, sizeof(path), "%s", vault_world_path(w, "exhibits/", "chunks.jsonl"));
+	(void)snprintf(folder, sizeof(folder), "%s", vault_world_path(w, "exhibits/", ""));
+	assert_int_equal(files_read(path, MiB(1), &data, &len, NULL), 0);
+	at = memmem(data, len, "\"sha256\":\"", 10);
+	assert_non_null(at);
+	at[10] = at[10] == '0' ? '1' : '0';
+	assert_int_equal(files_replace(path, data, len, 0444, NULL), 0);
+	assert_int_equal(vault_record_get(folder, &r, &e), 0);
+	assert_int_equal(seal_sha256(data, len, &r.chunks), 0);
+	assert_int_equal(vault_record_put(folder, &w->begin.tenant, &r, 0444, &e), 0);
+	vault_record_release(&r);
+	assert_int_equal(vault_world_check(w, first), 1);
+	if (!strstr(first, "chunks.jsonl': its line of item 'a.raw', bytes 0 to 6, does not have"))
+		fail_msg("%s", first);
+	vault_world_free(w);
+}
+
 /* Not taken for intact. */
 static void check_says_that_a_host_is_unknown(void **state)
 {
@@ -180,6 +210,7 @@ int main(void)
 	ADD_ROWS(&t, check_names_it, damages);
 	ADD_TEST(&t, check_without_a_vault);
 	ADD_SCENE(&t, every_member_of_the_record_and_of_the_chunks_counts);
+	ADD_SCENE(&t, check_compares_lines_with_bytes);
 	ADD_SCENE(&t, check_says_that_a_host_is_unknown);
 	ADD_SCENE(&t, check_names_the_chunk_of_the_right_item);
 	return tests_run(&t, "vault_check");
