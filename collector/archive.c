@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "collector/archive_internal.h"
+#include "collector/vault_internal.h"
 #include "proto/base/clock.h"
 #include "proto/base/files.h"
 #include "proto/base/log.h"
@@ -108,11 +109,9 @@ static int say_archived(struct archive *a, uint64_t orders_bytes, struct error *
 	static const char text[] = "archived up to here; object: the copy of the orders";
 	uint8_t hash[SEAL_HASH_LEN];
 
-	for (size_t i = 0; a->shot.orders[0] != '\0' && i < SEAL_HASH_LEN; i++)
-		(void)!sscanf(a->shot.orders + 2 * i, "%2hhx", &hash[i]);
 	entry.kind = EXHIBIT__V1__LEDGER_KIND__LEDGER_ARCHIVE;
 	entry.size = orders_bytes;
-	if (a->shot.orders[0] != '\0')
+	if (vault_unhex(a->shot.orders, hash, sizeof(hash)))
 		entry.object = (ProtobufCBinaryData){ SEAL_HASH_LEN, hash };
 	entry.text = (ProtobufCBinaryData){ sizeof(text) - 1, (uint8_t *)(uintptr_t)text };
 	return ledger_append(a->c.ledger, list, 1, NULL, e);

@@ -54,12 +54,26 @@ int rebuilt_write(const char *dir, uint64_t leaf, uint64_t leaves, struct error 
 	return r == 0 ? files_replace(path, text, (size_t)n, 0644, e) : r;
 }
 
+/* Digits and what ends them. */
+static bool take_number(char **at, char end, uint64_t *ret)
+{
+	char *stop;
+
+	if (**at < '0' || **at > '9')
+		return false;
+	errno = 0;
+	*ret = strtoull(*at, &stop, 10);
+	if (errno != 0 || *stop != end)
+		return false;
+	*at = stop + 1;
+	return true;
+}
+
 static int load_leaf(struct rebuilt *b, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *text = NULL;
 	char path[4200];
 	size_t len;
-	int n = -1;
 	int r = path_of(b->dir, REBUILT_FILE, path, e);
 
 	if (r == 0)
@@ -68,9 +82,11 @@ static int load_leaf(struct rebuilt *b, struct error *e)
 		return 0;
 	if (r < 0)
 		return r;
-	if (sscanf((char *)text, FIRST_LINE "%" SCNu64 " %" SCNu64 " %n", &b->leaf, &b->from, &n) !=
-		    2 ||
-	    (size_t)n != len)
+	char *at = (char *)text + strlen(FIRST_LINE);
+
+	if (len < strlen(FIRST_LINE) || memcmp(text, FIRST_LINE, strlen(FIRST_LINE)) != 0 ||
+	    !take_number(&at, ' ', &b->leaf) || !take_number(&at, '\n', &b->from) ||
+	    at != (char *)text + len)
 		return error_set(e, -EBADMSG, "'%s' is damaged", path);
 	b->rebuilt = true;
 	ledger_set_rebuild(b->ledger, (int64_t)b->leaf);
@@ -131,8 +147,7 @@ static bool take_name(const char *text, struct batch_name *ret)
 static int load_lost(struct rebuilt *b, struct error *e)
 {
 	AUTO(free_ptr) uint8_t *text = NULL;
-	char path[4200], tenant[256], host[256];
-	char *save = NULL;
+	char path[4200], *save = NULL;
 	size_t len;
 	int r = path_of(b->dir, LOST_FILE, path, e);
 
@@ -144,10 +159,16 @@ static int load_lost(struct rebuilt *b, struct error *e)
 	     line = strtok_r(NULL, "\n", &save)) {
 		struct batch_name t, h;
 		struct knower *k;
+		char *tenant = line, *host;
 		uint64_t leaves;
 
-		if (sscanf(line, "%" SCNu64 " %255s %255s", &leaves, tenant, host) != 3 ||
-		    !take_name(tenant, &t) || !take_name(host, &h))
+		if (!take_number(&tenant, ' ', &leaves))
+			continue;
+		host = strchr(tenant, ' ');
+		if (!host)
+			continue;
+		*host++ = '\0';
+		if (!take_name(tenant, &t) || !take_name(host, &h))
 			continue;
 		k = knower_of(b, &t, &h);
 		if (k && leaves > k->leaves)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "collector/vault_chunks.h"
@@ -46,8 +47,9 @@ static int take_lines(struct vault_follow *f, size_t n, struct error *e)
 
 		if (r < 0)
 			return error_set(e, r == -ENOMEM ? r : -EIO,
-					 "byte %llu of the exhibit's chunks.jsonl cannot be read",
-					 (unsigned long long)(f->at + done));
+					 "byte %" PRIu64
+					 " of the exhibit's chunks.jsonl cannot be read",
+					 (uint64_t)f->at + done);
 		take_line(f, &line);
 		done += len + 1;
 	}

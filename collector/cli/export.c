@@ -315,7 +315,8 @@ static int show(const struct export *x)
 	struct screen s;
 
 	screen_init(&s, x->args);
-	(void)fprintf(stderr, "wrote '%s': %zu exhibits, %zu leaves of the ledger, %" PRIu64 " events\n",
+	(void)fprintf(stderr,
+		      "wrote '%s': %zu exhibits, %zu leaves of the ledger, %" PRIu64 " events\n",
 		      x->args->out, x->bundle.n_exhibits, x->bundle.n_leaves,
 		      count_events(&x->bundle));
 	export_events_say(&x->bundle);

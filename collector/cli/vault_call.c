@@ -152,8 +152,8 @@ static void add_row(struct table *t, const Exhibit__V1__ExhibitInfo *info)
 	table_add(t, info->hold ? COLOR_YELLOW : COLOR_NONE, "%s",
 		  info->hold && info->hold_pending ? "on hold (not yet in S3)" :
 		  info->hold                       ? "on hold" :
-		  info->retain_until_ns ? outcome_time(info->retain_until_ns, 0, until) :
-					  "for ever");
+		  info->retain_until_ns            ? outcome_time(info->retain_until_ns, 0, until) :
+						     "for ever");
 	add_bytes(t, &info->reason);
 }
 
