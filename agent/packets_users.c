@@ -20,7 +20,10 @@ int packets_users_check(struct error *e)
 		return 0;
 	(void)error_set(e, -ENOTSUP, "packets can be seen from Linux 5.12 on: this is %s",
 			kernel.release);
-	error_hint(e, "tcpdump on the host captures them there, without whose they are");
+	error_hint(
+		e,
+		"without --before, of a host, interface or network namespace, they can be captured "
+		"there, but not whose they are");
 	return -ENOTSUP;
 }
 

@@ -21,6 +21,7 @@ struct acquire_request {
 	uint64_t spool_bytes; /* for what is copied while the target is frozen */
 	uint64_t freeze_max_ms; /* a target is never held longer */
 	uint64_t max_seconds; /* as this host, and the order, allow; 0: neither says */
+	bool packet_socket; /* packets as on a host where BPF sees none; for tests */
 	/* Set by a signal: finish with what there is. */
 	const volatile sig_atomic_t *stop;
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packets of a host, network namespace, device, container or process as pcapng, each with whose it is. Live ones come
- * from programs of our own, those from before the order from the agent's flight recorder; where they meet nothing is
+ * from programs of our own (where those cannot be had, from a packet socket, without whose they are), those from before the order from the agent's flight recorder; where they meet nothing is
  * missing or twice. */
 #include <errno.h>
 #include <inttypes.h>
@@ -10,6 +10,7 @@
 #include <sys/utsname.h>
 
 #include "agent/acquire/packets_capture.h"
+#include "agent/acquire/packets_fallback.h"
 #include "agent/acquire/priority.h"
 #include "agent/bootid.h"
 #include "agent/cgroups.h"
@@ -149,6 +150,7 @@ static int open_file(struct capture *c, struct error *e)
 	(void)snprintf(os, sizeof(os), "%s %s", kernel.sysname, kernel.release);
 	section_comment(c, &now, kernel.nodename, comment);
 	c->ticked_ns = now.boot_ns;
+	c->clock = now;
 	return packets_file_open(
 		&(struct packets_file_config){ .o = c->o,
 					       .link_type = c->from_recorder ? PCAPNG_COOKED :
@@ -189,9 +191,29 @@ static int open_live(struct capture *c, struct error *e)
 
 static int start_live(struct capture *c, struct error *e)
 {
+	if (c->r->packet_socket)
+		return error_set(e, -ENOTSUP, "it was asked for");
 	int r = open_live(c, e);
 
 	return r == 0 ? packets_live_start(c->live, e) : r;
+}
+
+/* A socket has no past: who asks for that is told what the programs lack. */
+static int start(struct capture *c, struct error *e)
+{
+	struct error why = { 0 };
+	int r = start_live(c, &why);
+
+	if (r == 0)
+		return 0;
+	packets_live_close(c->live);
+	c->live = NULL;
+	c->copy_bytes = copy_bytes(c);
+	if (c->order->before_seconds == 0)
+		return packets_fallback_start(c, &why, e);
+	if (e != NULL)
+		*e = why;
+	return r;
 }
 
 /* What follows the past comes from programs of our own, with the order's own snap length; a device's cannot, as its
@@ -256,7 +278,7 @@ static int capture(struct capture *c, struct error *e)
 	find_skipped(c);
 	/* A reader at idle priority loses packets whenever the host has work. */
 	priority_normal();
-	r = c->from_recorder ? open_after_past(c, e) : start_live(c, e);
+	r = c->from_recorder ? open_after_past(c, e) : start(c, e);
 	/* An open descriptor would keep a network namespace that is deleted meanwhile. */
 	close_fd(&c->target.net_fd);
 	c->target.net_fd = -1;
@@ -279,6 +301,7 @@ int acquire_packets(const struct acquire_request *r, struct output *o, struct er
 	int result = capture(c, &why);
 
 	packets_live_close(c->live);
+	packets_socket_close(c->socket);
 	packets_wait_free(c->wait);
 	packets_seam_free(c->seam);
 	packets_file_free(c->file);

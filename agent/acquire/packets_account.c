@@ -34,9 +34,30 @@ static int note_numbers(struct capture *c, struct error *e)
 	return r;
 }
 
+static int note_socket(struct capture *c, struct error *e)
+{
+	int r = output_note(
+		c->o, "packets.not_seen",
+		"whose a packet is; what does not pass the devices of this one network namespace",
+		e);
+
+	if (r == 0)
+		r = output_note_u64(c->o, "packets.net_ns", c->target.net_ns, e);
+	if (r == 0 && c->target.container.len > 0)
+		r = output_warn(
+			c->o, false, e,
+			"packets of other containers in its network namespace may be among these");
+	return r == 0 && c->filter[0] != '\0' ?
+		       output_note(c->o, "packets.filtered_by",
+				   c->kernel_filters ? "kernel" : "acquirer", e) :
+		       r;
+}
+
 static int note_engine(struct capture *c, struct error *e)
 {
-	const char *own = c->target.ifindex != 0 ? "tcx" : "cgroup_skb";
+	const char *own = c->socket != NULL      ? "af_packet" :
+			  c->target.ifindex != 0 ? "tcx" :
+						   "cgroup_skb";
 	const char *engine = !c->from_recorder ? own :
 			     c->live != NULL   ? "recorder, cgroup_skb" :
 						 "recorder";
@@ -44,7 +65,9 @@ static int note_engine(struct capture *c, struct error *e)
 
 	if (r == 0)
 		r = output_note(c->o, "packets.filter", c->filter, e);
-	if (r == 0 && (c->from_recorder || c->target.ifindex == 0))
+	if (r == 0 && c->socket != NULL)
+		r = note_socket(c, e);
+	else if (r == 0 && (c->from_recorder || c->target.ifindex == 0))
 		r = output_note(
 			c->o, "packets.not_seen",
 			"what no socket sent or received: forwarded packets, ARP, packets to closed ports; "
@@ -87,7 +110,9 @@ static int note_past(struct capture *c, struct error *e)
 static int note_order(struct capture *c, struct error *e)
 {
 	uint64_t most_ns;
-	uint64_t n = packets_ring_disorder(packets_live_ring(c->live), &most_ns);
+	uint64_t n = c->socket != NULL ?
+			     packets_socket_disorder(c->socket, &most_ns) :
+			     packets_ring_disorder(packets_live_ring(c->live), &most_ns);
 	int r = output_note_u64(c->o, "packets.out_of_order", n, e);
 
 	return r == 0 && n > 0 ? output_note_u64(c->o, "packets.out_of_order_ns", most_ns, e) : r;
@@ -99,7 +124,10 @@ static int check_balance(struct capture *c, struct error *e)
 	struct packets_counters kernel;
 	struct packets_counts n;
 
-	packets_live_counters(c->live, &kernel);
+	if (c->socket != NULL)
+		packets_socket_counters(c->socket, &kernel);
+	else
+		packets_live_counters(c->live, &kernel);
 	kernel.seen += c->recorded + c->lapped;
 	kernel.lost += c->lapped;
 	packets_file_counts(c->file, &n);
@@ -123,7 +151,7 @@ int packets_account(struct capture *c, struct error *e)
 {
 	struct packets_clock now = packets_clock_now();
 	const char *why = c->why[0] == '\0' ? NULL : c->why;
-	int r = c->live != NULL ? check_balance(c, e) : 0;
+	int r = c->live != NULL || c->socket != NULL ? check_balance(c, e) : 0;
 
 	if (r == 0)
 		r = packets_file_end(c->file, &now, why, e);

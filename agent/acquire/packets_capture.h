@@ -7,6 +7,7 @@
 #include "agent/acquire/packets_file.h"
 #include "agent/acquire/packets_live.h"
 #include "agent/acquire/packets_past.h"
+#include "agent/acquire/packets_socket.h"
 #include "agent/acquire/packets_target.h"
 #include "agent/acquire/packets_wait.h"
 
@@ -19,7 +20,10 @@ struct capture {
 	struct packets_target target;
 	struct packets_past past;
 	struct packets_live *live;
+	struct packets_socket *socket; /* in place of live */
+	bool kernel_filters; /* for the socket */
 	struct packets_file *file;
+	struct packets_clock clock; /* that the file began with */
 	struct packets_wait *wait; /* the recorder's, until they are in order */
 	struct packets_seam *seam;
 	uint64_t seam_from_ns; /* boottime, before the capture began; 0: it is not to take over */
@@ -43,7 +47,7 @@ struct capture {
 };
 
 struct packets_clock packets_clock_now(void);
-/* Until it is over. c->live is open, or it is from the recorder alone. */
+/* Until it is over. c->live or c->socket is open, or it is from the recorder alone. */
 MUST_CHECK int packets_loop(struct capture *c, struct error *e);
 /* The file's end and what the manifest says. */
 MUST_CHECK int packets_account(struct capture *c, struct error *e);

@@ -13,6 +13,8 @@
 #define OWNER_SLOTS (2 * PACKETS_OWNERS_MAX) /* powers of two */
 #define INTERFACE_SLOTS (2 * PACKETS_INTERFACES_MAX)
 #define NO_CONTAINER 0
+#define OWNERLESS "owner=unknown;"
+#define COOKED_LEN 16
 #define COOKED_HOST 0
 #define COOKED_OUTGOING 4
 #define ADDRESSES 12 /* of an Ethernet header, before the tag */
@@ -44,7 +46,8 @@ struct packets_file {
 	struct packets_clock clock;
 	uint32_t owners_item, clock_item;
 	struct bpf_program filter;
-	bool has_filter;
+	bool has_filter, ownerless;
+	const char *place; /* that interfaces of no container are of */
 	struct packets_counts counts;
 	uint64_t lost; /* not yet told */
 	uint64_t numbers; /* before the first */
@@ -181,7 +184,7 @@ static int begin_interface(struct packets_file *f, const struct packets_head *h,
 	struct interface *i = &f->interfaces[f->n_interfaces];
 
 	f->c.device(f->c.ctx, h->net_ns, h->ifindex, h->users.last.pid, device);
-	(void)snprintf(name, sizeof(name), "%.12s@%s", *id == '\0' ? "host" : id, device);
+	(void)snprintf(name, sizeof(name), "%.12s@%s", *id == '\0' ? f->place : id, device);
 	(void)snprintf(description, sizeof(description),
 		       "container=%s;netns=%" PRIu32 ";ifindex=%" PRIu32 ";csum=partial;", id,
 		       h->net_ns, h->ifindex);
@@ -261,7 +264,9 @@ static const uint8_t *frame_of(struct packets_file *f, const struct packets_head
 {
 	struct writer w = writer_init(f->frame, sizeof(f->frame));
 
-	*ret_more = 0;
+	*ret_more = h->flags & PACKETS_COOKED ? COOKED_LEN : 0;
+	if (h->flags & PACKETS_COOKED)
+		return data;
 	if (f->c.link_type == PCAPNG_COOKED)
 		put_cooked(&w, h, data);
 	else if ((h->flags & PACKETS_VLAN) && h->caplen >= ADDRESSES)
@@ -283,6 +288,8 @@ static const char *comment_of(struct packets_file *f, const struct packets_users
 {
 	struct comment *c = &f->comments[owner_slot(&users->last) % COMMENTS];
 
+	if (f->ownerless)
+		return OWNERLESS;
 	if (c->text[0] != '\0' && c->container == container &&
 	    memcmp(&c->users, users, sizeof(*users)) == 0)
 		return c->text;
@@ -478,20 +485,20 @@ void packets_file_counts(const struct packets_file *f, struct packets_counts *re
 
 /* ---- begin -------------------------------------------------------------------------------------------------------- */
 
-static int compile(struct packets_file *f, struct error *e)
+static int compile(struct packets_file *f, const char *text, struct error *e)
 {
 	int link_type = f->c.link_type == PCAPNG_ETHERNET ? DLT_EN10MB : DLT_LINUX_SLL;
 	int r = 0;
 
-	if (*f->c.filter == '\0')
+	if (*text == '\0')
 		return 0;
 	pcap_t *p = pcap_open_dead(link_type, PCAPNG_SNAP);
 
 	if (p == NULL)
 		return error_set(e, -ENOMEM, "cannot compile the filter: out of memory");
-	if (pcap_compile(p, &f->filter, f->c.filter, 1, PCAP_NETMASK_UNKNOWN) < 0)
-		r = error_set(e, -EINVAL, "the filter '%s' is no libpcap expression here: %s",
-			      f->c.filter, pcap_geterr(p));
+	if (pcap_compile(p, &f->filter, text, 1, PCAP_NETMASK_UNKNOWN) < 0)
+		r = error_set(e, -EINVAL, "the filter '%s' is no libpcap expression here: %s", text,
+			      pcap_geterr(p));
 	else
 		f->has_filter = true;
 	pcap_close(p);
@@ -501,7 +508,7 @@ static int compile(struct packets_file *f, struct error *e)
 static int begin(struct packets_file *f, struct error *e)
 {
 	struct writer w = packets_sink_room(&f->sink);
-	int r = compile(f, e);
+	int r = compile(f, f->c.filter, e);
 
 	if (r == 0)
 		r = output_begin(f->c.o, "capture.pcapng", "pcapng", 0, &f->sink.item, e);
@@ -514,6 +521,31 @@ static int begin(struct packets_file *f, struct error *e)
 	pcapng_section(&w, &f->c.section);
 	r = packets_sink_close(&f->sink, &w, e);
 	return r < 0 ? r : tell_clock(f, &f->clock, e);
+}
+
+int packets_file_ownerless(struct packets_file *f, const char *place, const char *left_out,
+			   struct error *e)
+{
+	AUTO(free_ptr) char *text = NULL;
+	const char *filter = *f->c.filter == '\0' ? "" : " and (";
+
+	f->ownerless = true;
+	f->place = place;
+	if (*left_out == '\0')
+		return 0;
+	if (asprintf(&text, "not (%s)%s%s%s", left_out, filter, f->c.filter,
+		     *filter == '\0' ? "" : ")") < 0)
+		return error_set(e, -ENOMEM, "cannot compile the filter: out of memory");
+	if (f->has_filter)
+		pcap_freecode(&f->filter);
+	f->has_filter = false;
+	return compile(f, text, e);
+}
+
+size_t packets_file_filter(const struct packets_file *f, const struct bpf_insn **ret)
+{
+	*ret = f->filter.bf_insns;
+	return f->has_filter ? f->filter.bf_len : 0;
 }
 
 int packets_file_open(const struct packets_file_config *c, struct packets_file **ret,
@@ -531,6 +563,7 @@ int packets_file_open(const struct packets_file_config *c, struct packets_file *
 			error_set(e, -ENOMEM, "cannot write a capture: out of memory") :
 			0;
 
+	f->place = "host";
 	f->n_containers = 1; /* NO_CONTAINER */
 	if (r == 0)
 		r = begin(f, e);

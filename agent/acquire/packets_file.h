@@ -54,12 +54,19 @@ struct packets_counts {
 };
 
 struct packets_file;
+struct bpf_insn;
 
 /* -EINVAL: not a libpcap expression, in libpcap's words. */
 MUST_CHECK int packets_file_open(const struct packets_file_config *c, struct packets_file **ret,
 				 struct error *e);
 void packets_file_free(struct packets_file *f); /* NULL allowed */
-/* One packet; data: h->caplen bytes. -ECANCELED: the limit is used up; go on counting, or end. */
+/* Nobody tells whose packets are: each says that, and interfaces are of "place" ("host"; borrowed) instead of a container.
+ * Before the first packet. left_out: an expression of what is never written; "": nothing. */
+MUST_CHECK int packets_file_ownerless(struct packets_file *f, const char *place,
+				      const char *left_out, struct error *e);
+/* The compiled filter's instructions; 0: there is none. Borrowed. */
+size_t packets_file_filter(const struct packets_file *f, const struct bpf_insn **ret);
+/* One packet; data: h->caplen bytes, more before them with PACKETS_COOKED. -ECANCELED: the limit is used up; go on counting, or end. */
 MUST_CHECK int packets_file_packet(struct packets_file *f, const struct packets_head *h,
 				   const uint8_t *data, struct error *e);
 /* Packets' numbers in the file come after that many, from now on. */

@@ -75,6 +75,16 @@ static void pause_for(uint64_t ns)
 	(void)nanosleep(&t, NULL);
 }
 
+/* A socket would keep a namespace that all have left, and its devices. */
+static int look_at_target(struct capture *c, struct error *e)
+{
+	if (c->socket != NULL && !packets_target_is_there(&c->target))
+		return error_set(e, -ECANCELED, "no process is in its network namespace any more");
+	return packets_target_refresh(&c->target) && c->live != NULL ?
+		       packets_live_cgroups(c->live, e) :
+		       0;
+}
+
 /* What is due beside packets. */
 static int look_after(struct capture *c, uint64_t now_ns, struct error *e)
 {
@@ -82,14 +92,15 @@ static int look_after(struct capture *c, uint64_t now_ns, struct error *e)
 
 	if (now_ns - c->refreshed_ns >= REFRESH_NS) {
 		c->refreshed_ns = now_ns;
-		if (packets_target_refresh(&c->target) && c->live != NULL)
-			r = packets_live_cgroups(c->live, e);
+		r = look_at_target(c, e);
 	}
 	if (r == 0 && now_ns - c->ticked_ns >= PACKETS_TICK_NS) {
 		struct packets_clock now = packets_clock_now();
 
 		c->ticked_ns = now_ns;
 		r = packets_file_tick(c->file, &now, e);
+		if (c->socket != NULL)
+			packets_socket_clock(c->socket, now.wall_ns - (int64_t)now.boot_ns);
 	}
 	if (r == 0 && c->order->live && now_ns - c->flushed_ns >= LIVE_NS) {
 		c->flushed_ns = now_ns;
@@ -141,6 +152,22 @@ static int loop_own(struct capture *c, struct error *e)
 	packets_live_stop(c->live);
 	pause_for(SETTLE_NS);
 	return r < 0 ? r : drain_rest(c, e);
+}
+
+static int loop_socket(struct capture *c, struct error *e)
+{
+	bool more = false;
+	int r = 0;
+
+	for (uint64_t now = clock_boottime_ns(); r == 0 && !is_over(c, now);
+	     now = clock_boottime_ns()) {
+		r = packets_socket_drain(c->socket, take_own, c, &more, e);
+		if (r == 0)
+			r = look_after(c, now, e);
+		if (r == 0)
+			pause_for(more ? BUSY_NS : DRAIN_NS);
+	}
+	return r < 0 ? r : packets_socket_finish(c->socket, take_own, c, e);
 }
 
 /* ---- the recorder's -------------------------------------------------------------------------------------------- */
@@ -312,7 +339,7 @@ int packets_loop(struct capture *c, struct error *e)
 	c->from_ns = c->start_ns > before ? c->start_ns - before : 0;
 	c->until_ns = seconds_of(c) == 0 ? 0 : c->start_ns + seconds_of(c) * NSEC_PER_SEC;
 	if (!c->from_recorder)
-		return loop_own(c, e);
+		return c->socket != NULL ? loop_socket(c, e) : loop_own(c, e);
 	int r = packets_wait_new(c->past.state.snap, PACKETS_WAIT_MAX, &c->wait, e);
 
 	if (r < 0)

@@ -275,6 +275,7 @@ static int find_all(struct packets_target *t, struct error *e)
 	}
 	if (r == 0 && p->net_ns != 0)
 		r = find_net_ns(t, p->net_ns, &pid, e);
+	t->inside = pid;
 	if (r == 0 && p->interface.len > 0)
 		r = find_interface(t, &p->interface, pid, e);
 	return r;
@@ -291,6 +292,38 @@ int packets_target_open(const struct acquire_request *r, struct packets_target *
 	if (result < 0)
 		packets_target_close(ret);
 	return result;
+}
+
+/* A process's packets are among all those of its namespace, and so are a container's that shares the host's, or
+ * of which another namespace than its own may be asked for. */
+int packets_target_place(struct packets_target *t, struct error *e)
+{
+	bool shared = t->container.len > 0 &&
+		      (t->net_ns == 0 || t->only_net_ns || packets_target_is_host(t));
+
+	if (t->pid != 0 || shared)
+		return error_set(
+			e, -ENOTSUP,
+			"a packet socket cannot tell the packets of %s from others in its network namespace",
+			t->pid != 0 ? "a process" : "a container that has no network of its own");
+	if (t->net_fd < 0)
+		t->net_fd = open_net_ns(t->r, t->inside == 0 ? HOST : t->inside);
+	if (t->net_fd < 0)
+		return error_set(e, -errno, "cannot open the network namespace: %m");
+	if (t->net_ns == 0)
+		t->net_ns = net_ns_of(t->r, HOST);
+	return 0;
+}
+
+bool packets_target_is_host(const struct packets_target *t)
+{
+	return net_ns_of(t->r, HOST) == t->net_ns;
+}
+
+bool packets_target_is_there(const struct packets_target *t)
+{
+	return packets_target_is_host(t) || net_ns_of(t->r, t->inside) == t->net_ns ||
+	       find_process(t->r, has_net_ns, &t->net_ns) != 0;
 }
 
 void packets_target_close(struct packets_target *t)

@@ -23,6 +23,7 @@ struct packets_target {
 	char interface[IF_NAMESIZE]; /* "": any */
 	uint32_t ifindex, link_type; /* of interface; link_type of pcapng */
 	int net_fd; /* the namespace that interface is in; -1: none */
+	uint32_t inside; /* a process in the namespace asked for; 0: not known */
 };
 
 /* Ids are unique within one hierarchy only. */
@@ -39,6 +40,11 @@ void packets_target_close(struct packets_target *t);
 bool packets_target_refresh(struct packets_target *t);
 /* The same question that the kernel's program answers, for packets from the recorder. */
 bool packets_target_wants(const struct packets_target *t, const struct packets_head *h);
+/* Open the network namespace that everything asked for is in, without anything else. -ENOTSUP: there is none. */
+MUST_CHECK int packets_target_place(struct packets_target *t, struct error *e);
+bool packets_target_is_host(const struct packets_target *t);
+/* Is a process in it still? */
+bool packets_target_is_there(const struct packets_target *t);
 /* The name of a device; "if7" when it cannot be asked for. pid: a process that may be in net_ns, 0: none. */
 const char *packets_device_name(const struct acquire_request *r, uint32_t net_ns, uint32_t ifindex,
 				uint32_t pid, char buf[static IF_NAMESIZE]);

@@ -29,8 +29,8 @@ static const struct acquire_kind kinds[] = {
 		  CAP(BPF) | CAP(PERFMON),
 	  false, acquire_arrest },
 	{ EXHIBIT__V1__ORDER_KIND__ORDER_PACKETS, "packets",
-	  CAP(NET_ADMIN) | CAP(SYS_ADMIN) | CAP(BPF) | CAP(PERFMON) | CAP(SYS_PTRACE) |
-		  CAP(DAC_READ_SEARCH),
+	  CAP(NET_ADMIN) | CAP(NET_RAW) | CAP(SYS_ADMIN) | CAP(BPF) | CAP(PERFMON) |
+		  CAP(SYS_PTRACE) | CAP(DAC_READ_SEARCH),
 	  false, acquire_packets },
 	{ .name = NULL }, /* the end */
 };

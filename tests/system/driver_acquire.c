@@ -2,7 +2,7 @@
 /* One acquirer by itself, into a folder of plain files: what it makes is judged by the field's own tools.
  *
  * driver_acquire KIND DIR [WORD=VALUE ...]: max-bytes, pid, start-ns, boot-id, container, path (again and again), deleted, device,
- *	filter, snap, seconds, before, interface, net-ns, spool-bytes, freeze-ms, host-seconds, no-freeze, on-exec,
+ *	filter, snap, seconds, before, interface, net-ns, engine (socket), spool-bytes, freeze-ms, host-seconds, no-freeze, on-exec,
  *	on-prefix, on-file (DEVICE:INODE), max-stops, max-seconds, end (continue, stay, kill), own-cgroup
  * SIGTERM: finish with what there is. An error is one sentence on standard error and exit status 1. */
 #include <errno.h>
@@ -90,6 +90,8 @@ static bool take_packets(struct driver *d, const char *word, char *value)
 		d->packets.interface = bytes(value);
 	else if (strcmp(word, "net-ns") == 0)
 		d->packets.net_ns = (uint32_t)strtoul(value, NULL, 10);
+	else if (strcmp(word, "engine") == 0)
+		d->request.packet_socket = strcmp(value, "socket") == 0;
 	else
 		return false;
 	return true;
