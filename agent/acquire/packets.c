@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packets of a host, network namespace, device, container or process as pcapng, each with whose it is. Live ones come
- * from programs of our own (where those cannot be had, from a packet socket, without whose they are), those from before the order from the agent's flight recorder; where they meet nothing is
- * missing or twice. */
+ * from programs of our own, those from before the order from the agent's flight recorder; where they meet nothing is
+ * missing or twice. Where there can be no such programs a packet socket captures, without whose packets are. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
