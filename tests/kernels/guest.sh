@@ -53,6 +53,7 @@ main() {
 	wait_for 40 stored
 	say "stored"
 	exhibit coverage $cli --json >/out/coverage
+	exhibit events $cli --json --action gap --limit 0 >/out/gaps 2>/dev/null
 	kill -TERM $run
 	wait $run
 	echo $? >/out/run.status

@@ -77,13 +77,16 @@ def test_probe_tells_what_this_kernel_can(guest):
 
 
 def test_coverage_reaches_the_collector_and_balances(guest):
+    """What is lost is told: from 6.19 on the kernel may preempt a program, and skips it for others meanwhile."""
     rows = [json.loads(line)["exhibit"] for line in (guest.out / "coverage").read_text().splitlines()]
+    gaps = [json.loads(line)["exhibit"]["gap"] for line in (guest.out / "gaps").read_text().splitlines()]
     assert {row["class"] for row in rows} == {name for name, _ in COVERAGE[guest.name]}
     for row in rows:
         said = row["coverage"]
         if "seen" in said:
             assert said["seen"] == sum(said[name] for name in ("filtered", "aggregated", "sent", "lost")), row
-            assert said["lost"] == 0, row
+            told = sum(gap.get("count", 0) for gap in gaps if gap.get("class") == row["class"])
+            assert said["lost"] <= told and (guest.name == "newest" or not said["lost"]), (row, gaps)
 
 
 def test_run_ends_cleanly_and_leaves_no_program(guest):
