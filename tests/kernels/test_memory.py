@@ -200,6 +200,8 @@ def test_plugin_shows_what_the_guest_said(image, plugin):
     error = FAILS.get((image.kernel, plugin), FAILS.get(("", plugin)))
     if plugin in MAY_FAIL and image.shown[plugin]["error"]:
         error = MAY_FAIL[plugin]
+    if error is None and plugin in MAY_FAIL and not image.shown[plugin]["rows"]:
+        pytest.skip("it found nothing, as it may: collector/volatility/README.md")
     if error is None:
         CHECKS[plugin](image, image.vol(plugin))
     else:  # a change is to be seen, and told in collector/volatility/README.md

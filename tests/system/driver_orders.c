@@ -14,7 +14,7 @@
 #include "collector/orders_store.h"
 #include "tests/system/marks.h"
 
-#define ORDERS_MAX 4096
+#define ORDERS_MAX 100000
 #define FILL 700 /* bytes behind a number, at most */
 
 struct driver {
