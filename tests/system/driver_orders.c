@@ -27,7 +27,7 @@ struct driver {
 	bool failed;
 };
 
-/* "NUMBER xxx" */
+/* The number first: whoever dumps tells the writes apart by it. */
 static size_t text_of(struct driver *d, char out[static FILL + 32])
 {
 	size_t len = (size_t)snprintf(out, 32, "%" PRIu64 " ", ++d->number);
