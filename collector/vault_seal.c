@@ -354,9 +354,20 @@ static void protect_all(const struct vault *v, const struct vault_entry *entry)
 	}
 }
 
+/* A process that was killed may have left the record, and the files that it speaks of, under names that are not
+ * durable. No item may leave the folder before they are: after a power cut the upload would be read as one that still
+ * arrives, and its items be missed. */
+static int sync_record(const struct vault *v, const struct vault_entry *entry, struct error *e)
+{
+	char folder[PATH_MAX];
+
+	vault_tenant_path(v, &entry->tenant, folder, "incoming", entry->id, NULL);
+	return files_sync_dir(folder, e);
+}
+
 int vault_seal_finish(struct vault *v, struct vault_entry *entry, struct error *e)
 {
-	int r = 0;
+	int r = sync_record(v, entry, e);
 
 	for (size_t n = 0; r == 0 && n < entry->record.info->n_items; n++)
 		r = store_object(v, entry, n, e);
