@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "collector/cli/session.h"
+#include "collector/vault_json.h"
 #include "proto/seal.h"
 
 #define FETCH_PATH "/exhibit.v1.Vault/Fetch"
@@ -15,7 +16,7 @@ static int rewrite(const Exhibit__V1__OrderStep *step, const ProtobufCBinaryData
 		   char **ret, struct error *e)
 {
 	struct seal_hash hash;
-	json_t *root;
+	json_t *root = NULL;
 	int r = seal_sha256(manifest->data, manifest->len, &hash);
 
 	if (r < 0)
@@ -24,8 +25,8 @@ static int rewrite(const Exhibit__V1__OrderStep *step, const ProtobufCBinaryData
 	    memcmp(step->manifest_sha256.data, hash.b, sizeof(hash.b)) != 0)
 		return error_set(e, -EBADMSG,
 				 "the manifest that is here is not the one that the host reported");
-	root = json_loadb((const char *)manifest->data, manifest->len, JSON_REJECT_DUPLICATES,
-			  NULL);
+	if (vault_json_load(manifest->data, manifest->len, &root, NULL) == -ENOMEM)
+		return error_set(e, -ENOMEM, "cannot read the manifest: out of memory");
 	*ret = json_is_object(root) ? json_dumps(root, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
 	json_decref(root);
 	return *ret ? 0 : error_set(e, -EBADMSG, "the manifest is no JSON object");
