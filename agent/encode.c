@@ -12,7 +12,8 @@
 #define ARENA_KEEP KiB(64)
 
 /* An argument of n bytes takes n + 1 in the record and at most n + 4 in the message, an empty one 2. */
-_Static_assert(2 * REC_ARGS_MAX + 5 * ENCODE_PATH_MAX + KiB(4) <= BATCH_ENTRY_MAX,
+_Static_assert(2 * REC_ARGS_MAX + 5 * ENCODE_PATH_MAX + 6 * ENCODE_WORKLOAD_MAX + KiB(4) <=
+		       BATCH_ENTRY_MAX,
 	       "every process fits");
 _Static_assert((2 * COVERAGE_REASON_MAX + 128) * COVERAGE_ROWS_MAX <= BATCH_ENTRY_MAX,
 	       "every coverage fits");

@@ -11,6 +11,7 @@
 /* Texts are cut to these before they are packed; see the sum in encode.c. */
 #define ENCODE_PATH_MAX (2 * REC_PATH_MAX) /* fanotify: a directory's path and a name */
 #define ENCODE_REASON_MAX 1024
+#define ENCODE_WORKLOAD_MAX 1024 /* each name of a container, its image, its pod */
 
 /* Where the parts of an event's message live until it is packed. */
 struct encode_parts {

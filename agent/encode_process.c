@@ -57,6 +57,13 @@ static void fill_texts(const struct description *about, Exhibit__V1__Process *m)
 	m->cgroup_path = encode_bytes(about->cgroup_path, ENCODE_PATH_MAX);
 	m->container_id = encode_bytes(about->container_id, REC_NAME_MAX);
 	m->unit = encode_bytes(about->unit, REC_NAME_MAX);
+	m->session = encode_bytes(about->session, REC_NAME_MAX);
+	m->container_name = encode_bytes(about->container_name, ENCODE_WORKLOAD_MAX);
+	m->image_name = encode_bytes(about->image_name, ENCODE_WORKLOAD_MAX);
+	m->pod_name = encode_bytes(about->pod_name, ENCODE_WORKLOAD_MAX);
+	m->pod_namespace = encode_bytes(about->pod_namespace, ENCODE_WORKLOAD_MAX);
+	m->pod_uid = encode_bytes(about->pod_uid, ENCODE_WORKLOAD_MAX);
+	m->runtime = encode_bytes(about->runtime, ENCODE_WORKLOAD_MAX);
 	m->user_name = encode_bytes(about->user_name, USERS_NAME_MAX);
 }
 

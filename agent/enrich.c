@@ -207,5 +207,6 @@ void enrich_describe(struct enricher *en, const struct enriched *who, uint64_t n
 		ret->cgroup_path = g.path;
 		ret->container_id = g.workload.container_id;
 		ret->unit = g.workload.unit;
+		ret->session = g.workload.session;
 	}
 }

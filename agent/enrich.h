@@ -35,7 +35,8 @@ struct enriched {
 struct description {
 	const struct image_facts *facts;
 	struct bytes parent_name, parent_executable;
-	struct bytes cgroup_path, container_id, unit, user_name;
+	struct bytes cgroup_path, container_id, unit, session, user_name;
+	struct bytes container_name, image_name, pod_name, pod_namespace, pod_uid, runtime;
 	uint64_t cgroup_id; /* the one of cgroup_path */
 };
 

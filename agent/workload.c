@@ -105,25 +105,75 @@ static bool is_unit(struct bytes c)
 	       (ends(c, ".scope") && c.len > strlen(".scope"));
 }
 
+/* "pod0b5f-1", "kubepods-burstable-pod0b5f_1.slice"; a container's own name may begin so too. */
+static struct bytes pod_uid_of(struct bytes component)
+{
+	struct bytes c = without_end(component, ".slice");
+
+	if (c.len != component.len) {
+		const uint8_t *dash = memrchr(c.at, '-', c.len);
+		size_t from = dash ? (size_t)(dash - c.at) + 1 : 0;
+
+		c = slice(c, from, c.len - from);
+	}
+	if (!begins(c, "pod") || c.len == strlen("pod") || c.len > strlen("pod") + WORKLOAD_UID_LEN)
+		return (struct bytes){ 0 };
+	return slice(c, strlen("pod"), c.len - strlen("pod"));
+}
+
+/* /user.slice/user-1000.slice/session-3.scope: what logind makes, at no other depth. */
+static struct bytes session_of(struct bytes component)
+{
+	struct bytes c = without_end(component, ".scope");
+	size_t skip = strlen("session-");
+
+	if (c.len == component.len || !begins(c, "session-") || c.len == skip)
+		return (struct bytes){ 0 };
+	return slice(c, skip, c.len - skip);
+}
+
+enum place { PLACE_OTHER, PLACE_KUBELET, PLACE_USERS, PLACE_USER, PLACE_ECS };
+
+/* Where the component after this one stands. */
+static enum place place_after(enum place before, size_t depth, struct bytes c)
+{
+	if (depth == 0 && (equals(c, "kubepods") || equals(c, "kubepods.slice")))
+		return PLACE_KUBELET;
+	if (depth == 0 && equals(c, "user.slice"))
+		return PLACE_USERS;
+	if (equals(c, "ecs"))
+		return PLACE_ECS;
+	if (before == PLACE_USERS)
+		return begins(c, "user-") ? PLACE_USER : PLACE_OTHER;
+	return before == PLACE_USER ? PLACE_OTHER : before;
+}
+
 struct workload workload_parse(struct bytes path)
 {
+	enum place place = PLACE_OTHER;
 	struct workload w = { 0 };
 	struct bytes c, before = { 0 };
-	bool ecs = false;
 	struct reader r;
 
 	path = without_end(path, " (deleted)");
 	r = reader_init(path.at, path.len);
-	while (next_component(&r, &c)) {
-		struct bytes id = id_of(c);
-
-		if (!id.len && ecs)
-			id = ecs_id_of(before, c);
-		if (id.len)
-			w.container_id = id;
+	for (size_t depth = 0; !w.container_id.len && next_component(&r, &c); depth++) {
+		if (equals(c, "..")) {
+			depth--;
+			continue;
+		}
+		w.container_id = id_of(c);
+		if (!w.container_id.len && place == PLACE_ECS)
+			w.container_id = ecs_id_of(before, c);
+		if (w.container_id.len)
+			w.container_len = (size_t)(c.at + c.len - path.at);
+		else if (place == PLACE_KUBELET && pod_uid_of(c).len)
+			w.pod_uid = pod_uid_of(c);
+		if (place == PLACE_USER)
+			w.session = session_of(c);
 		if (is_unit(c))
 			w.unit = c;
-		ecs = ecs || equals(c, "ecs");
+		place = place_after(place, depth, c);
 		before = c;
 	}
 	return w;

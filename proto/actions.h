@@ -79,6 +79,7 @@ enum {
 	EVENT_INCOMPLETE = 4,
 	EVENT_EXE_DELETED = 8,
 	EVENT_EXE_MEMFD = 16,
+	EVENT_EXEC_SESSION = 32,
 };
 
 struct action {

@@ -18,6 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	inside(w.container_id, data, size);
 	inside(w.unit, data, size);
+	inside(w.session, data, size);
+	inside(w.pod_uid, data, size);
+	if (w.container_len > size || (w.container_id.len != 0) != (w.container_len != 0))
+		abort();
 	inside(workload_of_proc_cgroup(all), data, size);
 	return 0;
 }

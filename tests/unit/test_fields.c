@@ -78,6 +78,20 @@ static void as_exec(struct world *w)
 	w->event.exec = &w->exec;
 }
 
+static void as_container(struct world *w)
+{
+	as_exec(w);
+	w->process.container_id = B("c1");
+	w->process.container_name = B("main");
+	w->process.image_name = B("exhibit.test/a:1");
+	w->process.runtime = B("containerd");
+	w->process.pod_name = B("web-0");
+	w->process.pod_namespace = B("shop");
+	w->process.pod_uid = B("0b5f-1");
+	w->process.session = B("3");
+	w->event.flags = EVENT_EXEC_SESSION;
+}
+
 static void as_existing(struct world *w)
 {
 	as_exec(w);
@@ -238,6 +252,15 @@ static const struct row {
 	  .want = "\"capabilities\":{\"effective\":[\"CAP_CHOWN\",\"CAP_SYS_ADMIN\"]}" },
 	{ "executable's inode", as_exec,
 	  .want = "\"executable\":{\"inode\":\"99\",\"device\":\"8:1\"}" },
+	{ "container", as_container,
+	  .want = "\"container\":{\"id\":\"c1\",\"name\":\"main\",\"image\":{\"name\":\"exhibit.test/a:1\"},"
+		  "\"runtime\":\"containerd\"}" },
+	{ "pod", as_container,
+	  .want = "\"orchestrator\":{\"namespace\":\"shop\",\"resource\":{\"name\":\"web-0\","
+		  "\"id\":\"0b5f-1\"}}" },
+	{ "exec session", as_container, .want = "\"exec_session\":true" },
+	{ "no exec session", as_exec, .want = "\"exec\"", .never = "exec_session" },
+	{ "login session", as_container, .want = "\"session\":{\"id\":\"3\"}" },
 	{ "not for other events", as_exit, .never = "capabilities", .want = "\"exit_code\":3" },
 	{ "killed has no code", as_killed, .want = "\"signal\":9", .never = "exit_code" },
 	{ "existing process is an exec", as_existing, .want = "\"action\":\"exec\"" },

@@ -52,10 +52,10 @@ static const struct row rows[] = {
 	  "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" ID ".scope/container",
 	  ID, "libpod-" ID ".scope" },
 	{ "plain containerd", "/default/" ID, ID, "" },
-	{ "container in a container", "/system.slice/docker-" ID ".scope/kubepods/pod1/" ID2, ID2,
+	{ "container in a container", "/system.slice/docker-" ID ".scope/kubepods/pod1/" ID2, ID,
 	  "docker-" ID ".scope" },
 	{ "systemd in a container", "/system.slice/docker-" ID ".scope/system.slice/ssh.service",
-	  ID, "ssh.service" },
+	  ID, "docker-" ID ".scope" },
 	{ "ECS on EC2", "/ecs/" TASK "/" ID, ID, "" },
 	{ "Fargate", "/ecs/" TASK "/" TASK "-2531612879", TASK "-2531612879", "" },
 	{ "Fargate without number", "/ecs/" TASK "/" TASK "-", "", "" },
@@ -77,6 +77,49 @@ static const struct row rows[] = {
 	{ "slice alone", "/system.slice", "", "" },
 };
 
+struct more_row {
+	const char *name, *path, *session, *pod_uid, *container;
+};
+
+#define UID "b08d8b7e-1111-2222-3333-444455556666"
+#define UID_ "b08d8b7e_1111_2222_3333_444455556666"
+
+static const struct more_row more_rows[] = {
+	{ "session", "/user.slice/user-0.slice/session-3.scope", "3", "", "" },
+	{ "below a session", "/user.slice/user-0.slice/session-c1.scope/x", "c1", "", "" },
+	{ "a session's name made by a user",
+	  "/user.slice/user-1000.slice/user@1000.service/app.slice/session-3.scope", "", "", "" },
+	{ "a session elsewhere", "/system.slice/session-3.scope", "", "", "" },
+	{ "a session of nobody", "/user.slice/session-3.scope", "", "", "" },
+	{ "a session without number", "/user.slice/user-0.slice/session-.scope", "", "", "" },
+	{ "cgroupfs besteffort", "/kubepods/besteffort/pod" UID "/" ID, "", UID,
+	  "/kubepods/besteffort/pod" UID "/" ID },
+	{ "cgroupfs guaranteed", "/kubepods/pod" UID "/" ID, "", UID, "/kubepods/pod" UID "/" ID },
+	{ "static pod", "/kubepods/burstable/pod" TASK "/" ID, "", TASK,
+	  "/kubepods/burstable/pod" TASK "/" ID },
+	{ "systemd burstable",
+	  "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" UID_
+	  ".slice/cri-containerd-" ID ".scope",
+	  "", UID_,
+	  "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" UID_
+	  ".slice/cri-containerd-" ID ".scope" },
+	{ "systemd guaranteed",
+	  "/kubepods.slice/kubepods-pod" UID_ ".slice/crio-" ID ".scope/container", "", UID_,
+	  "/kubepods.slice/kubepods-pod" UID_ ".slice/crio-" ID ".scope" },
+	{ "a pod's cgroup itself", "/kubepods/burstable/pod" UID, "", UID, "" },
+	{ "private namespace", "/../../kubepods/pod" UID "/" ID, "", UID,
+	  "/../../kubepods/pod" UID "/" ID },
+	{ "a pod's name elsewhere", "/x/kubepods/pod" UID "/" ID, "", "",
+	  "/x/kubepods/pod" UID "/" ID },
+	{ "a pod's name below a container", "/docker/" ID "/kubepods/pod" UID, "", "",
+	  "/docker/" ID },
+	{ "a session below a container", "/docker/" ID "/user.slice/user-0.slice/session-3.scope",
+	  "", "", "/docker/" ID },
+	{ "a uid that is too long", "/kubepods/pod" UID "0/" ID, "", "",
+	  "/kubepods/pod" UID "0/" ID },
+	{ "another container below", "/docker/" ID "/" ID2, "", "", "/docker/" ID },
+};
+
 static void assert_text(struct bytes b, const char *want)
 {
 	assert_int_equal(b.len, strlen(want));
@@ -92,6 +135,17 @@ static void parse(void **state)
 
 	assert_text(w.container_id, row->container);
 	assert_text(w.unit, row->unit);
+}
+
+static void more(void **state)
+{
+	const struct more_row *row = *state;
+	struct bytes path = { .at = (const uint8_t *)row->path, .len = strlen(row->path) };
+	struct workload w = workload_parse(path);
+
+	assert_text(w.session, row->session);
+	assert_text(w.pod_uid, row->pod_uid);
+	assert_text((struct bytes){ .at = path.at, .len = w.container_len }, row->container);
 }
 
 struct proc_row {
@@ -127,6 +181,7 @@ int main(void)
 	static struct tests t;
 
 	ADD_ROWS(&t, parse, rows);
+	ADD_ROWS(&t, more, more_rows);
 	ADD_ROWS(&t, proc, proc_rows);
 	return tests_run(&t, "workload");
 }
