@@ -400,7 +400,7 @@ DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libpr
 TEST_DEPS := libcmocka-dev gdb python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
 	python3-cryptography python3-zstandard python3-yaml python3-boto3 python3-venv softhsm2 \
 	libengine-pkcs11-openssl libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc ceph-mon ceph-osd \
-	radosgw ceph-common tshark tcpdump golang-go golang-golang-x-mod-dev
+	radosgw ceph-common tshark tcpdump golang-go golang-golang-x-mod-dev containerd runc podman conmon busybox-static
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git
 KERNEL_DEPS := qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd dmsetup python3-pytest python3-pytest-timeout python3-venv
 VALIDATION_DEPS := strace util-linux iproute2 python3-venv

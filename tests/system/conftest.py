@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import basics  # noqa: F401  (first: it finds the generated modules)
+import containers
 from daemons import Agent, Cli, Collector
 from pki import Site
 from wire import Client, Host
@@ -83,6 +84,14 @@ def module_lab(site, responder, tmp_path_factory, request):
     lab = Lab(site, responder, tmp_path_factory.mktemp(request.module.__name__))
     yield lab
     lab.end()
+
+
+@pytest.fixture(scope="session")
+def containerd():
+    """A real containerd with runc, spoken to through CRI (containers.py)."""
+    runtime = containers.make()
+    yield runtime
+    containers.unmake(runtime)
 
 
 @pytest.fixture
