@@ -48,7 +48,6 @@ struct packets_users {
 
 #define PACKETS_VLAN 0x01 /* vlan_tci and vlan_protocol were taken out of the bytes */
 #define PACKETS_PARTIAL_SUM 0x02
-#define PACKETS_COOKED 0x04 /* not of a program's: a cooked header stands before the bytes */
 
 struct packets_head {
 	uint64_t number; /* from 1, for all CPUs; taken before there is room: a hole is a loss */

@@ -80,7 +80,7 @@ static void cook(struct packets_block *b, const struct sockaddr_ll *from,
 	writer_bytes(&w, p->data, h->caplen < most ? h->caplen : most);
 	h->caplen = (uint32_t)(w.done - PACKETS_COOKED_LEN);
 	h->len += tag;
-	h->flags = (uint8_t)((h->flags & ~PACKETS_VLAN) | PACKETS_COOKED);
+	h->flags = (uint8_t)(h->flags & ~PACKETS_VLAN);
 	p->data = b->room;
 }
 

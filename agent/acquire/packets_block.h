@@ -24,8 +24,8 @@ struct packets_block {
 	uint8_t *room; /* PACKETS_COOKED_LEN + PACKETS_BYTES_MAX: borrowed */
 };
 
-/* One packet: number, cpu and users are not known here. data: h->caplen bytes, with PACKETS_COOKED before them a header of
- * PACKETS_COOKED_LEN; valid until the next. */
+/* One packet: number, cpu and users are not known here. data: head.caplen bytes, when cooked after a header of
+ * PACKETS_COOKED_LEN that caplen does not count; valid until the next. */
 struct packets_block_packet {
 	struct packets_head head;
 	const uint8_t *data;

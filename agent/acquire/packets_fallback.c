@@ -180,7 +180,7 @@ int packets_fallback_start(struct capture *c, const struct error *why, struct er
 	if (r == 0)
 		r = packets_file_ownerless(c->file,
 					   packets_target_is_host(&c->target) ? "host" : "netns",
-					   left_out, &own);
+					   c->target.link_type == PCAPNG_COOKED, left_out, &own);
 	if (r == 0)
 		r = open_socket(c,
 				c->copy_bytes != 0 && c->copy_bytes < PACKETS_BYTES_MAX ?

@@ -46,7 +46,7 @@ struct packets_file {
 	struct packets_clock clock;
 	uint32_t owners_item, clock_item;
 	struct bpf_program filter;
-	bool has_filter, ownerless;
+	bool has_filter, ownerless, cooked;
 	const char *place; /* that interfaces of no container are of */
 	struct packets_counts counts;
 	uint64_t lost; /* not yet told */
@@ -264,8 +264,8 @@ static const uint8_t *frame_of(struct packets_file *f, const struct packets_head
 {
 	struct writer w = writer_init(f->frame, sizeof(f->frame));
 
-	*ret_more = h->flags & PACKETS_COOKED ? COOKED_LEN : 0;
-	if (h->flags & PACKETS_COOKED)
+	*ret_more = f->cooked ? COOKED_LEN : 0;
+	if (f->cooked)
 		return data;
 	if (f->c.link_type == PCAPNG_COOKED)
 		put_cooked(&w, h, data);
@@ -523,13 +523,14 @@ static int begin(struct packets_file *f, struct error *e)
 	return r < 0 ? r : tell_clock(f, &f->clock, e);
 }
 
-int packets_file_ownerless(struct packets_file *f, const char *place, const char *left_out,
-			   struct error *e)
+int packets_file_ownerless(struct packets_file *f, const char *place, bool cooked,
+			   const char *left_out, struct error *e)
 {
 	AUTO(free_ptr) char *text = NULL;
 	const char *filter = *f->c.filter == '\0' ? "" : " and (";
 
 	f->ownerless = true;
+	f->cooked = cooked;
 	f->place = place;
 	if (*left_out == '\0')
 		return 0;

@@ -61,12 +61,14 @@ MUST_CHECK int packets_file_open(const struct packets_file_config *c, struct pac
 				 struct error *e);
 void packets_file_free(struct packets_file *f); /* NULL allowed */
 /* Nobody tells whose packets are: each says that, and interfaces are of "place" ("host"; borrowed) instead of a container.
- * Before the first packet. left_out: an expression of what is never written; "": nothing. */
-MUST_CHECK int packets_file_ownerless(struct packets_file *f, const char *place,
+ * Before the first packet. cooked: packets come with a cooked header before their bytes, which caplen does not count; no
+ * record says that of itself, since whoever writes records could have bytes read that are not there. left_out: an
+ * expression of what is never written; "": nothing. */
+MUST_CHECK int packets_file_ownerless(struct packets_file *f, const char *place, bool cooked,
 				      const char *left_out, struct error *e);
 /* The compiled filter's instructions; 0: there is none. Borrowed. */
 size_t packets_file_filter(const struct packets_file *f, const struct bpf_insn **ret);
-/* One packet; data: h->caplen bytes, more before them with PACKETS_COOKED. -ECANCELED: the limit is used up; go on counting, or end. */
+/* One packet; data: h->caplen bytes. -ECANCELED: the limit is used up; go on counting, or end. */
 MUST_CHECK int packets_file_packet(struct packets_file *f, const struct packets_head *h,
 				   const uint8_t *data, struct error *e);
 /* Packets' numbers in the file come after that many, from now on. */

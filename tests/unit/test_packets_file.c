@@ -18,6 +18,7 @@ struct account {
 		isb_delivered; /* of the last statistics of each interface */
 	bool cut;
 	char first_comment[256];
+	uint32_t first_caplen;
 	uint8_t first_data[32];
 };
 
@@ -102,8 +103,10 @@ static void take_packet(struct reader *body, struct account *a)
 	reader_skip(body, 4);
 	struct reader data = reader_sub(body, (caplen + 3) / 4 * 4);
 
-	if (a->packets++ == 0)
+	if (a->packets++ == 0) {
+		a->first_caplen = caplen;
 		reader_copy(&data, a->first_data, sizeof(a->first_data));
+	}
 	take_options(body, false, a);
 }
 
@@ -269,6 +272,23 @@ static void test_filter(void **state)
 	assert_int_equal(read_back().dropcount, 4);
 }
 
+/* Whatever a record's flags say, no more is read of it than caplen. */
+static void test_flags_of_no_meaning(void **state)
+{
+	AUTO(free_ptr)
+	uint8_t *data = calloc(1, PACKET); /* a sanitizer sees what is read past it */
+	struct packets_head h = head(1, 1, 0);
+	struct output *o = NULL;
+	struct packets_file *f = open_file(&o, 0, "", PCAPNG_ETHERNET);
+
+	(void)state;
+	assert_non_null(data);
+	h.flags = (uint8_t)~PACKETS_VLAN;
+	assert_int_equal(packets_file_packet(f, &h, data, NULL), 0);
+	end_file(f, o, NULL);
+	assert_int_equal(read_back().first_caplen, PACKET);
+}
+
 static void test_vlan(void **state)
 {
 	static const uint8_t want[20] = { 1, 1, 1,    1,    1,    1,    2, 2, 2,    2,
@@ -319,6 +339,7 @@ int main(void)
 	ADD_TEST(&t, test_nothing);
 	ADD_TEST(&t, test_losses);
 	ADD_TEST(&t, test_filter);
+	ADD_TEST(&t, test_flags_of_no_meaning);
 	ADD_TEST(&t, test_vlan);
 	ADD_TEST(&t, test_many_interfaces);
 	return tests_run(&t, "packets_file");
