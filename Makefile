@@ -96,7 +96,7 @@ CFLAGS_ALL = -std=gnu11 $(OPTIMISE) $(WERROR) $(FLAGS) -fPIE $(SANITIZE) $(CFLAG
 LDFLAGS_ALL = -pie -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(SANITIZE) $(LDFLAGS)
 
 LIBS_COMMON := -lprotobuf-c -lgrpc -lgpr -lzstd -lssl -lcrypto -lyaml -lseccomp -lcap -lz -lpthread
-LIBS_AGENT := -lbpf -lelf -lpcap $(LIBS_COMMON)
+LIBS_AGENT := -lbpf -lelf -lpcap -ljansson $(LIBS_COMMON)
 LIBS_COLLECTOR := -lsystemd -lsqlite3 -lcurl -ljansson $(LIBS_COMMON)
 LIBS_ALL := -lbpf -lelf -lpcap -lsystemd -lsqlite3 -lcurl -ljansson $(LIBS_COMMON)
 

@@ -18,6 +18,7 @@ struct node {
 	struct node *next; /* hash chain */
 	TAILQ_ENTRY(node) age;
 	enum cgroup_kind kind;
+	bool own; /* a named container's: in the other list */
 	uint64_t id, unknown_until_ns;
 	struct workload workload; /* leads into path */
 	size_t path_len; /* 0: unknown until then */
@@ -29,7 +30,10 @@ TAILQ_HEAD(node_list, node);
 struct cgroups {
 	struct cgroups_config config;
 	struct cgroup_tree trees[CGROUP_KINDS];
-	struct node_list nodes; /* longest unused first */
+	/* Longest unused first. Containers' own stand apart: what a workload makes below its own, thousands if it
+	 * likes, must not push out another's. */
+	struct node_list nodes, own;
+	size_t n_own;
 	size_t buckets; /* power of two */
 	struct node **by_id;
 	uint64_t scanned_ns;
@@ -51,6 +55,11 @@ static struct node *find(const struct cgroups *c, enum cgroup_kind kind, uint64_
 	return n;
 }
 
+static struct node_list *list_of(struct cgroups *c, const struct node *n)
+{
+	return n->own ? &c->own : &c->nodes;
+}
+
 static void drop(struct cgroups *c, struct node *n)
 {
 	struct node **at = bucket(c, n->kind, n->id);
@@ -58,7 +67,8 @@ static void drop(struct cgroups *c, struct node *n)
 	while (*at != n)
 		at = &(*at)->next;
 	*at = n->next;
-	TAILQ_REMOVE(&c->nodes, n, age);
+	TAILQ_REMOVE(list_of(c, n), n, age);
+	c->n_own -= n->own;
 	c->stats.cached--;
 	free(n);
 }
@@ -84,11 +94,22 @@ static struct node *put(struct cgroups *c, enum cgroup_kind kind, uint64_t id, s
 	*at = n;
 	TAILQ_INSERT_TAIL(&c->nodes, n, age);
 	c->stats.cached++;
-	if (c->stats.cached > c->config.max) {
+	if (c->stats.cached - c->n_own > c->config.max) {
 		drop(c, TAILQ_FIRST(&c->nodes));
 		c->stats.evicted++;
 	}
 	return n;
+}
+
+static void make_own(struct cgroups *c, struct node *n)
+{
+	TAILQ_REMOVE(&c->nodes, n, age);
+	n->own = true;
+	TAILQ_INSERT_TAIL(&c->own, n, age);
+	if (++c->n_own > c->config.max) {
+		drop(c, TAILQ_FIRST(&c->own));
+		c->stats.evicted++;
+	}
 }
 
 struct scan {
@@ -124,6 +145,7 @@ int cgroups_open(const struct cgroups_config *config, struct cgroups **ret_c, st
 	if (c->config.max < MAX_LEAST)
 		c->config.max = MAX_LEAST;
 	TAILQ_INIT(&c->nodes);
+	TAILQ_INIT(&c->own);
 	for (c->buckets = MAX_LEAST; c->buckets < c->config.max; c->buckets *= 2)
 		;
 	c->by_id = calloc(c->buckets, sizeof(struct node *));
@@ -147,8 +169,9 @@ void cgroups_close(struct cgroups *c)
 
 	if (!c)
 		return;
-	while ((n = TAILQ_FIRST(&c->nodes)))
+	while ((n = TAILQ_FIRST(&c->nodes)) || (n = TAILQ_FIRST(&c->own)))
 		drop(c, n);
+	containers_free(c->config.containers);
 	cgroup_trees_close(c->trees);
 	free(c->proc_file);
 	free(c->by_id);
@@ -184,8 +207,8 @@ static const struct node *look_up(struct cgroups *c, enum cgroup_kind kind, uint
 		return NULL;
 	if (n && n->path_len) {
 		c->stats.hits++;
-		TAILQ_REMOVE(&c->nodes, n, age);
-		TAILQ_INSERT_TAIL(&c->nodes, n, age);
+		TAILQ_REMOVE(list_of(c, n), n, age);
+		TAILQ_INSERT_TAIL(list_of(c, n), n, age);
 		return n;
 	}
 	if (n && now_ns < n->unknown_until_ns)
@@ -231,6 +254,22 @@ static void ask_proc(struct cgroups *c, uint32_t pid, struct cgroup *ret)
 	ret->workload = workload_parse(ret->path);
 }
 
+/* The file of a runtime wins over a cgroup's name, which others may choose too. */
+static void add_container(struct cgroups *c, struct cgroup *g, uint64_t now_ns)
+{
+	struct container *k;
+
+	if (!c->config.containers || !g->path.len)
+		return;
+	k = containers_find(c->config.containers, g->path, &g->workload, now_ns);
+	if (k && k->state == CONTAINER_NAMED) {
+		g->container = k;
+		g->workload.container_id = k->id;
+	} else if (k && k->state == CONTAINER_IMITATION) {
+		g->workload.container_id = g->workload.pod_uid = (struct bytes){ 0 };
+	}
+}
+
 struct cgroup cgroups_find(struct cgroups *c, const struct cgroup_ask *ask, uint64_t now_ns)
 {
 	const struct node *unified = look_up(c, CGROUP_UNIFIED, ask->id, now_ns);
@@ -248,7 +287,43 @@ struct cgroup cgroups_find(struct cgroups *c, const struct cgroup_ask *ask, uint
 	/* Last, since it costs several system calls each time. */
 	if (!best && !tells(&g.workload) && ask->pid)
 		ask_proc(c, ask->pid, &g);
+	add_container(c, &g, now_ns);
 	return g;
+}
+
+void cgroups_made(struct cgroups *c, bool v1, uint64_t id, struct bytes path, uint64_t now_ns)
+{
+	enum cgroup_kind kind = v1 ? CGROUP_V1 : CGROUP_UNIFIED;
+	char buf[PATH_MAX];
+	/* As it is seen from here, where it still is; containers that hosts run in see a part of the tree. */
+	struct bytes seen = cgroup_tree_path(&c->trees[kind], id, c->config.proc, buf);
+	struct node *n = path.len || seen.len ? put(c, kind, id, seen.len ? seen : path) : NULL;
+	struct cgroup g = { 0 };
+
+	if (!n)
+		return;
+	g.path = (struct bytes){ .at = n->path, .len = n->path_len };
+	g.workload = n->workload;
+	if (c->config.containers)
+		containers_made(c->config.containers, g.path, &g.workload, now_ns);
+	add_container(c, &g, now_ns);
+	if (g.container && g.container->state == CONTAINER_NAMED &&
+	    g.container->path.len == n->path_len)
+		make_own(c, n);
+}
+
+uint64_t cgroups_version(const struct cgroups *c)
+{
+	struct containers_stats s = { 0 };
+
+	if (c->config.containers)
+		containers_stats(c->config.containers, &s);
+	return s.late;
+}
+
+const struct containers *cgroups_containers(const struct cgroups *c)
+{
+	return c->config.containers;
 }
 
 void cgroups_stats(const struct cgroups *c, struct cgroups_stats *ret)

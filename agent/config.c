@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "agent/container_files.h"
 #include "agent/orders_policy.h"
 #include "proto/base/log.h"
 
@@ -47,6 +48,15 @@ static const struct option rows[] = {
 	  "see files modified, renamed and unlinked", NULL },
 	{ "sense.network", OPT_BOOL, AT(network), 0, 0, "true", "see TCP connections and UDP flows",
 	  NULL },
+	{ "workload.runtimes", OPT_STRINGS, AT(runtimes), 1, PATH_LEN_MAX, NULL,
+	  "folders in which container runtimes keep what names a container (containerd, crio, podman, docker); none "
+	  "named: where they are on ordinary hosts",
+	  "RUNTIME=DIR" },
+	{ "workload.host-prefix", OPT_STRING, AT(host_prefix), 0, PATH_LEN_MAX, NULL,
+	  "what stands before these folders where the agent runs in a container: /host, say",
+	  "DIR" },
+	{ "workload.cgroup-root", OPT_STRING, AT(cgroup_root), 1, PATH_LEN_MAX, "/sys/fs/cgroup",
+	  "where the host's cgroups are mounted", "DIR" },
 	{ "recorder.bytes", OPT_BYTES, AT(recorder_bytes), 0, GiB(16), "16MiB",
 	  "memory for the newest packets, which an order may ask for afterwards; 0: none", NULL },
 	{ "recorder.snap", OPT_U64, AT(recorder_snap), 16, 1600, "96",
@@ -117,6 +127,8 @@ static int check(const void *opts, struct error *e)
 	int r = orders_policy_parse(&c->orders_allow, &c->orders_deny, &c->orders_approvals,
 				    &policy, e);
 
+	if (r == 0)
+		r = container_files_check(&c->runtimes, e);
 	return r < 0 ? r : log_level_parse(c->log_level, &level, e);
 }
 

@@ -17,6 +17,8 @@ struct agent_config {
 	uint64_t critical_ring_bytes, bulk_ring_bytes;
 	struct option_list own_dirs;
 	bool fanotify, network, files;
+	struct option_list runtimes;
+	char *host_prefix, *cgroup_root;
 	uint64_t recorder_bytes, recorder_snap;
 	char *uplink_user;
 	uint64_t upload_rate;

@@ -22,6 +22,7 @@ static const struct row rows[REC_TYPES] = {
 	[REC_UDP_FLOW] = { "udp_flow", sizeof(struct rec_udp_flow), decode_udp_flow },
 	[REC_PROCESS] = { "process", sizeof(struct rec_exec), decode_process },
 	[REC_SOCKET] = { "socket", sizeof(struct rec_socket), decode_socket },
+	[REC_CGROUP] = { "cgroup", sizeof(struct rec_cgroup), decode_cgroup },
 };
 
 static const struct {
@@ -149,6 +150,7 @@ int decode_record(const struct decode_hooks *hooks, const void *record, size_t l
 	if (code < 0)
 		return code;
 	ret->socket = 0;
+	ret->cgroup.id = 0;
 	ret->caller = (struct rec_image){ 0 };
 	take_header(ret, &h, hooks);
 	take_actor(ret, &h, record);

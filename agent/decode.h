@@ -13,6 +13,11 @@ struct decoded {
 	struct image_facts
 		facts; /* of event.image; of other records only what struct rec_actor holds */
 	struct rec_image caller; /* fork: whose memory the child copied; else all zero */
+	struct {
+		uint64_t id; /* 0: no cgroup was made; else the record is of no event */
+		bool v1;
+		struct bytes path;
+	} cgroup;
 	bool by_owner; /* facts are of the socket's owner as noted earlier, not of a running task */
 	uint64_t seq; /* of the header: per cpu and ring */
 	uint64_t socket; /* cookie; 0: none */

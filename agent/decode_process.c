@@ -92,3 +92,17 @@ const char *decode_exit(const struct rec_header *h, struct reader *r, struct dec
 	return x.exit_code <= 255 && x.signal <= 127 ? NULL :
 						       "a record's exit code or signal is false";
 }
+
+const char *decode_cgroup(const struct rec_header *h, struct reader *r, struct decoded *d)
+{
+	struct rec_cgroup x;
+
+	DECODE_FIXED(r, h, &x);
+	if (x.path_len >= REC_CGROUP_PATH_MAX)
+		return "a text in a record is longer than its maximum";
+	d->event.class = CLASS_AGENT;
+	d->cgroup.id = x.id;
+	d->cgroup.v1 = x.hierarchy != 0;
+	d->cgroup.path = decode_tail(r, x.path_len);
+	return x.id ? NULL : "a record tells of a cgroup without an id";
+}

@@ -24,6 +24,7 @@ const char *decode_file_open(const struct rec_header *h, struct reader *r, struc
 const char *decode_tcp(const struct rec_header *h, struct reader *r, struct decoded *d);
 const char *decode_udp_flow(const struct rec_header *h, struct reader *r, struct decoded *d);
 const char *decode_socket(const struct rec_header *h, struct reader *r, struct decoded *d);
+const char *decode_cgroup(const struct rec_header *h, struct reader *r, struct decoded *d);
 
 /* A string of the tail. */
 static inline struct bytes decode_tail(struct reader *r, size_t len)

@@ -108,6 +108,11 @@ static int on_record(void *ctx, const void *record, size_t len)
 		losses_undecoded(d->losses, why, d->now_ns);
 		return 0;
 	}
+	if (decoded.cgroup.id != 0) {
+		cgroups_made(d->cgroups, decoded.cgroup.v1, decoded.cgroup.id, decoded.cgroup.path,
+			     d->now_ns);
+		return 0;
+	}
 	if (d->taking_stock && !stockmerge_wanted(d->merge, d->table, &decoded))
 		return 0;
 	if (d->stock != NULL && !d->taking_stock)
@@ -173,6 +178,7 @@ static void say_coverage(struct drain *d)
 	struct coverage *c = hooks_coverage(d->c.hooks);
 	struct encode_counters counters[COVERAGE_ROWS_MAX];
 
+	containers_coverage(cgroups_containers(d->cgroups), c);
 	if (d->c.recorder != NULL)
 		recorder_coverage(d->c.recorder, d->now_ns, c);
 	losses_counters(d->losses, c, counters);
@@ -376,7 +382,10 @@ static bool read_proc(void *ctx, const struct rec_image *key, struct image_facts
 static int open_enricher(struct drain *d, struct error *e)
 {
 	static const struct process_config processes = { PROCESSES_MAX, PROCESS_BYTES_MAX };
-	static const struct cgroups_config cgroups = { "/sys/fs/cgroup", "/proc", CGROUPS_MAX };
+	struct cgroups_config cgroups = { .root = d->c.cgroup_root,
+					  .proc = "/proc",
+					  .max = CGROUPS_MAX };
+	struct container_files *files = NULL;
 	struct error why = { 0 };
 
 	d->table = process_table_new(&processes);
@@ -384,7 +393,14 @@ static int open_enricher(struct drain *d, struct error *e)
 	d->procfs = procfs_new("/proc");
 	if (d->table == NULL || d->users == NULL || d->procfs == NULL)
 		return error_set(e, -ENOMEM, "cannot keep processes: out of memory");
-	int r = cgroups_open(&cgroups, &d->cgroups, &why);
+	int r = container_files_new(d->c.runtimes, d->c.host_prefix, &files, e);
+
+	if (r < 0)
+		return r;
+	cgroups.containers = containers_new(files, CGROUPS_MAX);
+	if (cgroups.containers == NULL)
+		return error_set(e, -ENOMEM, "cannot keep containers: out of memory");
+	r = cgroups_open(&cgroups, &d->cgroups, &why);
 
 	if (r < 0 && d->cgroups == NULL)
 		return error_wrap(&why, r, "cannot name workloads");

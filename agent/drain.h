@@ -19,6 +19,8 @@ struct drain_config {
 	const struct recorder *recorder; /* the same */
 	const struct own *own;
 	struct sealer *sealer;
+	const struct option_list *runtimes; /* as container_files_new's roots; the same */
+	const char *host_prefix, *cgroup_root; /* the same */
 	const char *kernel, *machine, *machine_id; /* borrowed, for agent_start */
 	uint64_t start_ns; /* boottime when the hooks were attached */
 	uint64_t next_sequence[BATCH_LANES + 1];

@@ -108,10 +108,13 @@ static const struct process *resolve(struct enricher *en, const struct rec_image
 	return process_put(en->table, actor ? actor : &key_only, PROCESS_ACTOR, now_ns);
 }
 
-static void set(struct enriched *ret, const struct process *p)
+static void set(const struct enricher *en, struct enriched *ret, const struct process *p)
 {
 	ret->process = p;
 	ret->version = p ? version_of(p) : 0;
+	/* Names that came late are said, though the process was described without. */
+	if (p && en->cgroups)
+		ret->version = fold(ret->version, cgroups_version(en->cgroups));
 }
 
 /* The main thread's name is the process'; other threads have their own. */
@@ -155,7 +158,7 @@ static void handle_record(struct enricher *en, struct decoded *d, uint64_t now_n
 		p = resolve(en, &d->event.image, &d->facts, now_ns);
 		break;
 	}
-	set(ret, p);
+	set(en, ret, p);
 	if (d->event.action == ACTION_EXIT)
 		process_exit(en->table, &d->event.image, now_ns);
 }
@@ -175,7 +178,33 @@ void enrich_event(struct enricher *en, struct event *ev, uint64_t now_ns, struct
 
 	if (p)
 		ev->image = p->facts.key;
-	set(ret, p);
+	set(en, ret, p);
+}
+
+/* systemd's names have '_' where a uid has '-'. */
+static struct bytes plain_uid(struct bytes uid, uint8_t buf[static WORKLOAD_UID_LEN])
+{
+	for (size_t i = 0; i < uid.len && i < WORKLOAD_UID_LEN; i++)
+		buf[i] = uid.at[i] == '_' ? '-' : uid.at[i];
+	return (struct bytes){ .at = uid.len ? buf : NULL, .len = uid.len };
+}
+
+/* buf: where a pod's uid is made of the path's. */
+static void describe_container(const struct cgroup *g, uint8_t buf[static WORKLOAD_UID_LEN],
+			       struct description *ret)
+{
+	const struct container *k = g->container;
+
+	if (k) {
+		ret->container_name = k->name;
+		ret->image_name = k->image;
+		ret->pod_name = k->pod_name;
+		ret->pod_namespace = k->pod_namespace;
+		ret->pod_uid = k->pod_uid;
+		ret->runtime = k->runtime;
+	}
+	if (!ret->pod_uid.len)
+		ret->pod_uid = plain_uid(g->workload.pod_uid, buf);
 }
 
 void enrich_describe(struct enricher *en, const struct enriched *who, uint64_t now_ns,
@@ -208,5 +237,6 @@ void enrich_describe(struct enricher *en, const struct enriched *who, uint64_t n
 		ret->container_id = g.workload.container_id;
 		ret->unit = g.workload.unit;
 		ret->session = g.workload.session;
+		describe_container(&g, en->pod_uid, ret);
 	}
 }

@@ -22,6 +22,7 @@ struct enricher {
 	bool (*read_proc)(void *ctx, const struct rec_image *key, struct image_facts *ret);
 	void *ctx;
 	uint64_t misses, from_more, from_proc, unknown; /* counted */
+	uint8_t pod_uid[WORKLOAD_UID_LEN]; /* of the newest description, when made of a path */
 	bool asking; /* the critical ring is being read: more must not be called */
 };
 

@@ -28,6 +28,7 @@ static const struct hooks_class classes[REC_CLASSES] = {
 	[REC_CLASS_URING_OPEN] = { CLASS_FILE_OPEN, "io_uring: create, open_write",
 				   HOOKS_FILES, false },
 	[REC_CLASS_URING_ACCEPT] = { CLASS_TCP, "io_uring: accept", HOOKS_NETWORK, false },
+	[REC_CLASS_CGROUP] = { CLASS_AGENT, "new cgroups", HOOKS_PROCESS, false },
 };
 
 static const struct hooks_row chain[] = {
@@ -103,6 +104,13 @@ static const struct hooks_row chain[] = {
 	  "t1_uring", { "exh_uring_cqe" }, URING_ACCEPT, false },
 	{ REC_CLASS_URING_ACCEPT, 1, HOOK_TP_BTF, "tp_btf/io_uring_complete",
 	  "t1_uring", { "exh_uring_res" }, URING_ACCEPT, false },
+
+	{ REC_CLASS_CGROUP, 1, HOOK_TP_BTF, "tp_btf/cgroup_mkdir",
+	  "t1_proc", { "exh_cgroup" }, NULL, false },
+	{ REC_CLASS_CGROUP, 1, HOOK_RAW_TP, "raw_tp/cgroup_mkdir",
+	  "t1_proc_plain", { "exh_cgroup_raw" }, NULL, false },
+	{ REC_CLASS_CGROUP, 1, HOOK_TP_BTF, "tp_btf/cgroup_mkdir",
+	  "t1_proc_plain", { "exh_cgroup" }, NULL, false },
 };
 /* clang-format on */
 

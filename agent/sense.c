@@ -381,7 +381,11 @@ static int start_orders(struct sense *s, struct error *e)
 
 static int open_parts(struct sense *s, char **argv, struct error *e)
 {
-	struct drain_config d = { .own = &s->own, .next_sequence = { 1, 1, 1 } };
+	struct drain_config d = { .own = &s->own,
+				  .runtimes = &s->config->runtimes,
+				  .host_prefix = s->config->host_prefix,
+				  .cgroup_root = s->config->cgroup_root,
+				  .next_sequence = { 1, 1, 1 } };
 	struct journal_recovery found = { 0 };
 	int r = check_papers(s->config, e);
 

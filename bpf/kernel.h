@@ -200,7 +200,9 @@ struct kernfs_node {
 	uint64_t id;
 };
 
-struct cgroup_root;
+struct cgroup_root {
+	int hierarchy_id;
+};
 
 struct cgroup {
 	struct kernfs_node *kn;

@@ -48,6 +48,7 @@ enum rec_type {
 	REC_UDP_FLOW, /* struct rec_udp_flow */
 	REC_PROCESS, /* struct rec_exec with REC_EXISTING: was there when the agent started */
 	REC_SOCKET, /* struct rec_socket with REC_EXISTING */
+	REC_CGROUP, /* struct rec_cgroup */
 	REC_TYPES, /* one past the last */
 };
 
@@ -64,6 +65,7 @@ enum rec_class {
 	REC_CLASS_STOCK_SOCKET,
 	REC_CLASS_URING_OPEN, /* create, open_write, of io_uring's */
 	REC_CLASS_URING_ACCEPT, /* accept, likewise */
+	REC_CLASS_CGROUP, /* no event: what workloads are named by */
 	REC_CLASSES, /* one past the last */
 };
 
@@ -262,6 +264,17 @@ struct rec_socket {
 	uint32_t pad;
 };
 
+#define REC_CGROUP_PATH_MAX 1024 /* the kernel's own bound, a NUL included */
+
+/* Tail: path. A cgroup was made, of the unified hierarchy or of v1's memory, else pids. Actor: nobody. */
+struct rec_cgroup {
+	struct rec_header h;
+	uint64_t id;
+	uint32_t hierarchy; /* 0: the unified one */
+	uint16_t path_len; /* from the hierarchy's root */
+	uint16_t pad;
+};
+
 /* One per CPU and class; seen = filtered + aggregated + sent + lost_ring + lost_scratch,
  * exactly, when nothing is running. UDP: every packet is seen and aggregated (or filtered, or
  * lost_scratch when the flow table is full), and every flushed flow is once more seen and sent
@@ -292,6 +305,7 @@ _Static_assert(sizeof(struct rec_udp_flow) == 224, "layout");
 _Static_assert(REC_OFFSET(struct rec_udp_flow, local) == 184, "layout");
 _Static_assert(sizeof(struct rec_flow_key) == 32, "layout");
 _Static_assert(sizeof(struct rec_socket) == 200, "layout");
+_Static_assert(sizeof(struct rec_cgroup) == 144, "layout");
 _Static_assert(sizeof(struct rec_counters) == 48, "layout");
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* exec, fork, exit through the scheduler's tracepoints. The raw_tp twins (plain objects only) serve
+/* exec, fork, exit, new cgroups through the kernel's tracepoints. The raw_tp twins (plain objects only) serve
  * kernels whose BTF lacks the tracepoint's prototype. */
+#include "bpf/cgroup.bpf.h"
 #include "bpf/exec.bpf.h"
 #include "bpf/process.bpf.h"
 
@@ -25,6 +26,13 @@ int BPF_PROG(exh_exit, struct task_struct *task)
 	return 0;
 }
 
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(exh_cgroup, struct cgroup *cgroup, const char *path)
+{
+	cgroup_body(cgroup, path);
+	return 0;
+}
+
 #ifdef EXH_PLAIN
 SEC("raw_tp/sched_process_exec")
 int BPF_PROG(exh_exec_raw, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
@@ -44,6 +52,13 @@ SEC("raw_tp/sched_process_exit")
 int BPF_PROG(exh_exit_raw, struct task_struct *task)
 {
 	exit_body(task);
+	return 0;
+}
+
+SEC("raw_tp/cgroup_mkdir")
+int BPF_PROG(exh_cgroup_raw, struct cgroup *cgroup, const char *path)
+{
+	cgroup_body(cgroup, path);
 	return 0;
 }
 #endif

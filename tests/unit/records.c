@@ -200,6 +200,22 @@ struct record record_socket(uint8_t protocol, uint8_t state)
 	return fixed(&x, sizeof(x));
 }
 
+struct record record_cgroup(void)
+{
+	struct rec_cgroup x = {
+		.h = header(REC_CGROUP, REC_RING_CRITICAL, REC_CLASS_CGROUP, sizeof(x)),
+		.id = 44,
+	};
+	struct record r;
+
+	x.h.actor = (struct rec_actor){ 0 };
+	x.h.flags = REC_OWNER_NONE;
+	x.path_len = (uint16_t)strlen("/kubepods/pod1");
+	r = fixed(&x, sizeof(x));
+	(void)record_tail(&r, "/kubepods/pod1");
+	return r;
+}
+
 struct record record_of(uint16_t type)
 {
 	switch ((enum rec_type)type) {
@@ -219,6 +235,8 @@ struct record record_of(uint16_t type)
 		return record_process();
 	case REC_SOCKET:
 		return record_socket(6, 10);
+	case REC_CGROUP:
+		return record_cgroup();
 	case REC_TYPES:
 		break;
 	}

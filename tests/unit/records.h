@@ -23,6 +23,7 @@ struct record record_file_open(void); /* created /tmp/a */
 struct record record_tcp(uint8_t op, uint8_t role); /* 10.0.0.1:4000 to 10.0.0.2:443; 7 out, 9 in */
 struct record record_udp_flow(uint8_t role); /* ::1:4000 to ::1:53 */
 struct record record_socket(uint8_t protocol, uint8_t state);
+struct record record_cgroup(void); /* /kubepods/pod1, unified, id 44 */
 /* Type REC_EXEC... in its plain form; for loops over all types. */
 struct record record_of(uint16_t type);
 

@@ -29,6 +29,7 @@ static const struct layout_row {
 	SIZE(rec_udp_flow, 224),
 	SIZE(rec_flow_key, 32),
 	SIZE(rec_socket, 200),
+	SIZE(rec_cgroup, 144),
 	SIZE(rec_counters, 48),
 	AT(rec_header, len, 0),
 	AT(rec_header, type, 4),
