@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: an authority folder, daemons that end with their test, and the CLI."""
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,13 @@ import containers
 from daemons import Agent, Cli, Collector
 from pki import Site
 from wire import Client, Host
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """A full run leaves 17 GB behind, and pytest keeps three of them: only one that failed is worth it."""
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if exitstatus == 0 and factory is not None and factory._basetemp is not None:
+        shutil.rmtree(factory._basetemp, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ osd crush chooseleaf type = 0
 mon allow pool size one = true
 mon allow pool delete = true
 mon max pg per osd = 2000
+# A monitor leaves by itself on a disk of which less than this many per cent are free; its own data is small.
+mon data avail crit = 0
 osd objectstore = memstore
 memstore device bytes = 2147483648
 run dir = $dir/run
