@@ -363,6 +363,23 @@ int certs_issue_public(const struct certs_authority *a, const struct certs_leaf 
 	return cert != NULL ? write_certificate(cert, cert_file, e) : -EIO;
 }
 
+int certs_issue_pem(const struct certs_authority *a, const struct certs_leaf *leaf,
+		    EVP_PKEY *public, int64_t now_s, char **ret, struct error *e)
+{
+	AUTO(x509_free_ptr) X509 *cert = sign_leaf(a, leaf, public, now_s, leaf->id.name, e);
+	AUTO(bio_free_ptr) BIO *bio = BIO_new(BIO_s_mem());
+	char *data;
+	long len;
+
+	if (cert == NULL)
+		return -EIO;
+	if (bio == NULL || PEM_write_bio_X509(bio, cert) != 1 ||
+	    (len = BIO_get_mem_data(bio, &data)) <= 0)
+		return error_set(e, -EIO, "cannot encode a certificate: %s", openssl_reason());
+	*ret = strndup(data, (size_t)len);
+	return *ret != NULL ? 0 : error_set(e, -ENOMEM, "cannot encode a certificate: %m");
+}
+
 /* ---- keeping what is still good ---------------------------------------------------------------- */
 
 static X509 *load_certificate(const char *path)

@@ -57,6 +57,14 @@ MUST_CHECK int certs_sealing_key(const char *key_file, uint8_t ret_public[static
 MUST_CHECK int certs_host_record(const struct certs_authority *a, const struct identity *id,
 				 const char *host_name, const uint8_t sealing_public[static 32],
 				 int64_t valid_from_ns, const char *file, struct error *e);
+/* The same in memory. */
+#define CERTS_HOST_RECORD_MAX (KiB(8) + 96)
+MUST_CHECK int certs_host_record_pack(const struct certs_authority *a, const struct identity *id,
+				      const char *host_name,
+				      const uint8_t sealing_public[static 32],
+				      int64_t valid_from_ns,
+				      uint8_t ret[static CERTS_HOST_RECORD_MAX], size_t *ret_len,
+				      struct error *e);
 /* A SignedRevocationList (proto/order.proto), malloc'ed. a must be the order authority. serials: as in
  * identity.h. -E2BIG: more than a list may hold. */
 MUST_CHECK int certs_revocations(const struct certs_authority *a, const char *tenant,

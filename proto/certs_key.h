@@ -15,6 +15,9 @@ X509 *certs_authority_certificate(const struct certs_authority *a);
 MUST_CHECK int certs_issue_public(const struct certs_authority *a, const struct certs_leaf *leaf,
 				  EVP_PKEY *public, int64_t now_s, const char *cert_file,
 				  struct error *e);
+/* The same as PEM text, malloc'ed. */
+MUST_CHECK int certs_issue_pem(const struct certs_authority *a, const struct certs_leaf *leaf,
+			       EVP_PKEY *public, int64_t now_s, char **ret, struct error *e);
 /* PKCS#8 PEM, 0600. */
 MUST_CHECK int certs_write_key(EVP_PKEY *key, const char *path, struct error *e);
 

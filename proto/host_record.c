@@ -14,7 +14,7 @@
 #define SEALING_PUBLIC_BYTES 32
 #define KEY_ID_BYTES 8
 #define SIGNATURE_MAX 80 /* DER of two 256-bit integers: at most 72 */
-#define RECORD_MAX KiB(8)
+#define RECORD_MAX (CERTS_HOST_RECORD_MAX - SIGNATURE_MAX - 16)
 
 static EVP_PKEY *read_key(const char *path)
 {
@@ -58,11 +58,11 @@ static ProtobufCBinaryData borrowed(const void *data, size_t len)
 	return (ProtobufCBinaryData){ .data = (uint8_t *)data, .len = len };
 }
 
-static int write_signed(EVP_PKEY *key, const uint8_t *record, size_t len, const char *file,
-			struct error *e)
+static int pack_signed(EVP_PKEY *key, const uint8_t *record, size_t len, uint8_t *ret,
+		       size_t *ret_len, struct error *e)
 {
 	Exhibit__V1__SignedHostRecord message = EXHIBIT__V1__SIGNED_HOST_RECORD__INIT;
-	uint8_t signature[SIGNATURE_MAX], packed[RECORD_MAX + SIGNATURE_MAX + 16];
+	uint8_t signature[SIGNATURE_MAX];
 	size_t signature_len = sizeof(signature);
 	int r = sign_record(key, record, len, signature, &signature_len, e);
 
@@ -70,14 +70,15 @@ static int write_signed(EVP_PKEY *key, const uint8_t *record, size_t len, const 
 		return r;
 	message.record = borrowed(record, len);
 	message.signature = borrowed(signature, signature_len);
-	return files_replace(file, packed, exhibit__v1__signed_host_record__pack(&message, packed),
-			     0644, e);
+	*ret_len = exhibit__v1__signed_host_record__pack(&message, ret);
+	return 0;
 }
 
-int certs_host_record(const struct certs_authority *a, const struct identity *id,
-		      const char *host_name,
-		      const uint8_t sealing_public[static SEALING_PUBLIC_BYTES],
-		      int64_t valid_from_ns, const char *file, struct error *e)
+int certs_host_record_pack(const struct certs_authority *a, const struct identity *id,
+			   const char *host_name,
+			   const uint8_t sealing_public[static SEALING_PUBLIC_BYTES],
+			   int64_t valid_from_ns, uint8_t ret[static CERTS_HOST_RECORD_MAX],
+			   size_t *ret_len, struct error *e)
 {
 	Exhibit__V1__HostRecord record = EXHIBIT__V1__HOST_RECORD__INIT;
 	uint8_t digest[EVP_MAX_MD_SIZE], packed[RECORD_MAX];
@@ -94,6 +95,19 @@ int certs_host_record(const struct certs_authority *a, const struct identity *id
 	if (exhibit__v1__host_record__get_packed_size(&record) > sizeof(packed))
 		return error_set(e, -EMSGSIZE,
 				 "the name of host '%s' is too long for a host record", id->name);
-	return write_signed(certs_authority_key(a), packed,
-			    exhibit__v1__host_record__pack(&record, packed), file, e);
+	return pack_signed(certs_authority_key(a), packed,
+			   exhibit__v1__host_record__pack(&record, packed), ret, ret_len, e);
+}
+
+int certs_host_record(const struct certs_authority *a, const struct identity *id,
+		      const char *host_name,
+		      const uint8_t sealing_public[static SEALING_PUBLIC_BYTES],
+		      int64_t valid_from_ns, const char *file, struct error *e)
+{
+	uint8_t packed[CERTS_HOST_RECORD_MAX];
+	size_t len;
+	int r = certs_host_record_pack(a, id, host_name, sealing_public, valid_from_ns, packed,
+				       &len, e);
+
+	return r < 0 ? r : files_replace(file, packed, len, 0644, e);
 }

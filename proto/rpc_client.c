@@ -480,10 +480,10 @@ static int explain_unavailable(const struct rpc_client *c, const char *text, str
 		  "server name" },
 		{ "CERTIFICATE_VERIFY_FAILED",
 		  "is the order authority's file the one that issued the collector's "
-		  "certificate?" },
+		  "certificate, and is this machine's clock right?" },
 		{ "certificate verify failed",
 		  "is the order authority's file the one that issued the collector's "
-		  "certificate?" },
+		  "certificate, and is this machine's clock right?" },
 		{ "DNS", "check the name in the address" },
 	};
 	char refused[ERROR_TEXT_MAX];

@@ -22,7 +22,7 @@ enum rpc_client_state {
 /* All strings are copied. */
 struct rpc_client_config {
 	const char *address; /* "collector.example:7443", "127.0.0.1:7443", "[::1]:7443" */
-	const char *cert_file; /* PEM: the leaf first */
+	const char *cert_file; /* PEM: the leaf first; NULL, as key_file: none is shown (enrolment) */
 	const char *key_file; /* PEM */
 	const char *order_ca_file; /* PEM: the only roots for the server's certificate */
 	const char *fleet_ca_file; /* PEM; NULL: who issued the own certificate is not checked */

@@ -90,6 +90,8 @@ static int fill(struct rpc_server *s, struct rpc_loop *l, const struct rpc_serve
 					     config->fleet_ca_file, config->order_ca_file,
 					     config->deny_file };
 
+	if (config->cert_file == NULL || config->key_file == NULL)
+		return error_set(e, -EINVAL, "a certificate file and a key file are needed");
 	s->loop = l;
 	s->config = *config;
 	set_defaults(&s->config);
@@ -366,7 +368,8 @@ static int start_governor(struct rpc_server *s, struct error *e)
 
 static int bind_port(struct rpc_server *s, struct error *e)
 {
-	grpc_server_credentials *credentials = rpc_tls_server_credentials(s->tls);
+	grpc_server_credentials *credentials =
+		rpc_tls_server_credentials(s->tls, s->config.anonymous);
 	int port = credentials != NULL ?
 			   grpc_server_add_http2_port(s->core, s->address, credentials) :
 			   0;

@@ -30,6 +30,9 @@ struct rpc_server_config {
 	uint64_t memory_limit_bytes; /* of the process; a quarter is gRPC's quota, at least 64 MiB */
 	unsigned int streams_per_connection; /* 8 */
 	unsigned int calls_per_second; /* per identity; above: the connection is cut. 100 */
+	/* Enrolment: peers show no certificate, they are RPC_ALLOW_ANYBODY, and calls_per_second counts per
+	 * address of theirs. Their rpc_stream_peer is empty. */
+	bool anonymous;
 	bool hold; /* only health is answered, with NOT_SERVING, until rpc_server_open */
 	/* The port no longer accepts (transport.md fact 1): the process should exit non-zero so that
 	 * its supervisor starts it anew. Once, from the guard's thread; may be NULL. */
@@ -45,6 +48,7 @@ enum { /* who may call a method; bits */
        RPC_ALLOW_HOST = 1 << 0,
        RPC_ALLOW_RESPONDER = 1 << 1,
        RPC_ALLOW_COLLECTOR = 1 << 2,
+       RPC_ALLOW_ANYBODY = 1 << 3, /* of an anonymous server */
 };
 
 struct rpc_method {

@@ -47,7 +47,7 @@ static int load(const struct rpc_tls *t, struct rpc_trust **ret, struct error *e
 	r = authorities_load(t->fleet_ca, t->order_ca, &trust->authorities, e);
 	if (r >= 0)
 		r = rpc_deny_load(t->deny, &trust->deny, e);
-	if (r >= 0)
+	if (r >= 0 && t->cert != NULL)
 		r = identity_load_pair(t->cert, t->key, issuers(t, trust),
 				       clock_wall_ns() / (int64_t)NSEC_PER_SEC, &trust->pair, e);
 	if (r < 0)
@@ -103,7 +103,7 @@ int rpc_tls_new(const struct rpc_tls_files *files, struct rpc_tls **ret, struct 
 	struct rpc_tls *t;
 	int r;
 
-	if (files->cert == NULL || files->key == NULL)
+	if ((files->cert == NULL) != (files->key == NULL))
 		return error_set(e, -EINVAL, "a certificate file and a key file are needed");
 	t = calloc(1, sizeof(*t));
 	if (t == NULL)
@@ -159,11 +159,13 @@ static grpc_ssl_certificate_config_reload_status fetch(void *ctx,
 	return status;
 }
 
-grpc_server_credentials *rpc_tls_server_credentials(struct rpc_tls *t)
+grpc_server_credentials *rpc_tls_server_credentials(struct rpc_tls *t, bool anonymous)
 {
+	grpc_ssl_client_certificate_request_type ask =
+		anonymous ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE :
+			    GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
 	grpc_ssl_server_credentials_options *options =
-		grpc_ssl_server_credentials_create_options_using_config_fetcher(
-			GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, fetch, t);
+		grpc_ssl_server_credentials_create_options_using_config_fetcher(ask, fetch, t);
 
 	return options != NULL ? grpc_ssl_server_credentials_create_with_options(options) : NULL;
 }
@@ -181,7 +183,8 @@ grpc_channel_credentials *rpc_tls_channel_credentials(struct rpc_tls *t,
 		.verify_peer_destruct = destroy,
 	};
 	grpc_channel_credentials *credentials = grpc_ssl_credentials_create_ex(
-		authorities_order_pem(trust->authorities), &pair, &options, NULL);
+		authorities_order_pem(trust->authorities), pair.private_key != NULL ? &pair : NULL,
+		&options, NULL);
 
 	if (credentials == NULL)
 		destroy(ctx);

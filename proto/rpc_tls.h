@@ -12,7 +12,8 @@
 #include <stdatomic.h>
 
 struct rpc_tls_files {
-	const char *cert, *key, *fleet_ca, *order_ca, *deny; /* the last three may be NULL */
+	/* Each may be NULL; cert and key both or neither: a client that shows none. */
+	const char *cert, *key, *fleet_ca, *order_ca, *deny;
 };
 
 /* One good state of the files; immutable, counted. */
@@ -35,8 +36,9 @@ MUST_CHECK int rpc_tls_reload(struct rpc_tls *t, struct error *e);
 struct rpc_trust *rpc_tls_current(struct rpc_tls *t); /* a reference of the caller's */
 void rpc_trust_unref(struct rpc_trust *t);
 
-/* New connections use what rpc_tls_current is then. t outlives the server that gets it. NULL: failed. */
-grpc_server_credentials *rpc_tls_server_credentials(struct rpc_tls *t);
+/* New connections use what rpc_tls_current is then. t outlives the server that gets it. anonymous: clients are
+ * not asked for a certificate. NULL: failed. */
+grpc_server_credentials *rpc_tls_server_credentials(struct rpc_tls *t, bool anonymous);
 /* verify, ctx: called in each handshake with the server's leaf (PEM); non-zero refuses. destroy(ctx) once core
  * no longer needs it, on failure at once. NULL: failed. */
 grpc_channel_credentials *rpc_tls_channel_credentials(struct rpc_tls *t,
