@@ -12,6 +12,7 @@ struct agent_config {
 	char *collector_address, *collector_server_name;
 	char *tls_cert, *tls_key, *tls_fleet_ca, *tls_order_ca;
 	char *seal_key, *host_record;
+	char *enrol_address, *enrol_token_file, *enrol_tenant;
 	uint64_t journal_max_bytes;
 	char *journal_policy;
 	uint64_t critical_ring_bytes, bulk_ring_bytes;

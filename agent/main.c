@@ -5,6 +5,7 @@
 
 #include "agent/acquire/main.h"
 #include "agent/config.h"
+#include "agent/enroll.h"
 #include "agent/sense.h"
 #include "agent/uplink.h"
 #include "proto/base/log.h"
@@ -41,7 +42,11 @@ static int run(const struct agent_config *c, enum role role, char **argv, struct
 	case ROLE_SENSE:
 		break;
 	}
-	return c->probe ? sense_probe(c, e) : sense_run(c, argv, e);
+	if (c->probe)
+		return sense_probe(c, e);
+	int r = enroll_at_start(c, e);
+
+	return r < 0 ? r : sense_run(c, argv, e);
 }
 
 int main(int argc, char **argv)
@@ -53,6 +58,9 @@ int main(int argc, char **argv)
 	struct error e = { 0 };
 	int skip = role != ROLE_SENSE;
 	bool done = false;
+
+	if (argc > 1 && strcmp(argv[1], "enroll") == 0)
+		return enroll_main(argc - 1, argv + 1);
 	int r = rpc_guard_scrub_environment(&e);
 
 	if (r == 0)

@@ -13,6 +13,7 @@ struct collector_config {
 	char *store_dir;
 	uint64_t segment_bytes, segment_age_ms, reserve_bytes, retain_bytes, retain_ms;
 	char *ledger_key, *ledger_cert;
+	char *enrol_listen, *enrol_authority;
 	char *hosts_dir;
 	struct option_list orders_approvals;
 	uint64_t orders_per_minute, orders_per_host;

@@ -5,6 +5,7 @@
 #include "collector/offline.h"
 #include "collector/rebuild.h"
 #include "collector/server.h"
+#include "collector/tokens_main.h"
 #include "proto/base/log.h"
 #include "proto/rpc_guard.h"
 
@@ -13,6 +14,7 @@ static const struct verb {
 	int (*run)(int argc, char **argv);
 } verbs[] = {
 	{ "certs", certs_main },
+	{ "tokens", tokens_main },
 	{ "check", check_main },
 	{ "reindex", reindex_main },
 	{ "rebuild", rebuild_main },

@@ -76,6 +76,9 @@ MUST_CHECK int orders_sent(struct orders *o, const struct batch_name *tenant,
 /* Whether the newest list of its tenant names this certificate. Any thread. */
 bool orders_revoked(struct orders *o, const struct identity *who);
 
+/* The newest SignedRevocationList of a tenant, malloc'ed; NULL: none. Any thread. */
+uint8_t *orders_list_copy(struct orders *o, const struct batch_name *tenant, size_t *ret_len);
+
 /* The table of methods, for tests: NULL past the end. roles: NULL-terminated; NULL: hosts. */
 const char *orders_method_path(size_t i);
 const char *const *orders_method_roles(size_t i);

@@ -70,17 +70,34 @@ void orders_free_lists(struct orders *o)
 	}
 }
 
-static int keep(struct tenant_list *l, const uint8_t *data, size_t len)
+static int keep(struct orders *o, struct tenant_list *l, const uint8_t *data, size_t len)
 {
 	uint8_t *copy = malloc(len + 1);
 
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, data, len);
+	(void)pthread_rwlock_wrlock(&o->revoked);
 	free(l->bytes);
 	l->bytes = copy;
 	l->len = len;
+	(void)pthread_rwlock_unlock(&o->revoked);
 	return 0;
+}
+
+uint8_t *orders_list_copy(struct orders *o, const struct batch_name *tenant, size_t *ret_len)
+{
+	uint8_t *copy = NULL;
+
+	(void)pthread_rwlock_rdlock(&o->revoked);
+	for (const struct tenant_list *l = o->lists; l && !copy; l = l->next)
+		if (batch_name_equal(&l->tenant, tenant) && l->bytes &&
+		    (copy = malloc(l->len + 1))) {
+			memcpy(copy, l->bytes, l->len);
+			*ret_len = l->len;
+		}
+	(void)pthread_rwlock_unlock(&o->revoked);
+	return copy;
 }
 
 struct load {
@@ -103,7 +120,7 @@ static int load_one(void *ctx, const struct batch_name *tenant, const uint8_t *d
 		log_failure(LOG_LEVEL_WARN, "a stored revocation list is left aside", &why);
 		return 0;
 	}
-	return keep(l, data, len);
+	return keep(load->orders, l, data, len);
 }
 
 int orders_load_lists(struct orders *o, struct error *e)
@@ -183,7 +200,7 @@ int orders_publish(struct orders *o, const struct peer *p, const void *data, siz
 				     revocations_number(l->revocations), e);
 	if (r == 0)
 		r = orders_store_put_list(o->store, &p->tenant, data, len, e);
-	if (r == 0 && keep(l, data, len) < 0)
+	if (r == 0 && keep(o, l, data, len) < 0)
 		r = error_set(e, -ENOMEM, "cannot keep a revocation list: %m");
 	if (r < 0) {
 		/* Not durable: whoever publishes it again is not to be told that it is here. */

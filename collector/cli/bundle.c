@@ -151,6 +151,8 @@ const char *bundle_kind_name(unsigned int kind)
 		[EXHIBIT__V1__LEDGER_KIND__LEDGER_FETCH] = "fetch",
 		[EXHIBIT__V1__LEDGER_KIND__LEDGER_ARCHIVE] = "archive",
 		[EXHIBIT__V1__LEDGER_KIND__LEDGER_REBUILD] = "rebuild",
+		[EXHIBIT__V1__LEDGER_KIND__LEDGER_TOKEN] = "token",
+		[EXHIBIT__V1__LEDGER_KIND__LEDGER_ENROLMENT] = "enrolment",
 	};
 
 	return kind < ARRAY_LEN(names) && names[kind] ? names[kind] : "unknown";
