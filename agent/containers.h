@@ -22,7 +22,6 @@ struct container {
 	struct bytes id, name, image, pod_name, pod_namespace, pod_uid, runtime;
 	bool born; /* seen being made: the first that runs in it is its main process */
 	bool begun; /* ... and does */
-	struct rec_image first; /* pid and start of it */
 };
 
 struct containers;

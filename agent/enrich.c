@@ -136,6 +136,62 @@ static const struct process *learn_fork(struct enricher *en, const struct decode
 	return process_fork(en->table, &d->facts, &d->caller, now_ns);
 }
 
+/* The container that its runtime names as the process's; NULL: none. */
+static struct container *container_of(struct enricher *en, const struct image_facts *f,
+				      uint64_t now_ns)
+{
+	const struct cgroup_ask ask = { .id = f->cgroup_id, .v1_id = f->cgroup_v1_id };
+
+	return cgroups_find(en->cgroups, &ask, now_ns).container;
+}
+
+/* Where the one who started this process runs. Asked of the parent that it was born to: who lost it belongs to a
+ * subreaper, the container's shim perhaps, and was not sent into the container by that. */
+static bool from_outside(struct enricher *en, const struct decoded *d, const struct container *in,
+			 uint64_t now_ns, bool *ret_prepares)
+{
+	const struct process *before = process_find(en->table, &d->event.u.exec.replaced);
+	struct rec_image key = before && before->source == PROCESS_FORK ? before->facts.parent :
+									  d->facts.parent;
+	const struct process *parent = key.pid ? look(en, &key) : NULL;
+
+	if (!parent && key.pid)
+		parent = ask_proc(en, &key, NULL, now_ns);
+	if (!parent || !parent->facts.cgroup_id)
+		return false;
+	/* The runtime itself, on its way in: it has not left its mount namespace yet. */
+	*ret_prepares = parent->facts.mnt_ns == d->facts.mnt_ns;
+	return container_of(en, &parent->facts, now_ns) != in;
+}
+
+/* What is started from outside into a container that runs, as `kubectl exec` does. */
+static void mark_session(struct enricher *en, struct decoded *d, uint64_t now_ns)
+{
+	struct container *in = en->cgroups ? container_of(en, &d->facts, now_ns) : NULL;
+	const struct process *before;
+	bool prepares = false, session;
+
+	if (!in)
+		return;
+	before = process_find(en->table, &d->event.u.exec.replaced);
+	if (before && before->source >= PROCESS_STOCK && before->facts.mnt_ns == d->facts.mnt_ns &&
+	    container_of(en, &before->facts, now_ns) == in) {
+		session = before->facts.flags & EVENT_EXEC_SESSION;
+	} else {
+		session = from_outside(en, d, in, now_ns, &prepares);
+		if (session && prepares)
+			return;
+		if (in->born && !in->begun) {
+			in->begun = true;
+			session = false;
+		}
+	}
+	if (!session)
+		return;
+	d->event.flags |= EVENT_EXEC_SESSION;
+	d->facts.flags |= EVENT_EXEC_SESSION;
+}
+
 /* The critical ring is in order, so asking for more of it while one of its records is being handled
  * could tell nothing; and its reader must not be entered twice. */
 static void handle_record(struct enricher *en, struct decoded *d, uint64_t now_ns,
@@ -145,6 +201,7 @@ static void handle_record(struct enricher *en, struct decoded *d, uint64_t now_n
 
 	switch (d->event.action) {
 	case ACTION_EXEC:
+		mark_session(en, d, now_ns);
 		p = process_put(en->table, &d->facts, PROCESS_EXEC, now_ns);
 		break;
 	case ACTION_PROCESS:
