@@ -45,6 +45,9 @@ static const struct flag flags[] = {
 	       args_set_limit, limit,
 	       "at most N rows, the newest (events: 1000 if not given; export: 10000 events of each exhibit); 0: all; "
 	       "tail: the newest N, then follow"),
+	OPTION("against", "FILE", VERB_HOSTS | VERB_COVERAGE, args_set_text, against,
+	       "the hosts that there should be, as CSV with a column 'host' or 'name', optionally 'id' and 'owner': names "
+	       "hosts without agent and every other problem, the worst first"),
 	OPTION("no-events", NULL, VERB_EXPORT, args_set_true, no_events,
 	       "leave out what hosts told around their exhibits"),
 	FILTER("action", "NAME", "event.action", NULL, EXHIBIT__V1__FILTER_OP__FILTER_EQUALS,
@@ -163,6 +166,8 @@ static const char *const hosts_examples[] = {
 	"all enrolled hosts: connected, how far they are known, what was lost",
 	"exhibit hosts --host web-1 --json",
 	"one of them, for a program",
+	"exhibit hosts --against inventory.csv",
+	"each host of the inventory and its problems: no agent, disconnected, behind, losses, classes missing, old version",
 	NULL,
 };
 static const char *const tail_examples[] = {
@@ -205,6 +210,8 @@ static const char *const coverage_examples[] = {
 	"which classes of events each host can see, through which hook",
 	"exhibit coverage --host web-1 --json",
 	"one host, for a program",
+	"exhibit coverage --against inventory.csv",
+	"what of the inventory's hosts is not seen, a row for each problem; exit status 3 when there is one",
 	NULL,
 };
 static const char *const status_examples[] = {

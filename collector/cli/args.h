@@ -72,6 +72,7 @@ struct args {
 	const char *config;
 	bool json, no_color, help;
 	int64_t since_ns, until_ns, at_ns; /* Unix time; 0: not given */
+	const char *against; /* hosts, coverage: the inventory's file */
 	bool no_events; /* export */
 	uint64_t limit;
 	bool has_limit;

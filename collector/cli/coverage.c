@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "collector/cli/fleet_view.h"
 #include "collector/cli/replies.h"
 #include "proto/actions.h"
 #include "proto/base/clock.h"
@@ -137,6 +138,8 @@ int verb_coverage(const struct args *a)
 	Exhibit__V1__Completeness *last = NULL;
 	int code;
 
+	if (a->against)
+		return fleet_show(a, true);
 	if (!table)
 		return EXIT_ERROR;
 	memcpy(names, a->hosts, sizeof(names));

@@ -249,7 +249,7 @@ void help_completion(void)
 	printf("# bash completion for exhibit; written by 'exhibit completion bash' from its tables.\n"
 	       "_exhibit() {\n"
 	       "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\n"
-	       "\tcase $prev in\n\t--config | --signing-key) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+	       "\tcase $prev in\n\t--config | --signing-key | --against) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
 	       "\t--dir) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n\t--action) words='");
 	words_of_actions();
 	printf("' ;;\n\t*)\n\t\tcase ${COMP_WORDS[1]} in\n");

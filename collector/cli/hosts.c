@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "collector/cli/fleet_view.h"
 #include "collector/cli/replies.h"
 #include "proto/base/clock.h"
 
@@ -354,6 +355,8 @@ int verb_hosts(const struct args *a)
 			     .reply = &exhibit__v1__hosts_reply__descriptor,
 			     .take = take_hosts_reply };
 
+	if (a->against)
+		return fleet_show(a, false);
 	memcpy(names, a->hosts, sizeof(names));
 	m.hosts = names;
 	m.n_hosts = a->n_hosts;
