@@ -81,11 +81,12 @@ static int check_file(int fd, const char *dir, const char *path, size_t *ret_siz
 	if (fstat(fd, &st) < 0)
 		return error_set(e, -errno, "cannot look at '%s/%s': %m", dir, path);
 	if (!S_ISREG(st.st_mode))
-		return error_set(e, -EINVAL, "'%s/%s' is not a plain file: not read", dir, path);
+		return error_set(e, -EINVAL, "not a plain file, so not read: '%s/%s'", dir, path);
 	if ((uint64_t)st.st_size > CONTAINER_FILE_MAX)
-		return error_set(e, -EFBIG, "'%s/%s' is larger than %zu MiB (%lld bytes): not read",
-				 dir, path, (size_t)(CONTAINER_FILE_MAX >> 20),
-				 (long long)st.st_size);
+		return error_set(e, -EFBIG,
+				 "larger than %zu MiB (%lld bytes), so not read: '%s/%s'",
+				 (size_t)(CONTAINER_FILE_MAX >> 20), (long long)st.st_size, dir,
+				 path);
 	*ret_size = (size_t)st.st_size;
 	return 0;
 }
@@ -130,8 +131,8 @@ static int read_below(const char *dir, const char *path, uint8_t **ret_data, siz
 	if (fd == -ELOOP || fd == -EXDEV)
 		return error_set(
 			e, -ELOOP,
-			"'%s/%s' is, or lies behind, a symbolic link or another mount: not read",
-			dir, path);
+			"a symbolic link or another mount stands there, so not read: '%s/%s'", dir,
+			path);
 	if (fd < 0)
 		return error_set(e, fd, "cannot open '%s/%s': %s", dir, path, strerror(-fd));
 	r = check_file(fd, dir, path, &size, e);
