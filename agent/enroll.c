@@ -26,6 +26,7 @@
 
 #define CALL_MS 30000
 #define TRIES 5
+#define ASIDE_MAX 16
 #define CONNECT_MS 10000
 #define REPLY_MAX KiB(1024)
 #define FACTS_FILE "enrolled"
@@ -420,34 +421,57 @@ static const char *moved_from(const struct agent_config *c)
 	return enroll_facts_differ(&held, &now);
 }
 
+/* A copy of a copy has what its original set aside. */
 static int set_aside(const char *path, struct error *e)
 {
 	char other[PATH_MAX];
 
-	if (snprintf(other, sizeof(other), "%s.of-original", path) >= (int)sizeof(other))
-		return error_set(e, -ENAMETOOLONG, "the path '%.200s' is too long", path);
-	if (rename(path, other) == 0 || errno == ENOENT)
-		return 0;
-	return error_set(e, -errno, "cannot set '%s' aside: %m", path);
+	for (int i = 1; i <= ASIDE_MAX; i++) {
+		if (snprintf(other, sizeof(other), "%s.of-original-%d", path, i) >=
+		    (int)sizeof(other))
+			return error_set(e, -ENAMETOOLONG, "the path '%.200s' is too long", path);
+		if (exists(other))
+			continue;
+		if (rename(path, other) == 0 || errno == ENOENT)
+			return 0;
+		break;
+	}
+	(void)error_set(e, -errno, "cannot set '%s' aside: %m", path);
+	error_hint(e, "remove what earlier copies left there, *.of-original-N");
+	return -EIO;
 }
 
-/* The certificate first: what is left of an identity without it is none. */
+static int remove_durably(const char *path, struct error *e)
+{
+	char dir[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_set(e, -errno, "cannot remove '%s': %m", path);
+	(void)snprintf(dir, sizeof(dir), "%.*s", slash != NULL ? (int)(slash - path + 1) : 1,
+		       slash != NULL ? path : ".");
+	return files_sync_dir(dir, e);
+}
+
+/* The certificate last: until it is gone each start comes here again, and no new identity begins with the
+ * original's keys or journal. */
 static int forget(const struct agent_config *c, struct error *e)
 {
-	const char *const keys[] = { c->tls_cert, c->tls_key, c->seal_key, c->host_record };
-	static const char *const state[] = { FACTS_FILE, "journal", "orders" };
+	const char *const keys[] = { c->tls_key, c->seal_key, c->host_record, c->tls_cert };
+	static const char *const state[] = { "journal", "orders" };
 	char path[PATH_MAX];
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
-		if (unlink(keys[i]) < 0 && errno != ENOENT)
-			r = error_set(e, -errno, "cannot remove '%s': %m", keys[i]);
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(state); i++) {
 		if (snprintf(path, sizeof(path), "%s/%s", c->state_dir, state[i]) >=
 		    (int)sizeof(path))
 			return error_set(e, -ENAMETOOLONG, "state.dir is too long");
 		r = set_aside(path, e);
 	}
+	if (r == 0)
+		r = files_sync_dir(c->state_dir, e);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(keys); i++)
+		r = remove_durably(keys[i], e);
 	return r;
 }
 

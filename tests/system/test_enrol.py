@@ -266,17 +266,33 @@ def test_an_agent_with_a_token_enrols_at_its_start_and_a_copy_of_it_does_not_run
                                   "True", "true")), None), 60, "the host, connected")
     assert row and not host.token.exists()
     agent.stop()
-    facts = agent.state / "enrolled"
-    facts.write_text("machine-id=00000000000000000000000000000000\n")
+    keys = {path: path.read_bytes() for path in (host.identity.key, host.identity.seal_key)}
+    (agent.state / "enrolled").write_text("machine-id=00000000000000000000000000000000\n")
     agent.spawn()
     assert agent.process.wait(60) == 2
     assert "was made on another machine: the machine-id is another" in agent.log
-    host.token.write_text(place.token())
-    begin = len(agent.log)
-    agent.spawn()
-    until(lambda: "tracing this host" in agent.log[begin:] or not agent.running(), 60, "the agent")
-    assert "enrols anew" in agent.log[begin:] and agent.running(), agent.tail()
+    for n in (1, 2):  # a copy, then a copy of the copy
+        (agent.state / "enrolled").write_text("machine-id=00000000000000000000000000000000\n")
+        host.token.write_text(place.token())
+        agent.start()
+        assert "enrols anew" in agent.log and (agent.state / f"journal.of-original-{n}").exists()
+        agent.stop()
     other = x509.load_pem_x509_certificate(host.identity.cert.read_bytes()).subject.get_attributes_for_oid(
         x509.NameOID.COMMON_NAME)[0].value
-    assert other != name and (agent.state / "journal.of-original").exists()
-    agent.stop()
+    assert other != name and all(path.read_bytes() != before for path, before in keys.items())
+
+
+def test_what_became_of_tokens_stands_in_the_ledger(place):
+    token = place.token()
+    assert ask(place, request(token)).certificate
+    refused(ask(place, request(token)), "has been used")
+
+    def told():
+        return "0" == subprocess.run(
+            ["/usr/bin/python3", "-c", "import sqlite3,sys; print(sqlite3.connect(sys.argv[1]).execute("
+             "'SELECT count(*) FROM notes WHERE told = 0').fetchone()[0])",
+             place.collector.store / ".enrol" / "tokens.sqlite"],
+            capture_output=True, text=True, timeout=60).stdout.strip()
+    until(told, 60, "a leaf for each note")
+    leaves = b"".join(f.read_bytes() for f in (place.collector.store / ".ledger").rglob("*") if f.is_file())
+    assert b"enrolled with token" in leaves and b"was made for 1 uses" in leaves and b"was refused" in leaves
