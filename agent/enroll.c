@@ -79,7 +79,7 @@ static int ask(struct rpc_client *client, uint8_t *request, size_t len, struct c
 	       struct error *e)
 {
 	struct rpc_stream *s = NULL;
-	int r;
+	int r, sent;
 
 	atomic_store(&k->closed, false);
 	r = rpc_client_open(
@@ -90,12 +90,17 @@ static int ask(struct rpc_client *client, uint8_t *request, size_t len, struct c
 
 	if (r < 0)
 		return r;
-	r = rpc_stream_send_copy(s, request, len);
+	sent = rpc_stream_send_copy(s, request, len);
+	if (sent < 0)
+		rpc_stream_cancel(s);
 	rpc_stream_close_send(s);
 	rpc_stream_want_read(s, true);
 	while (!atomic_load(&k->closed))
 		(void)nanosleep(&(struct timespec){ .tv_nsec = 10 * NSEC_PER_MSEC }, NULL);
 	rpc_stream_unref(s);
+	if (sent < 0)
+		return error_set(e, sent, "cannot send the request for an identity: %s",
+				 strerror(-sent));
 	if (k->status == RPC_PERMISSION_DENIED)
 		return error_set(e, -EACCES, "the collector does not enrol this host: %s", k->text);
 	r = rpc_client_explain(client, k->status, k->text, e);

@@ -13,11 +13,8 @@ static const struct verb {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
-	{ "certs", certs_main },
-	{ "tokens", tokens_main },
-	{ "check", check_main },
-	{ "reindex", reindex_main },
-	{ "rebuild", rebuild_main },
+	{ "certs", certs_main },     { "tokens", tokens_main },   { "check", check_main },
+	{ "reindex", reindex_main }, { "rebuild", rebuild_main },
 };
 
 static int serve(int argc, char **argv, struct error *e)
