@@ -20,7 +20,7 @@ BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpf
 MAKEFLAGS += --no-builtin-rules
 
 # Goals that must work before a compiler is installed; what they need built they ask a second make for.
-FRONT := help deps test-deps lint-deps bench-deps validation-deps kernel-deps kernels run test test-full asan fuzz coverage \
+FRONT := help deps test-deps lint-deps bench-deps validation-deps kernel-deps kernels run test test-full asan asan-unit fuzz coverage \
 	bench validation lint format clean
 BUILDING := $(filter-out $(FRONT),$(or $(MAKECMDGOALS),all))
 
@@ -252,12 +252,8 @@ fuzz-run: fuzz-build
 
 system-build: all $(SHIMS) $(DRIVERS) $(PB_PY)
 system: system-build
-ifneq ($(wildcard tests/system/test_*.py),)
-	PYTHONDONTWRITEBYTECODE=1 EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) -m pytest -p no:cacheprovider \
-		--timeout=$(if $(EXHIBIT_FULL),900,300) -q tests/system $(PYTEST)
-else
-	@echo "system tests: none here yet"
-endif
+	PYTHONDONTWRITEBYTECODE=1 EXHIBIT_BUILD=$(abspath $(B)) tests/system/run.sh $(PYTHON) \
+		$(if $(EXHIBIT_FULL),900,300) $(PYTEST)
 
 bench-build: all $(BENCHES) $(B)/tests/driver_acquire $(B)/tests/driver_physical $(B)/tests/driver_odd $(B)/tests/driver_recorder
 
@@ -288,7 +284,7 @@ $(B)/obj/collector/derive.o: collector/volatility/exhibit_la57.py
 
 # ---- what people type ----------------------------------------------------------------------------
 
-.PHONY: help run test test-full asan fuzz coverage bench validation lint lint-text lint-format lint-tidy format clean install deps test-deps lint-deps validation-deps bench-deps kernel-deps kernels
+.PHONY: help run test test-full asan asan-unit fuzz coverage bench validation lint lint-text lint-format lint-tidy format clean install deps test-deps lint-deps validation-deps bench-deps kernel-deps kernels
 help:
 	@sed -n 's/^#: //p' Makefile
 
@@ -333,9 +329,12 @@ kernels: deps kernel-deps
 	PYTHONDONTWRITEBYTECODE=1 EXHIBIT_BUILD=$(abspath $(B)) $(PYTHON) -m pytest -p no:cacheprovider \
 		--timeout=1200 -q tests/kernels $(PYTEST)
 
-asan:
-	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B)-asan SAN=1 unit-build fuzz-build
+asan-unit:
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B)-asan SAN=1 unit-build
 	@$(MAKE) --no-print-directory B=$(B)-asan SAN=1 unit
+
+asan: asan-unit
+	@$(MAKE) --no-print-directory -j$(JOBS) B=$(B)-asan SAN=1 fuzz-build
 	@$(MAKE) --no-print-directory B=$(B)-asan SAN=1 fuzz-replay
 
 fuzz:
@@ -397,8 +396,8 @@ install: all
 DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libprotobuf-c-dev \
 	protobuf-c-compiler protobuf-compiler libgrpc-dev libzstd-dev libssl-dev libyaml-dev \
 	libsystemd-dev libsqlite3-dev libcurl4-openssl-dev libjansson-dev libseccomp-dev libcap-dev libpcap-dev openssl
-TEST_DEPS := libcmocka-dev gdb python3-pytest python3-pytest-timeout python3-grpcio python3-protobuf \
-	python3-cryptography python3-zstandard python3-yaml python3-boto3 python3-venv softhsm2 \
+TEST_DEPS := libcmocka-dev gdb python3-pytest python3-pytest-timeout python3-pytest-xdist python3-grpcio \
+	python3-protobuf python3-cryptography python3-zstandard python3-yaml python3-boto3 python3-venv softhsm2 \
 	libengine-pkcs11-openssl libclang-rt-14-dev iproute2 libcap2-bin bash-completion mandoc ceph-mon ceph-osd \
 	radosgw ceph-common tshark tcpdump golang-go golang-golang-x-mod-dev containerd runc podman conmon busybox-static
 LINT_DEPS := clang-format clang-tidy gcovr shellcheck git

@@ -21,6 +21,34 @@ def pytest_sessionfinish(session, exitstatus):
         shutil.rmtree(factory._basetemp, ignore_errors=True)
 
 
+# Files whose tests touch nothing but processes, folders and ports of their own: they run beside each other
+# (make system), the others alone, since they trace this host, measure, or flood it.
+BESIDE = {
+    "test_cli_help", "test_commit", "test_journal_faults", "test_journal_powercut", "test_journal_reader",
+    "test_ledger", "test_ledger_faults", "test_manual", "test_orders", "test_orders_cli", "test_orders_hosts",
+    "test_orders_people", "test_query", "test_retention", "test_segments", "test_store_faults", "test_vault",
+    "test_vault_check", "test_vault_faults", "test_vault_interrupted", "test_vault_places", "test_vault_powercut",
+    "test_vault_refused", "test_vault_s3",
+}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "beside: may run while other tests do")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    # What takes longest begins first, so that nobody waits for it at the end.
+    items.sort(key=lambda item: item.path.stem not in ("test_vault_s3", "test_ledger_faults"))
+    for item in items:
+        name = item.path.stem
+        if name not in BESIDE:
+            continue
+        item.add_marker("beside")
+        if not name.endswith("_faults"):  # these share nothing, and are long
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """Two authorities and a collector's certificate, once for all tests."""

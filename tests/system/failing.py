@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from basics import BUILD, FULL
 
 SHIM = BUILD / "tests/shim_failnth.so"
-WORKERS = 8 if FULL else 2  # most of a point is waiting: for a checkpoint, for a retry
+WORKERS = 8  # most of a point is waiting: for a checkpoint, for a retry
 POINTS_MAX = 50_000
 
 

@@ -29,7 +29,7 @@ def serve(folder, port):
         def ready():
             assert process.poll() is None, (folder / "log").read_text()
             return (folder / "s" / "ready").exists()
-        until(ready, 120, "radosgw")
+        until(ready, 240, "radosgw")
         endpoint = f"http://127.0.0.1:{port}"
         client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=ACCESS_KEY,
                               aws_secret_access_key=SECRET_KEY, region_name="us-east-1")

@@ -52,15 +52,15 @@ monmaptool --create --fsid "$fsid" --addv a "[v2:127.0.0.1:$mon_port]" "$dir/mon
 ceph-mon --mkfs -i a --monmap "$dir/monmap" >/dev/null
 ceph-mon -f -i a </dev/null >/dev/null 2>&1 &
 pids+=($!)
-timeout 60 ceph osd new "$osd" 0 </dev/null >/dev/null
+timeout 120 ceph osd new "$osd" 0 </dev/null >/dev/null
 ceph-osd --mkfs -i 0 --osd-uuid "$osd" >/dev/null 2>&1
 ceph-osd -f -i 0 </dev/null >/dev/null 2>&1 &
 pids+=($!)
-timeout 60 radosgw-admin user create --uid exhibit --display-name exhibit --access-key AKEXHIBIT \
+timeout 120 radosgw-admin user create --uid exhibit --display-name exhibit --access-key AKEXHIBIT \
 	--secret-key secret-of-exhibit >/dev/null 2>&1
 radosgw -f -n client.rgw.a </dev/null >/dev/null 2>&1 &
 pids+=($!)
-for _ in $(seq 300); do
+for _ in $(seq 600); do
 	if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
 		touch "$dir/ready"
 		break
