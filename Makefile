@@ -303,7 +303,7 @@ help:
 #: make validation   acquisitions tried by CFTT-style assertions; report in build/validation (KINDS="disk core": only these)
 #: make lint         clang-format, clang-tidy, SPDX lines, shellcheck
 #: make format       clang-format in place
-#: make install      DESTDIR= PREFIX=/usr: binaries, man pages, completion
+#: make install      DESTDIR= PREFIX=/usr: binaries, man pages, completion, units, configuration (COMPONENTS=agent: only it)
 #: make deps         apt packages for the build (test-deps, lint-deps: for tests, for lint)
 #: make clean        remove build folders
 
@@ -381,17 +381,38 @@ lint-tidy: $(PB_H) $(SKELETONS)
 clean:
 	rm -rf $(B) $(B)-asan $(B)-clang $(B)-coverage $(B)-fuzz
 
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man1 \
-		$(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	install -m 755 $(B)/bin/exhibit $(DESTDIR)$(PREFIX)/bin/
-	install -m 755 $(B)/bin/exhibit-agent $(B)/bin/exhibit-collector $(DESTDIR)$(PREFIX)/sbin/
-	$(B)/bin/exhibit --print-man >$(DESTDIR)$(PREFIX)/share/man/man1/exhibit.1
-	$(B)/bin/exhibit-agent --print-man >$(DESTDIR)$(PREFIX)/share/man/man8/exhibit-agent.8
-	$(B)/bin/exhibit-collector --print-man >$(DESTDIR)$(PREFIX)/share/man/man8/exhibit-collector.8
-	$(B)/bin/exhibit completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/exhibit
-	chmod 644 $(DESTDIR)$(PREFIX)/share/man/man1/exhibit.1 $(DESTDIR)$(PREFIX)/share/man/man8/exhibit-*.8 \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/exhibit
+# ---- installing ----------------------------------------------------------------------------------
+
+# One target for people, packages and images. COMPONENTS: which of agent, collector, cli.
+COMPONENTS ?= agent collector cli
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSCONFDIR ?= /etc
+put = install -D -m 644 $(1) $(DESTDIR)$(2)
+# What somebody configured stays.
+put_config = @[ -e $(DESTDIR)$(2) ] || install -D -m 644 $(1) $(DESTDIR)$(2)
+# The manual is written by the program itself, from the tables that it runs by.
+put_man = @install -d $(DESTDIR)$(PREFIX)/share/man/man$(2) && \
+	$(B)/bin/$(1) --print-man >$(DESTDIR)$(PREFIX)/share/man/man$(2)/$(1).$(2) && \
+	chmod 644 $(DESTDIR)$(PREFIX)/share/man/man$(2)/$(1).$(2)
+
+.PHONY: install-agent install-collector install-cli
+install: $(addprefix install-,$(COMPONENTS))
+install-agent install-collector: install-%: $(B)/bin/exhibit-%
+	install -D -m 755 $< $(DESTDIR)$(PREFIX)/sbin/exhibit-$*
+	$(call put_man,exhibit-$*,8)
+	$(call put_config,deploy/config/$*.yaml,$(SYSCONFDIR)/exhibit/$*.yaml)
+	$(call put,deploy/systemd/exhibit-$*.service,$(UNITDIR)/exhibit-$*.service)
+	$(call put,deploy/systemd/exhibit-$*.sysusers,$(PREFIX)/lib/sysusers.d/exhibit-$*.conf)
+	$(call put,deploy/systemd/exhibit-$*.tmpfiles,$(PREFIX)/lib/tmpfiles.d/exhibit-$*.conf)
+	$(call put,deploy/systemd/80-exhibit-$*.preset,$(PREFIX)/lib/systemd/system-preset/80-exhibit-$*.preset)
+	@[ $(PREFIX) = /usr ] || sed -i 's,=/usr/sbin/,=$(PREFIX)/sbin/,' $(DESTDIR)$(UNITDIR)/exhibit-$*.service
+
+install-cli: $(B)/bin/exhibit
+	install -D -m 755 $< $(DESTDIR)$(PREFIX)/bin/exhibit
+	$(call put_man,exhibit,1)
+	@install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions && \
+		$(B)/bin/exhibit completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/exhibit && \
+		chmod 644 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/exhibit
 
 DEPS := gcc clang llvm bpftool pkg-config libbpf-dev libelf-dev zlib1g-dev libprotobuf-c-dev \
 	protobuf-c-compiler protobuf-compiler libgrpc-dev libzstd-dev libssl-dev libyaml-dev \
