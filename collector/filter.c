@@ -210,6 +210,9 @@ static const struct {
 	{ "process.pid", TOKEN_PID, token_pid },
 	{ "process.name", TOKEN_NAME, token_text },
 	{ "container.id", TOKEN_CONTAINER, token_text },
+	{ "orchestrator.resource.name", TOKEN_POD, token_text },
+	{ "orchestrator.namespace", TOKEN_NAMESPACE, token_text },
+	{ "container.image.name", TOKEN_IMAGE, token_text },
 	{ "event.action", TOKEN_ACTION, token_action },
 	{ "process.user.id", TOKEN_USER, token_uid },
 };

@@ -6,7 +6,7 @@
 #include "collector/segment_index.h"
 
 #define INDEX_MAGIC 0x5845444e49485845u /* "EXHINDEX" */
-#define INDEX_VERSION 1
+#define INDEX_VERSION 2 /* goes with TOKENS_VERSION */
 #define INDEX_HEAD 512
 #define INDEX_STREAM_PACKED 80
 

@@ -2,6 +2,7 @@
 #include "collector/token_log.h"
 
 #include "collector/store.h"
+#include "collector/tokens.h"
 #include "proto/base/files.h"
 #include "proto/base/reader.h"
 #include "proto/base/writer.h"
@@ -45,7 +46,8 @@ static const char *name_of(const struct segment_id *id, char buf[static NAME_MAX
 static uint32_t crc_of(const struct segment_id *id, const uint8_t *head, const uint8_t *tokens,
 		       size_t len)
 {
-	uLong crc = crc32(crc32(0, id->b, SEGMENT_ID_LEN), head, HEAD - 4);
+	static const uint8_t version = TOKENS_VERSION;
+	uLong crc = crc32(crc32(crc32(0, &version, 1), id->b, SEGMENT_ID_LEN), head, HEAD - 4);
 
 	return len ? (uint32_t)crc32(crc, tokens, (uInt)len) : (uint32_t)crc;
 }

@@ -111,6 +111,9 @@ static void add_process(struct set *s, const struct batch_header *h, const Exhib
 	add_bytes(s, TOKEN_NAME, p->name);
 	add_bytes(s, TOKEN_PATH, p->executable);
 	add_bytes(s, TOKEN_CONTAINER, p->container_id);
+	add_bytes(s, TOKEN_POD, p->pod_name);
+	add_bytes(s, TOKEN_NAMESPACE, p->pod_namespace);
+	add_bytes(s, TOKEN_IMAGE, p->image_name);
 	add_u32(s, TOKEN_USER, p->uid);
 }
 

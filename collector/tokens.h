@@ -6,6 +6,9 @@
 #include "proto/base/arena.h"
 #include "proto/batch.h"
 
+/* Of what is indexed. An index of an older one is built again: what it never knew would be missed. */
+#define TOKENS_VERSION 2
+
 enum token_family {
 	TOKEN_IP = 1, /* 4 or 16 bytes; IPv4-mapped as 4 */
 	TOKEN_PORT, /* 2 bytes, little-endian */
@@ -17,6 +20,9 @@ enum token_family {
 	TOKEN_CONTAINER,
 	TOKEN_ACTION, /* 4 bytes, little-endian */
 	TOKEN_USER, /* uid, 4 bytes, little-endian */
+	TOKEN_POD, /* its name, without the namespace */
+	TOKEN_NAMESPACE, /* of pods */
+	TOKEN_IMAGE, /* container.image.name, whole */
 };
 
 uint64_t token_hash(enum token_family family, const void *value, size_t len);

@@ -213,6 +213,38 @@ ARGS_SETTER(args_set_filter)
 	return add_term(a, field, strlen(field), f->op, value, group_of(f), e);
 }
 
+#define POD_GROUP 900 /* names; the next: their namespaces */
+
+/* NAME, or NAMESPACE/NAME: two conditions, so that pairs cannot be alternatives of each other. */
+ARGS_SETTER(args_set_pod)
+{
+	static const char by_name[] = "orchestrator.resource.name",
+			  by_namespace[] = "orchestrator.namespace";
+	const char *slash = strchr(value, '/');
+	int r;
+
+	UNUSED_HERE;
+	if (!value[0] || slash == value || (slash && (!slash[1] || strchr(slash + 1, '/'))))
+		return bad_value(f, value, e, "NAME or NAMESPACE/NAME");
+	for (size_t i = 0; i < a->n_terms; i++) {
+		if (!(slash && a->terms[i].group == POD_GROUP) &&
+		    a->terms[i].group != POD_GROUP + 1)
+			continue;
+		(void)error_set(e, -EINVAL, "--pod NAMESPACE/NAME goes alone");
+		error_hint(e, "ask for one pod after the other, or by --namespace");
+		return -EINVAL;
+	}
+	r = add_term(a, by_name, sizeof(by_name) - 1, f->op, slash ? slash + 1 : value, POD_GROUP,
+		     e);
+	if (r < 0 || !slash)
+		return r;
+	r = add_term(a, by_namespace, sizeof(by_namespace) - 1,
+		     EXHIBIT__V1__FILTER_OP__FILTER_EQUALS, value, POD_GROUP + 1, e);
+	if (r == 0)
+		a->terms[a->n_terms - 1].value.len = (size_t)(slash - value);
+	return r;
+}
+
 #define WHERE_GROUP 1000
 
 ARGS_SETTER(args_set_where)

@@ -24,6 +24,7 @@ ARGS_SETTER(args_set_count);
 ARGS_SETTER(args_set_grab_path);
 ARGS_SETTER(args_set_host);
 ARGS_SETTER(args_set_filter);
+ARGS_SETTER(args_set_pod);
 ARGS_SETTER(args_set_where);
 
 #endif

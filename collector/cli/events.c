@@ -34,7 +34,7 @@ static void header(const struct screen *s)
 			{ "ACTION", WIDTH_ACTION },
 			{ "PROCESS", WIDTH_PROCESS },
 			{ "USER", WIDTH_USER },
-			{ "UNIT/CONTAINER", WIDTH_PLACE },
+			{ "UNIT/POD", WIDTH_PLACE },
 			{ "WHAT", 4 } };
 
 	for (size_t i = 0; i < ARRAY_LEN(columns); i++) {

@@ -274,6 +274,8 @@ size_t row_view_place(const struct row_view *v, char *out, size_t size)
 	out[0] = '\0';
 	if (!p)
 		return 0;
+	if (p->pod_name.len)
+		return copy(out, size, &p->pod_name, SIZE_MAX);
 	if (p->container_id.len)
 		return copy(out, size, &p->container_id, CONTAINER_SHOWN);
 	return copy(out, size, &p->unit, SIZE_MAX);

@@ -12,7 +12,7 @@ VERBS = ["hosts", "tail", "events", "tree", "coverage", "status", "authority", "
          "approve", "orders", "exhibits", "fetch", "hold", "completion"]
 OURS = {"authority", "grab", "approve", "orders", "exhibits", "fetch", "hold", "completion"}  # which ask about no hosts
 COMMON = {"--json", "--host", "--limit", "--no-color"}
-FILTERS = {"--action", "--process", "--exe", "--path", "--address", "--port", "--container", "--user", "--text",
+FILTERS = {"--action", "--process", "--exe", "--path", "--address", "--port", "--container", "--pod", "--namespace", "--image", "--user", "--text",
            "--where"}
 
 

@@ -67,6 +67,11 @@ static inline void add_process(struct world *w, struct fake_builder *b)
 	p.n_args = 2;
 	p.args = args;
 	p.uid = rnd(w, 3);
+	if (rnd(w, 3) == 0) {
+		p.pod_name = text(rnd(w, 2) ? "web-1" : "db-0");
+		p.pod_namespace = text(rnd(w, 2) ? "shop" : "bank");
+		p.image_name = text(rnd(w, 2) ? "nginx" : "postgres");
+	}
 	(void)fake_process(b, &p);
 }
 

@@ -110,6 +110,11 @@ static const struct {
 	{ "process.args", 0, "bash" },
 	{ "process.entity_id", 0, "01010101010101010101010101010101-3-3-1" },
 	{ "container.id", 0, "none" },
+	{ "orchestrator.resource.name", 0, "web-1" },
+	{ "orchestrator.resource.name", 1, "web-" },
+	{ "orchestrator.namespace", 0, "shop" },
+	{ "container.image.name", 0, "nginx" },
+	{ "container.image.name", 2, "ngi" },
 };
 
 static void make_question(struct world *w, struct question *q)

@@ -121,11 +121,14 @@ static void a_process_is_known_by_all_its_names(void **state)
 	p.name = B("sh");
 	p.executable = B("/bin/sh");
 	p.container_id = B("3f");
+	p.pod_name = B("web-1");
+	p.pod_namespace = B("shop");
+	p.image_name = B("nginx");
 	p.uid = 1000;
 	add(b, &p, NULL);
 	add(b, &p, NULL); /* said twice: known once */
 	assert_int_equal(extract(b, NULL), 0);
-	assert_int_equal(b->n, 7);
+	assert_int_equal(b->n, 10);
 	memcpy(id.boot_id, b->header.boot_id, sizeof(id.boot_id));
 	entity_encode(&id, encoded);
 	assert_true(has(b, TOKEN_ENTITY, encoded, sizeof(encoded)));
@@ -134,6 +137,9 @@ static void a_process_is_known_by_all_its_names(void **state)
 	assert_true(has(b, TOKEN_NAME, "sh", 2));
 	assert_true(has(b, TOKEN_PATH, "/bin/sh", 7));
 	assert_true(has(b, TOKEN_CONTAINER, "3f", 2));
+	assert_true(has(b, TOKEN_POD, "web-1", 5));
+	assert_true(has(b, TOKEN_NAMESPACE, "shop", 4));
+	assert_true(has(b, TOKEN_IMAGE, "nginx", 5));
 	assert_true(has(b, TOKEN_USER, "\xe8\x03\0\0", 4));
 	for (size_t i = 1; i < b->n; i++)
 		assert_true(b->tokens[i - 1] < b->tokens[i]);
