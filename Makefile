@@ -374,7 +374,7 @@ lint-format:
 
 # One file at a time: clang-tidy 14 confuses va_list across files.
 TIDY_FLAGS = -std=gnu11 $(CPPFLAGS_ALL) -include proto/base/banned.h
-lint-tidy: $(PB_H) $(SKELETONS)
+lint-tidy: $(PB_H) $(SKELETONS) $(B)/gen/commit.h
 	$(call say,TIDY,$(words $(TIDY_C)) files)printf '%s\n' $(TIDY_C) | xargs -P $(JOBS) -n 1 \
 		sh -c 'clang-tidy --quiet "$$@" -- $(TIDY_FLAGS) 2>/dev/null' tidy
 

@@ -63,6 +63,8 @@ bool enroll_facts_parse(const char *text, size_t len, struct enroll_facts *ret)
 		       (strlen(rows[i].name) != (size_t)(equals - text) ||
 			memcmp(rows[i].name, text, strlen(rows[i].name)) != 0))
 			i++;
+		if (i < ARRAY_LEN(rows) && *at(ret, i) != '\0')
+			return false;
 		if (i < ARRAY_LEN(rows)) /* another version may know more */
 			take(at(ret, i), equals + 1, (size_t)(end - equals - 1));
 		len -= line + 1;
