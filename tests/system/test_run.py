@@ -47,9 +47,12 @@ class Run:
     def pid_of(self, program):
         """The process that the script started."""
         for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            if Path(f"/proc/{pid}/comm").read_text().strip() == program[:15] \
-                    and str(self.build) in Path(f"/proc/{pid}/cmdline").read_text():
-                return int(pid)
+            try:
+                if Path(f"/proc/{pid}/comm").read_text().strip() == program[:15] \
+                        and str(self.build) in Path(f"/proc/{pid}/cmdline").read_text():
+                    return int(pid)
+            except OSError:  # it ended meanwhile
+                continue
         return 0
 
     def ask(self, *args, seconds=60):
