@@ -97,6 +97,30 @@ def test_unit_holds_the_capabilities_that_the_agent_names():
     assert given == named
 
 
+def expanded(word):
+    """A name of a system call, or all of a set of systemd's, sets in it included."""
+    if not word.startswith("@"):
+        return {word}
+    listed = run("systemd-analyze", "syscall-filter", word)
+    assert listed.returncode == 0, listed.stderr
+    inner = [line.strip() for line in listed.stdout.splitlines() if line.startswith(" ") and "#" not in line]
+    return set().union(*(expanded(name) for name in inner))
+
+
+def test_unit_lets_the_agent_make_its_calls():
+    """What its uplink's own filter allows, and reading the state of the clock, which every batch tells: refused, each would
+    say that the clock is not synchronised."""
+    unit = (UNITS / "exhibit-agent.service").read_text()
+    refused = set()
+    for line in re.findall(r"(?m)^SystemCallFilter=(.*)$", unit):
+        calls = set().union(*(expanded(word) for word in line.lstrip("~").split()))
+        refused = refused | calls if line.startswith("~") else refused - calls
+    allowed = re.search(r"uplink_calls\[\] = \{(.*?)\};", (ROOT / "agent/privilege.c").read_text(), re.S).group(1)
+    needed = set(re.findall(r"SCMP_SYS\((\w+)\)", allowed)) | {"adjtimex", "clock_adjtime"}
+    assert len(needed) > 50 and "clock_settime" in refused
+    assert not needed & refused
+
+
 def test_man_pages_are_clean(root):
     for page in root.rglob("*.[18]"):
         linted = run("mandoc", "-T", "lint", "-W", "error", page)
