@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "proto/base/files.h"
+
 #define SPACES_MAX 32 /* of containerd's namespaces looked into */
 #define TASKS "io.containerd.runtime.v2.task"
 #define STORED "overlay-containers"
@@ -74,7 +76,7 @@ static int open_below(int dir, const char *path, uint64_t flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-static int check_file(int fd, const char *dir, const char *path, size_t *ret_size, struct error *e)
+static int check_file(int fd, const char *dir, const char *path, struct error *e)
 {
 	struct stat st;
 
@@ -87,32 +89,6 @@ static int check_file(int fd, const char *dir, const char *path, size_t *ret_siz
 				 "larger than %zu MiB (%lld bytes), so not read: '%s/%s'",
 				 (size_t)(CONTAINER_FILE_MAX >> 20), (long long)st.st_size, dir,
 				 path);
-	*ret_size = (size_t)st.st_size;
-	return 0;
-}
-
-static void drop_bytes(uint8_t **at)
-{
-	free(*at);
-}
-
-/* Of a file that grows meanwhile what it had at first; it is no JSON then, and asked for again. */
-static int read_all(int fd, uint8_t *at, size_t size, size_t *ret_len)
-{
-	size_t len = 0;
-
-	while (len < size) {
-		ssize_t n = read(fd, at + len, size - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	*ret_len = len;
 	return 0;
 }
 
@@ -122,8 +98,7 @@ static int read_below(const char *dir, const char *path, uint8_t **ret_data, siz
 {
 	AUTO(close_fd) int root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	AUTO(close_fd) int fd = root < 0 ? -errno : open_below(root, path, O_RDONLY);
-	AUTO(drop_bytes) uint8_t *data = NULL;
-	size_t size;
+	char name[PATH_MAX];
 	int r;
 
 	if (fd == -ENOENT || fd == -ENOTDIR)
@@ -135,17 +110,11 @@ static int read_below(const char *dir, const char *path, uint8_t **ret_data, siz
 			path);
 	if (fd < 0)
 		return error_set(e, fd, "cannot open '%s/%s': %s", dir, path, strerror(-fd));
-	r = check_file(fd, dir, path, &size, e);
+	r = check_file(fd, dir, path, e);
 	if (r < 0)
 		return r;
-	data = malloc(size + 1);
-	if (!data)
-		return error_set(e, -ENOMEM, "cannot read '%s/%s': %m", dir, path);
-	r = read_all(fd, data, size, ret_len);
-	if (r < 0)
-		return error_set(e, r, "cannot read '%s/%s': %s", dir, path, strerror(-r));
-	*ret_data = TAKE(data);
-	return 0;
+	(void)snprintf(name, sizeof(name), "%s/%s", dir, path);
+	return files_read_fd(fd, name, CONTAINER_FILE_MAX, ret_data, ret_len, e);
 }
 
 typedef int (*said_fn)(const uint8_t *json, size_t len, struct container_said *said,
@@ -154,7 +123,7 @@ typedef int (*said_fn)(const uint8_t *json, size_t len, struct container_said *s
 static int say_file(const char *dir, const char *path, said_fn fn, struct container_said *said,
 		    struct error *e)
 {
-	AUTO(drop_bytes) uint8_t *data = NULL;
+	AUTO(free_ptr) uint8_t *data = NULL;
 	struct error why = { 0 };
 	size_t len;
 	int r = read_below(dir, path, &data, &len, e);
@@ -259,7 +228,7 @@ static int read_containerd(struct asked *a, const char *dir, struct error *e)
 
 static int list_fn(struct asked *a, const char *dir, struct error *e)
 {
-	AUTO(drop_bytes) uint8_t *data = NULL;
+	AUTO(free_ptr) uint8_t *data = NULL;
 	struct error why = { 0 };
 	size_t len;
 	int r = read_below(dir, STORED "/containers.json", &data, &len, e);

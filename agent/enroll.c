@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/pem.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -387,8 +386,15 @@ static int enrol_apart(const struct agent_config *c, struct error *e)
 	int fds[2], status = 0;
 	pid_t pid;
 
-	if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+	if (pipe2(fds, O_CLOEXEC) < 0)
 		return error_set(e, -errno, "cannot start to enrol: %m");
+	pid = fork();
+	if (pid < 0) {
+		(void)error_set(e, -errno, "cannot start to enrol: %m");
+		(void)close(fds[0]);
+		(void)close(fds[1]);
+		return e != NULL ? e->code : -EAGAIN;
+	}
 	if (pid == 0) {
 		int r = enrol(c, &why);
 
@@ -415,13 +421,24 @@ static const char *moved_from(const struct agent_config *c)
 {
 	AUTO(free_ptr) uint8_t *text = NULL;
 	struct enroll_facts held, now;
+	struct error why = { 0 };
 	char path[PATH_MAX];
 	size_t len;
+	int r = exists(c->tls_cert) ? facts_path(c, path, &why) : -ENOENT;
 
-	if (!exists(c->tls_cert) || facts_path(c, path, NULL) < 0 ||
-	    files_read(path, ENROLL_FACTS_TEXT, &text, &len, NULL) < 0 ||
-	    !enroll_facts_parse((const char *)text, len, &held))
+	if (r == 0)
+		r = files_read(path, ENROLL_FACTS_TEXT, &text, &len, &why);
+	if (r == -ENOENT)
 		return NULL; /* made by `certs host`, which knows no machine */
+	if (r == 0 && !enroll_facts_parse((const char *)text, len, &held))
+		r = error_set(&why, -EBADMSG,
+			      "'%s' is damaged; enrol again if this may be another machine", path);
+	if (r < 0) {
+		log_failure(LOG_LEVEL_WARN,
+			    "nobody can tell whether this machine is a copy of an enrolled host",
+			    &why);
+		return NULL;
+	}
 	enroll_facts_read("", &now);
 	return enroll_facts_differ(&held, &now);
 }
@@ -439,9 +456,10 @@ static int set_aside(const char *path, struct error *e)
 			continue;
 		if (rename(path, other) == 0 || errno == ENOENT)
 			return 0;
-		break;
+		(void)error_set(e, -errno, "cannot set '%s' aside: %m", path);
+		return -EIO;
 	}
-	(void)error_set(e, -errno, "cannot set '%s' aside: %m", path);
+	(void)error_set(e, -EEXIST, "cannot set '%s' aside: %d others are there", path, ASIDE_MAX);
 	error_hint(e, "remove what earlier copies left there, *.of-original-N");
 	return -EIO;
 }

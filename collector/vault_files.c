@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 
 #include "collector/vault_internal.h"
+#include "proto/base/hex.h"
 #include "proto/openssl_util.h"
 
 void vault_hex(const uint8_t *data, size_t len, char *out)
@@ -22,23 +23,9 @@ void vault_hex(const uint8_t *data, size_t len, char *out)
 	out[2 * len] = '\0';
 }
 
-static int digit_of(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool vault_unhex(const char *text, uint8_t *out, size_t len)
 {
-	if (strlen(text) != 2 * len)
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		int high = digit_of(text[2 * i]), low = digit_of(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		out[i] = (uint8_t)(high << 4 | low);
-	}
-	return true;
+	return strlen(text) == 2 * len && hex_parse(text, out, len);
 }
 
 const char *vault_id_text(const uint8_t id[static VAULT_ID_LEN], char buf[static VAULT_ID_TEXT])

@@ -6,16 +6,12 @@
 #include <openssl/err.h>
 #include <string.h>
 
+#include "proto/base/hex.h"
 #include "proto/openssl_util.h"
 
 static int bad(struct error *e, const char *why)
 {
 	return error_set(e, -EBADMSG, "the enrolment request is refused: %s", why);
-}
-
-static int digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 int enrol_token_parse(const char *text, size_t len, uint8_t ret[static ENROL_TOKEN_LEN],
@@ -29,15 +25,7 @@ int enrol_token_parse(const char *text, size_t len, uint8_t ret[static ENROL_TOK
 		text++;
 		len--;
 	}
-	for (size_t i = 0; len == 2 * sizeof(token) && i < sizeof(token); i++) {
-		int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			len = 0;
-		else
-			token[i] = (uint8_t)(high << 4 | low);
-	}
-	if (len != 2 * sizeof(token))
+	if (len != 2 * sizeof(token) || !hex_parse(text, token, sizeof(token)))
 		return error_set(e, -EINVAL,
 				 "it does not hold an enrolment token, which is one line "
 				 "of 32 hexadecimal digits");

@@ -6,6 +6,7 @@
 
 #include "collector/cli/bundle_events.h"
 #include "collector/cli/verify.h"
+#include "proto/base/hex.h"
 
 #define SUMS "SHA256SUMS"
 #define CHUNKS_MAX GiB(1) /* of an item of 10 TiB */
@@ -215,36 +216,20 @@ int verify_load(struct verify *v, struct error *e)
 
 /* ---- where a file is damaged ---- */
 
-static int digit(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool parse_hex(const char *text, struct seal_hash *ret)
-{
-	for (size_t i = 0; i < SEAL_HASH_LEN; i++, text += 2) {
-		int high = digit(text[0]), low = high < 0 ? -1 : digit(text[1]);
-
-		if (low < 0)
-			return false;
-		ret->b[i] = (uint8_t)(high << 4 | low);
-	}
-	return true;
-}
-
 /* "OFFSET LENGTH SHA256" of a piece of a file of size bytes; a length may reach beyond the end. */
 static bool parse_piece(const char *line, uint64_t size, uint64_t *begin, uint64_t *len,
 			struct seal_hash *hash)
 {
 	char *end = NULL;
 
-	if (digit(line[0]) < 0)
+	if (hex_digit(line[0]) < 0)
 		return false;
 	*begin = strtoull(line, &end, 10);
-	if (end[0] != ' ' || digit(end[1]) < 0)
+	if (end[0] != ' ' || hex_digit(end[1]) < 0)
 		return false;
 	*len = strtoull(end + 1, &end, 10);
-	return end[0] == ' ' && *begin <= size && *len <= BUNDLE_CHUNK && parse_hex(end + 1, hash);
+	return end[0] == ' ' && *begin <= size && *len <= BUNDLE_CHUNK &&
+	       hex_parse(end + 1, hash->b, SEAL_HASH_LEN);
 }
 
 /* "exhibits/ID/items/NAME" -> "exhibits/ID/chunks/NAME"; NULL: it is no item. */
@@ -329,7 +314,7 @@ static int check_line(struct verify *v, char *line, struct error *e)
 	struct bundle_file *f;
 	const char *path;
 
-	if (strlen(line) < 2 * SEAL_HASH_LEN + 3 || !parse_hex(line, &want) ||
+	if (strlen(line) < 2 * SEAL_HASH_LEN + 3 || !hex_parse(line, want.b, SEAL_HASH_LEN) ||
 	    memcmp(line + 2 * SEAL_HASH_LEN, "  ", 2) != 0) {
 		verify_fault(v, SUMS, 0, 0, "a line of it is not SHA-256, two blanks and a name");
 		return 0;

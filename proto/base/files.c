@@ -58,22 +58,29 @@ static int read_all(int fd, size_t max, uint8_t **ret_data, size_t *ret_len)
 	return 0;
 }
 
-int files_read_at(int dirfd, const char *path, size_t max, uint8_t **ret_data, size_t *ret_len,
+int files_read_fd(int fd, const char *name, size_t max, uint8_t **ret_data, size_t *ret_len,
 		  struct error *e)
 {
-	AUTO(close_fd) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	int r;
 
-	if (fd < 0)
-		return error_set(e, -errno, "cannot open '%s': %m", path);
 	if (max > SSIZE_MAX)
 		max = SSIZE_MAX;
 	r = read_all(fd, max, ret_data, ret_len);
 	if (r == -EFBIG)
-		return error_set(e, r, "cannot read '%s': it is longer than %zu bytes", path, max);
+		return error_set(e, r, "cannot read '%s': it is longer than %zu bytes", name, max);
 	if (r < 0)
-		return error_set(e, r, "cannot read '%s': %m", path);
+		return error_set(e, r, "cannot read '%s': %m", name);
 	return 0;
+}
+
+int files_read_at(int dirfd, const char *path, size_t max, uint8_t **ret_data, size_t *ret_len,
+		  struct error *e)
+{
+	AUTO(close_fd) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return error_set(e, -errno, "cannot open '%s': %m", path);
+	return files_read_fd(fd, path, max, ret_data, ret_len, e);
 }
 
 int files_read(const char *path, size_t max, uint8_t **ret_data, size_t *ret_len, struct error *e)

@@ -12,6 +12,9 @@ MUST_CHECK int files_read(const char *path, size_t max, uint8_t **ret_data, size
 			  struct error *e);
 MUST_CHECK int files_read_at(int dirfd, const char *path, size_t max, uint8_t **ret_data,
 			     size_t *ret_len, struct error *e);
+/* The same from a file that is open; name: in sentences. fd stays the caller's. */
+MUST_CHECK int files_read_fd(int fd, const char *name, size_t max, uint8_t **ret_data,
+			     size_t *ret_len, struct error *e);
 /* Replace path by data: temporary file in the same folder, fsync, rename, fsync of the folder. */
 MUST_CHECK int files_replace(const char *path, const void *data, size_t len, unsigned int mode,
 			     struct error *e);

@@ -266,6 +266,10 @@ def test_an_agent_with_a_token_enrols_at_its_start_and_a_copy_of_it_does_not_run
                                   "True", "true")), None), 60, "the host, connected")
     assert row and not host.token.exists()
     agent.stop()
+    (agent.state / "enrolled").write_text("machine-id")
+    agent.start()
+    assert "nobody can tell whether this machine is a copy" in agent.log
+    agent.stop()
     keys = {path: path.read_bytes() for path in (host.identity.key, host.identity.seal_key)}
     (agent.state / "enrolled").write_text("machine-id=00000000000000000000000000000000\n")
     agent.spawn()
