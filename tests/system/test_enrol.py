@@ -103,10 +103,15 @@ def refused(answer, sentence, code=grpc.StatusCode.PERMISSION_DENIED):
     assert answer.code() == code and sentence in answer.details(), answer.details()
 
 
+# Only the end of its signature is another.
+FORGED = request("00" * 16).csr
+FORGED = FORGED[:-1] + bytes([FORGED[-1] ^ 1])
+
 FALSE = {
     "another version": ({"version": 2}, "its version is not 1"),
     "short token": ({"token": b"short"}, "a token has 16 bytes"),
     "no csr": ({"csr": b""}, "the certificate request cannot be read"),
+    "csr of a key that it does not hold": ({"csr": FORGED}, "is not signed by its own key"),
     "not signed by the sealing key": ({"sealing_signature": bytes(64)}, "the sealing key did not sign it"),
     "another curve": ({}, "not of P-256"),
     "long name": ({"host_name": b"x" * 254}, "the host's name is too long"),
