@@ -10,8 +10,7 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
-#include "collector/enrol.h"
-#include "collector/enrol_store.h"
+#include "collector/enrol_port.h"
 #include "collector/ingest.h"
 #include "collector/ledger_calls.h"
 #include "collector/ledger_feed.h"
@@ -34,7 +33,6 @@
 #include "proto/rpc_server.h"
 
 #define RPC_THREADS 3 /* what a rapid reset takes to withstand (transport.md fact 2) */
-#define ENROL_CALLS_PER_SECOND 10 /* of one address: a rack behind one NAT, not who guesses */
 #define DESCRIPTORS 1048576
 #define QUERY_DEADLINE_MS 300000
 #define QUERY_STALL_MS 60000
@@ -54,8 +52,7 @@ struct server {
 	struct query_service *query;
 	struct orders *orders;
 	struct vault_parts *vault;
-	struct enrol *enrol;
-	struct rpc_server *enrol_rpc; /* its port; NULL: off */
+	struct enrol_port *enrol; /* NULL: off */
 	struct orders *_Atomic revoker; /* the same, for calls that come while we start */
 	struct rpc_loop *loop;
 	struct rpc_server *rpc;
@@ -388,82 +385,6 @@ static int open_methods(struct server *s, struct error *e)
 	return r;
 }
 
-/* ---- enrolment --------------------------------------------------------------------------------------- */
-
-/* Counted among the hosts from now on, whether it ever connects or not. */
-static void on_enrolled(void *ctx, const void *record, size_t len)
-{
-	struct server *s = ctx;
-	struct batch_name tenant, host;
-	struct error e = { 0 };
-	bool new = false;
-
-	if (hosts_register(s->hosts, NULL, record, len, &new, &tenant, &host, &e) < 0)
-		log_failure(LOG_LEVEL_ERROR, "an enrolled host is not counted yet", &e);
-	else if (new)
-		store_record(s, &tenant, &host, record, len);
-}
-
-static uint8_t *list_of(void *ctx, const struct batch_name *tenant, size_t *ret_len)
-{
-	const struct server *s = ctx;
-
-	return orders_list_copy(s->orders, tenant, ret_len);
-}
-
-static int serve_enrolment(struct server *s, struct error *e)
-{
-	const struct collector_config *c = s->c;
-	struct rpc_method method = enrol_method(s->enrol);
-	uint16_t port;
-	int r = rpc_server_new(s->loop,
-			       &(struct rpc_server_config){ .address = c->enrol_listen,
-							    .cert_file = c->tls_cert,
-							    .key_file = c->tls_key,
-							    .fleet_ca_file = c->tls_fleet_ca,
-							    .order_ca_file = c->tls_order_ca,
-							    .memory_limit_bytes = c->memory_bytes,
-							    .streams_per_connection = 1,
-							    .calls_per_second =
-								    ENROL_CALLS_PER_SECOND,
-							    .anonymous = true,
-							    .on_wedged = on_wedged,
-							    .on_wedged_ctx = s },
-			       &s->enrol_rpc, e);
-
-	if (r == 0)
-		r = rpc_server_method(s->enrol_rpc, &method, e);
-	if (r == 0)
-		r = rpc_server_start(s->enrol_rpc, &port, e);
-	if (r == 0)
-		log_info("hosts can enrol", KV_STR("listen", c->enrol_listen),
-			 KV_U64("port", port));
-	return r;
-}
-
-static int open_enrolment(struct server *s, struct error *e)
-{
-	struct enrol_config c = { .authority = s->c->enrol_authority,
-				  .fleet_ca = s->c->tls_fleet_ca,
-				  .collector_cert = s->c->tls_cert,
-				  .now = clock_wall_ns,
-				  .leaf = ledger_call_leaf,
-				  .ledger_ctx = s->ledger,
-				  .enrolled = on_enrolled,
-				  .revocations = list_of,
-				  .ctx = s };
-	char dir[PATH_MAX];
-	int r;
-
-	if (path_or_null(s->c->enrol_listen) == NULL)
-		return 0;
-	if (snprintf(dir, sizeof(dir), "%s/" ENROL_FOLDER, s->c->store_dir) >= (int)sizeof(dir))
-		return error_set(e, -ENAMETOOLONG, "store.dir is too long");
-	c.dir = dir;
-	r = enrol_start(&c, &s->enrol, e);
-	return r < 0 ? r : serve_enrolment(s, e);
-}
-
 /* A collector that was just installed has none. */
 static int load_papers(struct server *s, struct error *e)
 {
@@ -531,7 +452,16 @@ static int open_parts(struct server *s, struct error *e)
 		r = vault_parts_open(c, s->hosts, s->orders, s->ledger, s->store, &s->vault, e);
 	if (r == 0)
 		r = open_methods(s, e);
-	return r == 0 ? open_enrolment(s, e) : r;
+	return r == 0 ? enrol_port_open(&(struct enrol_port_config){ .c = c,
+								     .loop = s->loop,
+								     .hosts = s->hosts,
+								     .orders = s->orders,
+								     .ledger = s->ledger,
+								     .record = store_record,
+								     .on_wedged = on_wedged,
+								     .ctx = s },
+					&s->enrol, e) :
+			r;
 }
 
 /* In the reverse of the data's way: nobody comes in, what is here is stored, then all is closed. */
@@ -548,8 +478,7 @@ static void close_parts(struct server *s)
 	if (s->rpc != NULL)
 		rpc_server_drain(s->rpc, s->c->stop_timeout_ms);
 	rpc_server_free(s->rpc);
-	rpc_server_free(s->enrol_rpc);
-	enrol_free(s->enrol);
+	enrol_port_free(s->enrol);
 	query_service_free(s->query);
 	vault_parts_free(s->vault);
 	orders_free(s->orders);
@@ -584,10 +513,8 @@ static int reload_trust(struct server *s, struct error *e)
 
 	if (r == 0)
 		r = rpc_server_reload(s->rpc, e);
-	if (r == 0 && s->enrol_rpc != NULL)
-		r = rpc_server_reload(s->enrol_rpc, e);
-	if (r == 0 && s->enrol != NULL)
-		r = enrol_reload(s->enrol, e);
+	if (r == 0)
+		r = enrol_port_reload(s->enrol, e);
 	if (r < 0)
 		return r;
 	ingest_trust(s->ingest, other);
